@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: MIT
+# The interpreter. By default a virtual environment in .venv that follows requirements.txt;
+# VENV=system takes the active python3 as it is and installs nothing.
+
+VENV ?= .venv
+PYTHON3 ?= python3
+
+ifeq ($(VENV),system)
+PYTHON := $(PYTHON3)
+READY :=
+else
+PYTHON := $(VENV)/bin/python
+READY := $(VENV)/.installed
+endif
+export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
+
+$(VENV)/.installed: requirements.txt constraints.txt scripts/install.sh
+	$(Q)scripts/install.sh "$(PYTHON3)" "$(VENV)"
+
+##@ Packages
+
+.PHONY: install
+install: | $(READY) ## install the pinned packages into .venv (every target does it when needed)
