@@ -154,8 +154,8 @@ class Run:
 
     def say(self, text: str) -> None:
         """Print a message and keep it in logs/train.log, without the secrets in it."""
-        text = redact(text)
-        print(text, flush=True)
+        with contextlib.suppress(BrokenPipeError):  # nobody reads any more; training goes on
+            print(redact(text), flush=True)
         self._keep(text)
 
     def print_summary(self) -> None:
@@ -164,7 +164,7 @@ class Run:
 
     def _keep(self, text: str) -> None:
         with contextlib.suppress(OSError, ValueError):  # disk full, file closed: it was printed
-            self._train_log.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {text}\n")
+            self._train_log.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {redact(text)}\n")
             self._train_log.flush()
 
     def __enter__(self) -> "Run":
