@@ -64,8 +64,8 @@ def now() -> str:
 class Run:
     """A run in progress; made by `create` or `from_settings`, used in a `with` block.
 
-    `dir`, `name` and `id` (12 hex digits, unique) identify it; `log(metrics, step)` and
-    `record(fields, step)` are the journal's.
+    `dir`, `name` and `id` (12 hex digits, unique) identify it; `log(metrics, step)`,
+    `record(fields, step)` and `flush()` are the journal's.
     """
 
     def __init__(self, directory: Path, info: Mapping[str, Any], lock_fd: int | None) -> None:
@@ -80,6 +80,7 @@ class Run:
         self.journal = Journal(directory / "logs" / "metrics.jsonl", warn=self.say)
         self.log = self.journal.log  # bound here: one call less on the hot path
         self.record = self.journal.record
+        self.flush = self.journal.flush
         self.journal.event("start", run_name=self.name, run_id=self.id)
 
     @staticmethod
@@ -112,7 +113,7 @@ class Run:
         `info` replaces fields of metadata.yaml. Ranks other than 0 get a run that does nothing.
         Raises BadUse for a bad name and RunError when the directory can not be made and filled.
         """
-        if int(os.environ.get("RANK") or 0) != 0:
+        if os.environ.get("RANK", "0") not in ("", "0"):
             return NullRun()
         check_name(name)
         directory = lock_fd = None
@@ -181,7 +182,9 @@ class Run:
         if error is not None:
             self._keep("".join(traceback.format_exception(error)).rstrip())
             self.metadata["error"] = f"{type(error).__name__}: {error}"
-        self.journal.event("finish", status=status, metrics=self.metadata["final_metrics"])
+        final = metadata.to_plain(self.metadata["final_metrics"])
+        numbers = {name: value for name, value in final.items() if isinstance(value, (int, float))}
+        self.journal.event("finish", status=status, metrics=numbers)
         self.journal.close()
         lost = self.journal.refused
         if lost:
@@ -204,6 +207,8 @@ class NullRun:
         """Do nothing, as all the methods here."""
 
     def record(self, fields: Mapping[str, Any], step: int) -> None: ...
+
+    def flush(self) -> None: ...
 
     def set_info(self, **fields: Any) -> None: ...
 

@@ -105,12 +105,23 @@ def test_a_completed_run(tmp_path, capsys):
         assert piece in out
 
 
+def test_final_metrics_may_be_of_any_kind(tmp_path, capsys):
+    numpy = pytest.importorskip("numpy")
+    with Run.create(tmp_path, "x") as run:
+        run.summary({"a": numpy.float64("nan"), "b": None, "c": "text", "d": numpy.int64(3)})
+    *_, finish = [row for row, _ in read_rows(run.journal.path)]
+    assert repr(finish["metrics"]) == "{'a': nan, 'd': 3}"
+    assert repr(stored(run)["final_metrics"]) == "{'a': nan, 'b': None, 'c': 'text', 'd': 3}"
+    assert capsys.readouterr().out == ""
+
+
 def test_a_null_run_for_other_ranks(tmp_path, monkeypatch):
     monkeypatch.setenv("RANK", "1")
     with Run.create(tmp_path / "out", "x") as run:
         assert isinstance(run, NullRun)
         run.log({"x": 1.0}, 1)
         run.record({"media": {}}, 1)
+        run.flush()
         run.say("hello")
         run.set_info(seed=1)
         run.summary({})
@@ -122,7 +133,7 @@ def test_a_null_run_for_other_ranks(tmp_path, monkeypatch):
 
 def test_the_null_run_has_every_method_of_a_run():
     public = {name for name in vars(Run) if not name.startswith("_")} - {"create", "from_settings"}
-    assert public | {"log", "record", "dir", "name", "id"} <= set(vars(NullRun))
+    assert public | {"log", "record", "flush", "dir", "name", "id"} <= set(vars(NullRun))
 
 
 def test_from_settings(tmp_path):
