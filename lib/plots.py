@@ -81,7 +81,8 @@ def _draw(plot: _Plot, curves: dict[str, Curve], run_name: str) -> bytes:
     """The figure as a PNG file."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 4.5), dpi=120, layout="constrained")
+    figure = Figure(figsize=(8, 4.5), dpi=120)
+    figure.subplots_adjust(0.11, 0.11, 0.98, 0.93)  # a layout engine doubles the time
     axes = figure.subplots()
     train = curves.get(plot.train, [])
     validation = curves.get(plot.validation or "", [])

@@ -5,6 +5,7 @@
         run.set_info(dataset={…}, model={…})
         run.log({"train/loss": 0.5}, step)
         run.summary(final_metrics={…})
+        run.plot()
     run.print_summary()
 
 Leaving the block normally makes the run completed; Ctrl-C or SIGTERM (raised in the block as
@@ -30,6 +31,7 @@ from lib import lock, metadata, report
 from lib.cli import BadUse, Failure
 from lib.files import write_atomic
 from lib.journal import Journal
+from lib.plots import plot_run
 from lib.redact import redact, redact_command
 from lib.signals import sigterm_raises, uninterrupted
 
@@ -153,6 +155,13 @@ class Run:
         """Record what came out: `final_metrics` are scalars, `results` anything worth keeping."""
         self.set_info(final_metrics=final_metrics or {}, results=results or {})
 
+    def plot(self) -> None:
+        """Draw the curves logged so far into plots/; a full disk costs the plots, not the run."""
+        try:
+            plot_run(self.dir)
+        except OSError as error:
+            self.say(f"warning: no plots: {error.strerror} (make plots RUN={self.name})")
+
     def say(self, text: str) -> None:
         """Print a message and keep it in logs/train.log, without the secrets in it."""
         with contextlib.suppress(BrokenPipeError):  # nobody reads any more; training goes on
@@ -182,9 +191,7 @@ class Run:
         if error is not None:
             self._keep("".join(traceback.format_exception(error)).rstrip())
             self.metadata["error"] = f"{type(error).__name__}: {error}"
-        final = metadata.to_plain(self.metadata["final_metrics"])
-        numbers = {name: value for name, value in final.items() if isinstance(value, (int, float))}
-        self.journal.event("finish", status=status, metrics=numbers)
+        self.journal.event("finish", status=status)
         self.journal.close()
         lost = self.journal.refused
         if lost:
@@ -213,6 +220,8 @@ class NullRun:
     def set_info(self, **fields: Any) -> None: ...
 
     def summary(self, final_metrics: Any = None, results: Any = None) -> None: ...
+
+    def plot(self) -> None: ...
 
     def say(self, text: str) -> None: ...
 
