@@ -91,6 +91,7 @@ def test_disk_usage_counts_a_linked_file_once(tmp_path):
     (tmp_path / "sub" / "b").write_bytes(b"x" * 500)
     os.link(tmp_path / "a", tmp_path / "sub" / "best")
     (tmp_path / "loop").symlink_to(tmp_path)
+    (tmp_path / "again").symlink_to(tmp_path / "sub" / "b")
     assert disk_usage(tmp_path) == 1500
     assert disk_usage(tmp_path / "missing") == 0
 
