@@ -1,0 +1,277 @@
+# SPDX-License-Identifier: MIT
+"""The journal of a run: every metric it logged, one JSON object a line, append-only.
+
+    {"step": 12, "time": 1730000000.123, "metrics": {"train/loss": 0.5, "lr": 0.001}}
+    {"step": 12, "time": …, "media": {"val/confusion": {"type": "confusion_matrix", …}}}
+    {"time": …, "event": "start", …}
+
+Writing a row is one os.write on an O_APPEND descriptor: once `log` has returned, the row is in
+the kernel's hands and outlives the process, kill -9 included. A row that can not be written
+(disk full, not a number) never raises into training: it is counted, its reason is said once.
+
+JSON has no NaN and no infinity; in `metrics` they are the strings "NaN", "Infinity" and
+"-Infinity", and `read_rows` gives the floats back.
+
+    journal = Journal(path)
+    journal.log({"train/loss": 0.5}, step=12)
+    journal.close()
+    for row, end_offset in read_rows(path): …
+"""
+
+import contextlib
+import math
+import os
+import sys
+import time
+import warnings
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+_JSON = orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY
+_PLAIN = frozenset((float, int, bool))
+_NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
+
+def _say_on_stderr(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+class Journal:
+    """The writing end. One journal, one writing process, one thread.
+
+    `refused` counts the rows that are not in the file, by reason; `rows` those that are. `warn` is
+    called with one sentence at the first row of each reason.
+
+    Raises OSError when `path` can not be opened for appending.
+    """
+
+    def __init__(self, path: str | Path, *, warn: Callable[[str], None] = _say_on_stderr) -> None:
+        self.path = Path(path)
+        self.rows = 0
+        self.refused: Counter[str] = Counter()
+        self._warn = warn
+        # (CUDA events to wait for, the row) or, behind such rows, (nothing, the finished line)
+        self._waiting: deque[tuple[Sequence[Any], Any]] = deque()
+        self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        size = os.fstat(self._fd).st_size
+        # True while the file ends within a line; the next write then starts with a newline.
+        self._torn = size > 0 and os.pread(self._fd, 1, size - 1) != b"\n"
+
+    def log(self, metrics: Mapping[str, Any], step: int) -> None:
+        """Append one row of scalars: int, float, bool, NumPy scalars, 0-d tensors.
+
+        A CUDA tensor is not waited for: its row, and every later one, is held back until an
+        asynchronous copy of the value has arrived, which later calls notice.
+
+        Raises TypeError when `step` is not an int, ValueError when it is negative.
+        """
+        if type(step) is not int or step < 0:
+            raise _bad_step(step)
+        now = time.time()
+        events: list[Any] = []
+        try:
+            if not _PLAIN.issuperset(map(type, metrics.values())):
+                metrics, events = _to_scalars(metrics)
+        except TypeError as error:
+            self._refuse(f"{error}")
+            return
+        self._submit({"step": step, "time": now, "metrics": metrics}, events)
+
+    def record(self, fields: Mapping[str, Any], step: int) -> None:
+        """Append a row that is not scalars, such as {"media": {name: {"type": …, …}}}."""
+        if type(step) is not int or step < 0:
+            raise _bad_step(step)
+        self._submit({"step": step, "time": time.time(), **fields})
+
+    def event(self, name: str, **fields: Any) -> None:
+        """Append an event of the run's life: start, resume, finish."""
+        self._submit({"time": time.time(), "event": name, **fields})
+
+    def flush(self) -> None:
+        """Wait for values still on a device, then for the disk. Not for the hot path."""
+        self._drain(wait=True)
+        if self._fd >= 0:
+            try:
+                os.fsync(self._fd)
+            except OSError as error:
+                self._refuse(f"{error.strerror} ({self.path})", rows=0)
+
+    def close(self) -> None:
+        """Write and sync everything and close the file; closing twice is harmless."""
+        self.flush()
+        if self._fd >= 0:
+            fd, self._fd = self._fd, -1
+            with contextlib.suppress(OSError):  # NFS reports here what fsync has said already
+                os.close(fd)
+
+    def _submit(self, row: dict[str, Any], events: Sequence[Any] = ()) -> None:
+        """Write the row, unless its values or those of earlier rows are still on their way."""
+        try:
+            item = row if events else _encode(row)
+        except TypeError as error:  # a name that is not text, an integer past 64 bits
+            self._refuse(f"{error}")
+            return
+        if events or self._waiting:
+            self._waiting.append((events, item))
+            self._drain(wait=False)
+        else:
+            self._write(item)
+
+    def _drain(self, *, wait: bool) -> None:
+        """Write the waiting rows, oldest first, up to one whose values have not arrived."""
+        while self._waiting:
+            events, item = self._waiting[0]
+            try:
+                if wait:
+                    for event in events:
+                        event.synchronize()
+                elif not all(event.query() for event in events):
+                    return
+                line = _encode(_arrived(item)) if events else item
+            except (RuntimeError, TypeError) as error:  # RuntimeError: the device has failed
+                self._waiting.popleft()
+                self._refuse(f"{error}".partition("\n")[0])
+                continue
+            self._waiting.popleft()
+            self._write(line)
+
+    def _write(self, line: bytes) -> None:
+        if self._torn:
+            line = b"\n" + line
+        try:
+            written = os.write(self._fd, line)
+            while written < len(line):  # a disk about to be full takes a part of the row
+                self._torn = True
+                line = line[written:]
+                written = os.write(self._fd, line)
+        except OSError as error:
+            self._refuse(f"{error.strerror} ({self.path})")
+            return
+        self._torn = False
+        self.rows += 1
+
+    def _refuse(self, reason: str, rows: int = 1) -> None:
+        first = reason not in self.refused
+        self.refused[reason] += rows
+        if first:
+            self._warn(f"warning: metrics are being lost, training goes on: {reason}")
+
+
+def _bad_step(step: Any) -> Exception:
+    if type(step) is not int:
+        return TypeError(f"step must be an int, not {type(step).__name__} ({step!r})")
+    return ValueError(f"step must not be negative: {step}")
+
+
+def _to_scalars(metrics: Mapping[str, Any]) -> tuple[dict[str, Any], list[Any]]:
+    """Plain Python scalars, or pinned host copies under way and the CUDA events to wait for.
+
+    Raises TypeError, naming the metric, for a value that is not one number.
+    """
+    values: dict[str, Any] = {}
+    devices: dict[Any, None] = {}
+    for name, value in metrics.items():
+        if type(value) in _PLAIN:
+            values[name] = value
+        elif getattr(value, "is_cuda", False) and value.ndim == 0:
+            # PyTorch copies into pinned memory here, so neither side waits.
+            values[name] = value.detach().to("cpu", non_blocking=True)
+            devices[value.device] = None
+        else:
+            values[name] = _to_scalar(name, value)
+    return values, [_event_on(device) for device in devices]
+
+
+def _to_scalar(name: str, value: Any) -> float | int | bool:
+    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):  # NumPy, CPU tensors
+        value = value.item()
+    if type(value) in _PLAIN:
+        return value
+    for kind in (int, float):  # an IntEnum, say
+        if isinstance(value, kind):
+            return kind(value)
+    shape = f" of shape {tuple(value.shape)}" if hasattr(value, "shape") else ""
+    raise TypeError(f"metric {name!r} is not a number but {type(value).__name__}{shape}")
+
+
+def _event_on(device: Any) -> Any:
+    """An event that is done when the copies enqueued so far on `device` are."""
+    cuda = sys.modules["torch"].cuda  # loaded, since a CUDA tensor exists
+    event = cuda.Event()
+    event.record(cuda.current_stream(device))
+    return event
+
+
+def _arrived(row: dict[str, Any]) -> dict[str, Any]:
+    metrics = row["metrics"]
+    values = {k: v if type(v) in _PLAIN else v.item() for k, v in metrics.items()}
+    return {**row, "metrics": values}
+
+
+def _encode(row: dict[str, Any]) -> bytes:
+    line = orjson.dumps(row, None, _JSON)
+    if b"null" in line and "metrics" in row:  # what orjson writes for NaN and infinity
+        metrics = {name: _finite_or_text(value) for name, value in row["metrics"].items()}
+        line = orjson.dumps({**row, "metrics": metrics}, None, _JSON)
+    return line
+
+
+def _finite_or_text(value: float) -> float | str:
+    if math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+
+
+class DamagedRow(UserWarning):
+    """A line of a journal that is not a row; `offset` and `end` are its place in the file."""
+
+    def __init__(self, path: Path, offset: int, end: int) -> None:
+        super().__init__(f"{path}: damaged row skipped at byte {offset}, {end - offset} bytes")
+        self.path, self.offset, self.end = path, offset, end
+
+
+def read_rows(
+    path: str | Path,
+    offset: int = 0,
+    *,
+    containing: bytes = b"",
+    on_damage: Callable[[DamagedRow], Any] = warnings.warn,
+) -> Iterator[tuple[dict[str, Any], int]]:
+    """Yield each complete row from byte `offset` on, and the offset at which it ends.
+
+    Reading on from the last offset later continues where this call stopped: a last line without
+    its newline, torn or still being written, is left for then. A damaged line within the file is
+    skipped and handed to `on_damage`. Lines without the bytes `containing` are passed over
+    unparsed, to search a long journal quickly. Raises FileNotFoundError when there is no journal.
+    """
+    path = Path(path)
+    with path.open("rb") as file:
+        file.seek(offset)
+        for line in file:
+            if not line.endswith(b"\n"):
+                return
+            start, offset = offset, offset + len(line)
+            if line == b"\n" or containing not in line:
+                continue
+            try:
+                row = orjson.loads(line)
+            except orjson.JSONDecodeError:
+                row = None
+            if not isinstance(row, dict):
+                on_damage(DamagedRow(path, start, offset))
+                continue
+            if b'NaN"' in line or b'Infinity"' in line:
+                _restore_non_finite(row)
+            yield row, offset
+
+
+def _restore_non_finite(row: dict[str, Any]) -> None:
+    metrics = row.get("metrics")
+    if isinstance(metrics, dict):
+        for name, value in metrics.items():
+            if isinstance(value, str):
+                metrics[name] = _NON_FINITE.get(value, value)

@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: MIT
+# Lint and tests. JOBS is the number of test processes.
+
+JOBS ?= 2
+PYTEST = OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n $(JOBS) --dist worksteal
+SHELLCHECK = $(if $(filter system,$(VENV)),,$(VENV)/bin/)shellcheck
+
+##@ Development
+
+.PHONY: check
+check: lint ## lint and all tests (under 6 minutes on 2 cores)
+	$(Q)$(PYTEST) -m "not ui"
+
+.PHONY: check-fast
+check-fast: lint ## lint and the quick tests (under a minute)
+	$(Q)$(PYTEST) -m "not ui and not slow"
+
+.PHONY: lint
+lint: | $(READY) ## ruff and shellcheck
+	$(Q)$(PYTHON) -m ruff check --quiet .
+	$(Q)$(PYTHON) -m ruff format --quiet --check .
+	$(Q)$(SHELLCHECK) scripts/*.sh .ci/run
+
+.PHONY: format
+format: | $(READY) ## let ruff format the Python files
+	$(Q)$(PYTHON) -m ruff format --quiet .
+	$(Q)$(PYTHON) -m ruff check --quiet --fix .

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: MIT
+"""Who may import whom, held by reading the imports of every file.
+
+scripts → lib; <model>/train.py → its own package and lib. Never: lib → config.py, a model or
+scripts; a model → another model. Tracker SDKs are imported by their backend alone, kconfiglib
+by lib/kconfig.py alone, and a configuration target never reaches torch.
+"""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+MODELS = sorted(path.parent.name for path in ROOT.glob("*/train.py"))
+SDKS = {"trackio", "wandb", "mlflow", "tensorboard"}
+
+
+def sources(*folders: str) -> list[Path]:
+    return [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
+
+
+def imports(path: Path) -> Iterator[tuple[int, str]]:
+    """(line, dotted module) of every import in the file, at any depth."""
+    for node in ast.walk(ast.parse(path.read_text(), str(path))):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield node.lineno, node.module or ""
+
+
+def offences(paths: list[Path], forbidden: set[str]) -> list[str]:
+    return [
+        f"{path.relative_to(ROOT)}:{line} imports {module}"
+        for path in paths
+        for line, module in imports(path)
+        if module.split(".")[0] in forbidden
+    ]
+
+
+def test_the_tree_is_read():
+    assert "lenet5" in MODELS
+    assert len(sources("lib")) >= 10
+
+
+def test_lib_imports_neither_config_nor_models_nor_scripts():
+    assert not offences(sources("lib"), {"config", "scripts", "benchmarks", "tests", *MODELS})
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_model_imports_no_other_model(model):
+    others = set(MODELS) - {model}
+    assert not offences(sources(model), {"config", "scripts", "benchmarks", "tests", *others})
+
+
+def test_scripts_import_no_model():
+    assert not offences(sources("scripts"), {"tests", "benchmarks", *MODELS})
+
+
+def test_only_the_backends_import_a_tracker_sdk():
+    backends = ROOT / "lib" / "tracking" / "backends"
+    others = [path for path in sources("lib", *MODELS) if backends not in path.parents]
+    assert not offences(others, SDKS)
+
+
+def test_kconfiglib_has_one_importer():
+    others = [p for p in sources("lib", "scripts", *MODELS) if p != ROOT / "lib" / "kconfig.py"]
+    assert not offences(others, {"kconfiglib", "menuconfig", "guiconfig"})
+
+
+def test_configuration_does_not_import_torch():
+    code = "import lib.kconfig, lib.settings, sys; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
