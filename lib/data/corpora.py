@@ -11,9 +11,10 @@ texts (files, sizes, pinned revision) and goes into meta.json.
     pystdlib     the standard library of the Python that runs this, without its tests
     shakespeare  1.1 MB, from GitHub
     tinystories, openwebtext, finewebedu    from the Hugging Face hub, streamed
-    custom       local .txt, .jsonl, .parquet
+    custom       local .txt, .jsonl, .parquet, or .bin files that are tokens already
 
-Every corpus but pystdlib takes `files` too: local copies used in place of the network.
+Nothing is fetched before documents are asked for. Every corpus but pystdlib
+takes `files`: local copies in place of the network.
 """
 
 import hashlib
@@ -23,11 +24,13 @@ import sysconfig
 import tokenize
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from lib.data.documents import READERS, passages, text_bytes
+from lib.data.ready import ReadyFiles
 from lib.data.shards import DataError
 from lib.data.tokenizers import NETWORK_TIMEOUT
 
@@ -68,24 +71,31 @@ SHAKESPEARE_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2d
 CORPORA = ("pystdlib", "shakespeare", *HUBS, "custom")
 
 
-def open_corpus(name: str, files: str = "", text_column: str = "text") -> Corpus:
+def open_corpus(name: str, files: str = "", text_column: str = "text") -> Corpus | ReadyFiles:
     """The corpus called `name`.
 
     `files`: paths, directories and patterns separated by white space. Raises DataError when the
-    name is unknown, a file is missing or of a kind that can not be read, or the network is absent.
+    name is unknown, or a file is missing or of a kind that can not be read.
     """
     if name not in CORPORA:
         raise DataError(f"corpus {name!r}: there are {', '.join(CORPORA)}")
     if name == "pystdlib":
         return StandardLibrary()
     if files.strip():
-        return LocalFiles(find_files(files, READERS), text_column)
+        return _open_files(find_files(files, (*READERS, ".bin")), text_column)
     if name == "custom":
         raise DataError("corpus custom: set DATA_FILES to .txt, .jsonl, .parquet or .bin files")
     return Shakespeare() if name == "shakespeare" else HubCorpus(name, HUBS[name])
 
 
-def find_files(patterns: str, suffixes: "dict[str, object] | tuple[str, ...]") -> list[Path]:
+def _open_files(paths: list[Path], text_column: str) -> Corpus | ReadyFiles:
+    ready = [path for path in paths if path.suffix == ".bin"]
+    if ready and len(ready) < len(paths):
+        raise DataError("DATA_FILES: .bin files hold tokens and can not be mixed with texts")
+    return ReadyFiles(ready) if ready else LocalFiles(paths, text_column)
+
+
+def find_files(patterns: str, suffixes: tuple[str, ...]) -> list[Path]:
     """The files that paths, directories and glob patterns stand for, sorted, each once."""
     found: set[Path] = set()
     for pattern in patterns.split():
@@ -157,49 +167,51 @@ class Shakespeare:
     """The tiny Shakespeare of char-rnn, at a fixed commit."""
 
     parts = 1
+    size = 1_115_394
 
-    def __init__(self, url: str = SHAKESPEARE_URL, sha256: str = SHAKESPEARE_SHA256) -> None:
-        try:
-            with urllib.request.urlopen(url, timeout=NETWORK_TIMEOUT) as response:
-                contents = response.read()
-        except OSError as error:
-            raise DataError(
-                f"corpus shakespeare: {url} can not be fetched ({error}).\n  Download it where "
-                "there is a network and set DATA_FILES to the file; or choose DATASET=pystdlib"
-            ) from error
-        if hashlib.sha256(contents).hexdigest() != sha256:
-            raise DataError(f"corpus shakespeare: what {url} gave is not the expected file")
-        self._text = contents.decode()
-        self.size = len(contents)
+    def __init__(self, url: str = SHAKESPEARE_URL, sha256: str = SHAKESPEARE_SHA256):
+        self._url, self._sha256 = url, sha256
         self.source = {"url": url, "sha256": sha256}
 
     def documents(self, part: int, skip: int) -> Iterator[str]:
-        for index, text in enumerate(passages(io.StringIO(self._text))):
-            if index >= skip:
-                yield text
+        yield from islice(passages(io.StringIO(self._fetch())), skip, None)
+
+    def _fetch(self) -> str:
+        try:
+            with urllib.request.urlopen(self._url, timeout=NETWORK_TIMEOUT) as response:
+                contents = response.read()
+        except OSError as error:
+            raise DataError(
+                f"corpus shakespeare: {self._url} can not be fetched ({error}).\n  Download it "
+                "where there is a network and set DATA_FILES to it; or choose DATASET=pystdlib"
+            ) from error
+        if hashlib.sha256(contents).hexdigest() != self._sha256:
+            raise DataError(f"corpus shakespeare: what {self._url} gave is not the expected file")
+        return contents.decode()
 
 
-@dataclass
 class HubCorpus:
     """The train split of a data set on the Hugging Face hub, streamed file by file."""
 
-    name: str
-    hub: Hub
-    size: int | None = None
+    size = None
 
-    def __post_init__(self) -> None:
+    def __init__(self, name: str, hub: Hub):
+        self.name, self.hub = name, hub
+        self.source = {"hub": hub.path, "config": hub.config, "revision": hub.revision}
+
+    @cached_property
+    def _stream(self):
+        """The data set, its hub asked once that it is there."""
         from datasets import load_dataset
 
         path, config, revision = self.hub
-        self.source = {"hub": path, "config": config, "revision": revision}
         try:
             if not Path(path).is_dir():
                 self._probe()
             stream = load_dataset(path, config, split="train", revision=revision, streaming=True)
             if stream.column_names and "text" not in stream.column_names:
                 raise DataError(f"{path}: no column 'text' among {', '.join(stream.column_names)}")
-            self._stream = stream.select_columns(["text"])
-            self.parts = stream.num_shards
+            return stream.select_columns(["text"])
         except DataError:
             raise
         except Exception as error:  # the libraries raise of many families when the hub is away
@@ -208,6 +220,10 @@ class HubCorpus:
                 f"({_first_line(error)}).\n  Where there is a network, download its .parquet files "
                 "and set DATA_FILES to them; or choose DATASET=pystdlib, which needs no network"
             ) from error
+
+    @property
+    def parts(self) -> int:
+        return self._stream.num_shards
 
     def documents(self, part: int, skip: int) -> Iterator[str]:
         rows = self._stream.shard(num_shards=self.parts, index=part).skip(skip)

@@ -159,6 +159,19 @@ class ShardHeader:
         return chunk
 
 
+def check_entry(header: ShardHeader, entry: dict, vocab_size: int) -> None:
+    """DataError unless the shard is the one that this entry of meta.json is about."""
+    for what, offset, found, expected in (
+        ("tokens", 16, header.count, entry["tokens"]),
+        ("vocabulary", 24, header.vocab_size, vocab_size),
+        ("SHA-256", 32, header.digest, entry["sha256"]),
+    ):
+        if found != expected:
+            raise DataError(
+                f"{header.path}: offset {offset}: {what} {found}, {META} has {expected}"
+            )
+
+
 class ShardWriter:
     """Writes one shard front to back; with `keep=n` it goes on after the first n tokens."""
 

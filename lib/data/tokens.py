@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lib.data.shards import META, DataError, ShardHeader, read_meta
+from lib.data.shards import DataError, ShardHeader, check_entry, read_meta
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 
@@ -210,15 +210,7 @@ def _mix(values: np.ndarray) -> np.ndarray:
 
 def _checked_header(directory: Path, vocab_size: int, entry: dict) -> ShardHeader:
     header = ShardHeader.read(directory / entry["file"])
-    for what, offset, found, expected in (
-        ("vocabulary", 24, header.vocab_size, vocab_size),
-        ("tokens", 16, header.count, entry["tokens"]),
-        ("SHA-256", 32, header.digest, entry["sha256"]),
-    ):
-        if found != expected:
-            raise DataError(
-                f"{header.path}: offset {offset}: {what} {found}, {META} says {expected}"
-            )
+    check_entry(header, entry, vocab_size)
     header.check_sample()
     return header
 
