@@ -48,7 +48,11 @@ class Tokenizer:
 
     def encode(self, text: str) -> np.ndarray:
         """Token ids of `text`, shape (n,); lone surrogates become U+FFFD."""
-        return self.encoding.encode_to_numpy(text, disallowed_special=()).astype(self.dtype)
+        try:
+            tokens = self.encoding.encode_to_numpy(text, disallowed_special=())
+        except UnicodeEncodeError:
+            return self.encode(_without_surrogates(text))
+        return tokens.astype(self.dtype)
 
     def decode(self, tokens: "np.ndarray | list[int]") -> str:
         """The text of `tokens`; bytes that are not UTF-8 become U+FFFD."""
@@ -62,8 +66,13 @@ class BytesTokenizer(Tokenizer):
         try:
             raw = text.encode()
         except UnicodeEncodeError:
-            raw = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
+            raw = _without_surrogates(text).encode()
         return np.frombuffer(raw, np.uint8).astype(self.dtype)
+
+
+def _without_surrogates(text: str) -> str:
+    """Pairs of surrogates joined, lone ones replaced, as tiktoken's own `encode` does it."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _bytes() -> Tokenizer:
