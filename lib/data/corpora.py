@@ -19,6 +19,7 @@ takes `files`: local copies in place of the network.
 
 import hashlib
 import io
+import os
 import platform
 import sysconfig
 import tokenize
@@ -121,12 +122,11 @@ class StandardLibrary:
     EXCLUDED = frozenset({"site-packages", "dist-packages", "test", "tests", "idle_test"})
 
     def __init__(self) -> None:
-        root = Path(sysconfig.get_path("stdlib"))
-        found = ((path.relative_to(root), path) for path in root.rglob("*.py"))
-        kept = sorted(
-            (str(name), path) for name, path in found if not self.EXCLUDED & {*name.parts}
-        )
-        self._paths = [path for _, path in kept]
+        self._paths: list[Path] = []
+        for folder, subfolders, names in os.walk(sysconfig.get_path("stdlib")):
+            subfolders[:] = [name for name in subfolders if name not in self.EXCLUDED]
+            self._paths += [Path(folder, name) for name in names if name.endswith(".py")]
+        self._paths.sort(key=str)
         self.parts = len(self._paths)
         self.size = sum(path.stat().st_size for path in self._paths)
         self.source = {

@@ -131,7 +131,7 @@ def _disk_errors(data_dir: Path) -> Iterator[None]:
                 f"{data_dir}: the disk is full: free some space and run `make data` again, it goes "
                 "on from where it stopped; or set DATA_DIR to another disk"
             ) from error
-        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR):
+        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST):
             raise DataError(
                 f"{error.filename or data_dir}: {error.strerror}: set DATA_DIR to a directory that "
                 "can be written"
