@@ -50,8 +50,8 @@ class GPTConfig:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
         if self.n_embd % self.n_head:
             raise ValueError(
-                f"{self.n_head} heads do not divide width {self.n_embd}; choose GPT2_N_EMBD as a "
-                f"multiple of GPT2_N_HEAD, for instance {self.n_head * (self.n_embd // self.n_head)}"
+                f"{self.n_head} heads do not divide width {self.n_embd}: make GPT2_N_EMBD a "
+                f"multiple of GPT2_N_HEAD, such as {64 * self.n_head}"
             )
 
     @property

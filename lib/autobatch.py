@@ -11,7 +11,7 @@ only the way there changes.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import torch
 
@@ -50,6 +50,10 @@ class BatchPlan:
             f"{self.effective} sequences a step = {self.world_size} rank(s) × "
             f"{self.micro_steps} micro-step(s) × {self.micro}"
         )
+
+    def as_dict(self) -> dict[str, int]:
+        """For metadata.yaml."""
+        return {**asdict(self), "micro_steps": self.micro_steps}
 
     def at_most(self, micro: int) -> "BatchPlan":
         """The same batch in the largest equal micro-batches of at most `micro` sequences."""

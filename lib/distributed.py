@@ -19,7 +19,12 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.checkpoint import state_dict as distributed_state
-from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.distributed.fsdp import (
+    FSDPModule,
+    MixedPrecisionPolicy,
+    fully_shard,
+    register_fsdp_forward_method,
+)
 from torch.nn.parallel import DistributedDataParallel
 
 from lib.runtime import Runtime
@@ -55,12 +60,15 @@ def replicate(model: nn.Module, runtime: Runtime) -> nn.Module:
     return DistributedDataParallel(model, device_ids=devices, gradient_as_bucket_view=True)
 
 
-def shard(model: nn.Module, blocks: Iterable[nn.Module], runtime: Runtime) -> nn.Module:
+def shard(
+    model: nn.Module, blocks: Iterable[nn.Module], runtime: Runtime, methods: Iterable[str] = ()
+) -> nn.Module:
     """Spread parameters, gradients and optimizer state over the ranks (FSDP2), in place.
 
     Each of `blocks` is gathered for as long as it computes; what is left belongs to the root.
-    Weights travel in the precision of the run, gradients in float32. Needs `process_group`; the
-    optimizer is made afterwards, of the sharded parameters.
+    `methods` of the model, besides its forward, gather its parameters too. Weights travel in the
+    precision of the run, gradients in float32. Needs `process_group`; the optimizer is made
+    afterwards, of the sharded parameters.
     """
     policy = MixedPrecisionPolicy(
         param_dtype=getattr(torch, runtime.precision), reduce_dtype=torch.float32
@@ -68,7 +76,10 @@ def shard(model: nn.Module, blocks: Iterable[nn.Module], runtime: Runtime) -> nn
     mesh = dist.device_mesh.init_device_mesh(runtime.device.type, (runtime.world_size,))
     for block in blocks:
         fully_shard(block, mesh=mesh, mp_policy=policy)
-    return fully_shard(model, mesh=mesh, mp_policy=policy)
+    fully_shard(model, mesh=mesh, mp_policy=policy)
+    for method in methods:
+        register_fsdp_forward_method(model, method)
+    return model
 
 
 def reduce_gradients(model: nn.Module, enabled: bool) -> AbstractContextManager:

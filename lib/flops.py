@@ -43,9 +43,7 @@ class Peak(NamedTuple):
     source: str
 
 
-def transformer_flops_per_token(
-    parameters: int, n_layer: int, width: int, context: int
-) -> float:
+def transformer_flops_per_token(parameters: int, n_layer: int, width: int, context: int) -> float:
     """Flops of one training step per token: 6 N + 12 · layers · width · context.
 
     `parameters` N are those that take part in a matrix product, the output projection once and
