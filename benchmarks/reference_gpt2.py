@@ -67,20 +67,18 @@ class ReferenceGPT2(nn.Module):
         return F.cross_entropy(logits.view(-1, logits.shape[-1]), y.reshape(-1))
 
 
-def reference_optimizer(model: nn.Module, lr: float) -> torch.optim.Optimizer:
+def reference_optimizer(model: nn.Module, lr: float, *, fused: bool) -> torch.optim.Optimizer:
+    """AdamW, foreach unless `fused`; matrices decay."""
     decay = [p for p in model.parameters() if p.ndim >= 2]
     rest = [p for p in model.parameters() if p.ndim < 2]
     groups = [{"params": decay, "weight_decay": 0.1}, {"params": rest, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.95), foreach=True)
+    kernels = {"fused": True} if fused else {"foreach": True}
+    return torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.95), **kernels)
 
 
-def reference_step(
-    model: nn.Module, optimizer: torch.optim.Optimizer, x: torch.Tensor, y: torch.Tensor
-) -> torch.Tensor:
-    """One training step; the loss as a 0-d tensor."""
-    loss = model(x, y)
+def reference_step(model: nn.Module, optimizer: torch.optim.Optimizer, loss: torch.Tensor) -> None:
+    """What follows the forward pass: backward, clip, update."""
     loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    return loss.detach()
