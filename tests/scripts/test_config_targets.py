@@ -383,6 +383,20 @@ def test_editors_that_can_not_start_say_why(tree):
         assert "Traceback" not in done.stderr
 
 
+def test_a_python_without_kconfiglib_is_told_what_to_install(tree):
+    done = subprocess.run(
+        [sys.executable, "-S", "-m", "scripts.kconfig", "defconfig"],
+        cwd=tree,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert "pip install -r requirements.txt" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_help_lists_the_targets(tree):
     text = make(tree, "help").stdout
     for target in ("defconfig", "defconfig-<name>", "menuconfig", "showconfig", "mrproper"):
