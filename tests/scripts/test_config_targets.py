@@ -332,6 +332,8 @@ def test_helpconfig(tree):
     assert wrong.returncode == 2
     assert "did you mean MOMENTUM" in wrong.stderr
     assert "SYM=" in make(tree, "helpconfig").stderr
+    (tree / ".config").write_text("CONFIG_SEED=x\n")
+    assert "[0, 4294967295]" in make(tree, "helpconfig", "SYM=SEED").stdout
 
 
 def test_list_defconfigs_has_a_line_about_each(tree):
