@@ -129,7 +129,8 @@ staging.CHECKPOINT_SECONDS = 0.02
 prepare.WORK_CHARACTERS = 500
 files, data, pause = sys.argv[1:]
 prepare.prepare(Path(data), "custom", open_corpus("custom", files), load_tokenizer("bytes"),
-    val_fraction=0.1, shard_tokens=20_000, workers=2, on_progress=lambda state: time.sleep(float(pause)))
+    val_fraction=0.1, shard_tokens=20_000, workers=2,
+    on_progress=lambda state: time.sleep(float(pause)))
 """
 
 
