@@ -268,6 +268,7 @@ def test_damage_in_the_corpus_reaches_the_user_and_no_worker_stays(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"text": "good"}\nbad\n')
     with pytest.raises(DataError, match=r"a\.jsonl:2: not JSON"):
         run(tmp_path / "data", open_corpus("custom", f"{tmp_path}/a.jsonl"), workers=2)
+    assert [path.name for path in (tmp_path / "data").iterdir()] == [".custom-bytes.lock"]
 
 
 def test_a_worker_that_dies_is_said():
