@@ -15,7 +15,7 @@ from contextlib import nullcontext
 
 import torch
 
-Batch = tuple[torch.Tensor, torch.Tensor]
+Batch = tuple[torch.Tensor, torch.Tensor]  # inputs and targets
 _END = object()
 
 
