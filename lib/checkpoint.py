@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Checkpoints that are there whole or not at all.
 
-    save(run.dir / "checkpoints" / "last.pt", {"model_state_dict": model.state_dict(), "step": 12})
-    state = load(path, map_location=device)
+save(run.dir / "checkpoints" / "last.pt", {"model_state_dict": model.state_dict(), "step": 12})
+state = load(path, map_location=device)
 """
 
 import os

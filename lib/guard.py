@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Stops a training whose loss is no number any more: every later step would be wasted.
 
-    guard = LossGuard()
-    guard.check(loss.item(), step)
+guard = LossGuard()
+guard.check(loss.item(), step)
 """
 
 import math

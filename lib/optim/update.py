@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The tail of a training step, the same for every model: unscale → clip → step.
 
-    loss.backward()
-    grad_norm = apply_update(optimizer, lr=lr, grad_clip=1.0)
+loss.backward()
+grad_norm = apply_update(optimizer, lr=lr, grad_clip=1.0)
 """
 
 import torch
