@@ -38,7 +38,8 @@ def load(tree: Tree, path: Path, tolerant: bool = False) -> list[str]:
     except ConfigError as error:
         problems += error.problems
         if not tolerant and any("no such symbol" in problem for problem in problems):
-            problems.append("`make olddefconfig` drops symbols that are gone")
+            other = "" if path == config_path() else f" KCONFIG_CONFIG={path}"
+            problems.append(f"`make olddefconfig{other}` drops symbols that are gone")
     if problems:
         raise ConfigError(problems)
     tree.follow_defaults()

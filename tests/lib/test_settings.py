@@ -310,7 +310,7 @@ def test_load_reports_lines_and_assignments_together(tmp_path):
         f"{path}:1",
         f"{path}:2",
         f"{path}:3",
-        "`make olddefconfig` drops symbols that are gone",
+        f"`make olddefconfig KCONFIG_CONFIG={path}` drops symbols that are gone",
     ]
 
 
