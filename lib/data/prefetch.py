@@ -11,11 +11,10 @@ pinned memory and on a stream of its own, so that the copy runs beside the compu
 import queue
 import threading
 from collections.abc import Iterator
-from contextlib import nullcontext
 
 import torch
 
-Batch = tuple[torch.Tensor, torch.Tensor]
+Batch = tuple[torch.Tensor, torch.Tensor]  # inputs and targets
 _END = object()
 
 
@@ -53,24 +52,34 @@ def prefetch(
             producer.join(0.01)
 
 
-def _produce(batches, device, stream, ready: queue.Queue, stop: threading.Event) -> None:
+def _produce(
+    batches: Iterator[Batch],
+    device: torch.device,
+    stream: "torch.cuda.Stream | None",
+    ready: queue.Queue,
+    stop: threading.Event,
+) -> None:
     """The thread: put (batch on the device, event of its copy) until the end, then _END."""
     try:
         for batch in batches:
             if stop.is_set():
                 return
-            if stream is not None:
-                batch = tuple(tensor.pin_memory() for tensor in batch)
-            with torch.cuda.stream(stream) if stream is not None else nullcontext():
-                batch = tuple(tensor.to(device, non_blocking=True) for tensor in batch)
-                copied = stream.record_event() if stream is not None else None
-            ready.put((batch, copied))
+            ready.put(_copied(batch, device, stream))
         ready.put(_END)
     except BaseException as error:  # handed to the consumer, who raises it
         ready.put(error)
     finally:
         if hasattr(batches, "close"):
             batches.close()
+
+
+def _copied(batch: Batch, device: torch.device, stream: "torch.cuda.Stream | None"):
+    """(`batch` on `device`, the event after its copy or None)."""
+    if stream is None:
+        return tuple(tensor.to(device) for tensor in batch), None
+    with torch.cuda.stream(stream):  # pinning too: else this thread would wake up device 0
+        moved = tuple(tensor.pin_memory().to(device, non_blocking=True) for tensor in batch)
+        return moved, stream.record_event()
 
 
 def _drain(ready: queue.Queue) -> None:

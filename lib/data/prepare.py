@@ -60,8 +60,11 @@ def prepare(
         "val_fraction": val_fraction,
         "shard_tokens": shard_tokens,
     }
+    if directory.exists():  # perhaps where nothing can be written
+        check_same(directory, recipe)
+        return directory
     with _disk_errors(data_dir), _locked(data_dir, directory.name):
-        if directory.exists():
+        if directory.exists():  # made by another caller meanwhile
             check_same(directory, recipe)
             return directory
         with closing(Staging(directory, recipe, tokenizer, say)) as staging:

@@ -7,6 +7,7 @@ each split had then, after these tokens are on the disk. Whatever stops the prep
 one cuts the shards back to that record and goes on from there.
 """
 
+import contextlib
 import json
 import shutil
 import time
@@ -86,8 +87,11 @@ class Staging:
         (self._target / PROGRESS).unlink(missing_ok=True)
 
     def close(self) -> None:
+        """Leave what is unfinished to the next preparation; nothing, if nothing was written."""
         for writer in self._writers.values():
             writer.close()
+        with contextlib.suppress(OSError):  # not empty, or published
+            self.directory.rmdir()
 
     def _resume(self, say: Callable[[str], None]) -> State:
         """The state to start from; a preparation with other settings is thrown away."""

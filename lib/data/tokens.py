@@ -19,9 +19,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from lib.data.prefetch import Batch
 from lib.data.shards import DataError, ShardHeader, check_entry, read_meta
-
-Batch = tuple[torch.Tensor, torch.Tensor]
 
 
 @dataclass(frozen=True)

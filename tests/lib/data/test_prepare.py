@@ -108,8 +108,10 @@ def test_a_long_document_is_tokenised_in_pieces_that_join(monkeypatch):
 def test_a_prepared_directory_is_taken_as_it_is(tmp_path, corpus):
     directory = run(tmp_path / "data", corpus)
     before = {path: path.stat().st_mtime_ns for path in directory.iterdir()}
+    (directory.parent / ".custom-bytes.lock").unlink()
     assert run(tmp_path / "data", corpus) == directory
     assert before == {path: path.stat().st_mtime_ns for path in directory.iterdir()}
+    assert list(directory.parent.iterdir()) == [directory]  # so it may be a read-only place
 
 
 def test_other_settings_are_refused_by_name(tmp_path, corpus):
@@ -129,7 +131,8 @@ staging.CHECKPOINT_SECONDS = 0.02
 prepare.WORK_CHARACTERS = 500
 files, data, pause = sys.argv[1:]
 prepare.prepare(Path(data), "custom", open_corpus("custom", files), load_tokenizer("bytes"),
-    val_fraction=0.1, shard_tokens=20_000, workers=2, on_progress=lambda state: time.sleep(float(pause)))
+    val_fraction=0.1, shard_tokens=20_000, workers=2,
+    on_progress=lambda state: time.sleep(float(pause)))
 """
 
 
@@ -267,6 +270,7 @@ def test_damage_in_the_corpus_reaches_the_user_and_no_worker_stays(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"text": "good"}\nbad\n')
     with pytest.raises(DataError, match=r"a\.jsonl:2: not JSON"):
         run(tmp_path / "data", open_corpus("custom", f"{tmp_path}/a.jsonl"), workers=2)
+    assert [path.name for path in (tmp_path / "data").iterdir()] == [".custom-bytes.lock"]
 
 
 def test_a_worker_that_dies_is_said():
