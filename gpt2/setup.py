@@ -24,7 +24,6 @@ from lib.data.progress import preparation_progress
 from lib.data.tokenizers import Tokenizer
 from lib.data.tokens import Split, TokenSet
 from lib.distributed import any_rank, reduce_gradients, replicate, shard
-from lib.optim import build_optimizer
 from lib.run import NullRun, Run
 from lib.runtime import Runtime
 from lib.settings import Settings
@@ -98,20 +97,6 @@ def prepare_model(settings: Settings, runtime: Runtime, model: GPT) -> torch.nn.
     return replicate(model, runtime)
 
 
-def make_optimizer(settings: Settings, model: torch.nn.Module) -> torch.optim.Optimizer:
-    """The optimizer that the settings ask for; those it does not have are None there."""
-    return build_optimizer(
-        model,
-        settings.OPTIMIZER,
-        lr=settings.LEARNING_RATE,
-        weight_decay=settings.WEIGHT_DECAY,
-        momentum=settings.MOMENTUM,
-        nesterov=settings.NESTEROV,
-        betas=(settings.ADAM_BETA1, settings.ADAM_BETA2),
-        eps=settings.ADAM_EPS,
-    )
-
-
 def fit_batch(
     settings: Settings, runtime: Runtime, model: torch.nn.Module, split: Split, plan: BatchPlan
 ) -> BatchPlan:
@@ -134,13 +119,20 @@ def fit_batch(
     )
 
 
-def smaller_plan(plan: BatchPlan, runtime: Runtime, run: Run | NullRun, step: int) -> BatchPlan:
-    """Half the micro-batch and twice the micro-steps, after running out of memory in `step`."""
+def smaller_plan(
+    plan: BatchPlan, model: torch.nn.Module, runtime: Runtime, run: Run | NullRun, step: int
+) -> BatchPlan:
+    """Half the micro-batch and twice the micro-steps, after running out of memory in `step`.
+
+    Drops the gradients of the micro-steps that went well. Raises Failure when nothing smaller is
+    left, or other ranks are already waiting for the gradients of this one.
+    """
     if runtime.world_size > 1:
         raise Failure(
             f"rank {runtime.rank} ran out of memory in step {step + 1}, in which the other ranks "
             f"wait for it. Restart with a BATCH_SIZE below {plan.micro}, or HYPER_PARAM_AUTO=y"
         )
+    model.zero_grad(set_to_none=True)
     smaller = plan.halved()
     autobatch.release(runtime.device)
     run.say(f"out of memory in step {step + 1}: now {smaller}; the step is done again")

@@ -44,7 +44,6 @@ from gpt2.setup import (
     dataset_info,
     fit_batch,
     load_tokens,
-    make_optimizer,
     plan_steps,
     prepare_model,
     read_batches,
@@ -63,6 +62,7 @@ from lib.distributed import (
 )
 from lib.flops import peak_flops, transformer_flops_per_token
 from lib.guard import LossGuard
+from lib.optim import build_optimizer
 from lib.optim.schedule import lr_at
 from lib.optim.update import apply_update
 from lib.progress import open_progress
@@ -150,8 +150,7 @@ def train(settings: Settings, runtime: Runtime) -> None:
                             micro_loss.backward()
                         loss += micro_loss.detach()
                 except torch.OutOfMemoryError:
-                    optimizer.zero_grad(set_to_none=True)
-                    plan = smaller_plan(plan, runtime, run, step)
+                    plan = smaller_plan(plan, trained, runtime, run, step)
                     batches = read_batches(settings, runtime, tokens.train, plan, step)
                     continue  # the same step again: the batches are a function of its number
                 lr = lr_at(
@@ -170,34 +169,34 @@ def train(settings: Settings, runtime: Runtime) -> None:
                     settings.MAX_TIME > 0
                     and any_rank(time.perf_counter() - started >= settings.MAX_TIME)
                 )
-                figures = {}
-                # Reading a number back makes a GPU wait: there, only as often as asked for.
-                if step % settings.LOG_INTERVAL == 0 or step == 1 or is_last:
+                logs = step % settings.LOG_INTERVAL == 0 or step == 1 or is_last
+                evaluates = step % eval_interval == 0 or is_last
+                metrics = {}
+                # To read a number back makes a GPU wait, and ranks wait for each other.
+                if logs:
                     train_loss = mean_over_ranks(loss).item()
                     guard.check(train_loss, step)
                     step_s = (time.perf_counter() - since) / (step - since_step)
                     since, since_step = time.perf_counter(), step
                     tokens_per_s = plan.effective * config.block_size / step_s
-                    run.log(
-                        {
-                            "train/loss": train_loss,
-                            "train/perplexity": perplexity(train_loss),
-                            "lr": lr,
-                            "grad_norm": whole(grad_norm),
-                            "perf/step_ms": 1000 * step_s,
-                            "perf/tokens_per_s": tokens_per_s,
-                            **meter.mfu(tokens_per_s),
-                        },
-                        step,
-                    )
-                    figures |= {"loss": train_loss, "tokens_per_s": tokens_per_s}
+                    metrics = {
+                        "train/loss": train_loss,
+                        "train/perplexity": perplexity(train_loss),
+                        "lr": lr,
+                        "grad_norm": whole(grad_norm).item(),
+                        "perf/step_ms": 1000 * step_s,
+                        "perf/tokens_per_s": tokens_per_s,
+                        **meter.mfu(tokens_per_s),
+                    }
+                    run.log(metrics, step)
 
                 paused = time.perf_counter()
-                if step % eval_interval == 0 or is_last:
+                if evaluates:
                     val_loss = evaluate(trained, val_windows, runtime, plan.micro, stop)
+                    val_metrics = {"val/loss": val_loss, "val/perplexity": perplexity(val_loss)}
+                    run.log(val_metrics, step)
                     guard.check(val_loss, step, "validation")
-                    run.log({"val/loss": val_loss, "val/perplexity": perplexity(val_loss)}, step)
-                    figures |= {"val_loss": val_loss}
+                    metrics |= val_metrics
                     evaluations_since_best += 1
                     if val_loss < best_val_loss:
                         best_val_loss, evaluations_since_best = val_loss, 0
@@ -207,12 +206,13 @@ def train(settings: Settings, runtime: Runtime) -> None:
                         is_last = True
                 if step % save_interval == 0 or is_last:
                     save("last.pt")
-                if figures:
-                    progress.update(step, **figures)
+                if metrics:
+                    progress.update(step, metrics)
                 since += time.perf_counter() - paused  # perf/* are about training alone
 
         except KeyboardInterrupt:  # from stop.check, on all ranks: no step is half done
             save("last.pt")
+            run.say(f"interrupted after step {step}; its state is in {run.dir}/checkpoints/last.pt")
             raise
 
         final_metrics = {
@@ -227,6 +227,20 @@ def train(settings: Settings, runtime: Runtime) -> None:
         if settings.PLOTS:
             run.plot()
     run.print_summary()
+
+
+def make_optimizer(settings: Settings, model: torch.nn.Module) -> torch.optim.Optimizer:
+    """The optimizer that the settings ask for; those it does not have are None there."""
+    return build_optimizer(
+        model,
+        settings.OPTIMIZER,
+        lr=settings.LEARNING_RATE,
+        weight_decay=settings.WEIGHT_DECAY,
+        momentum=settings.MOMENTUM,
+        nesterov=settings.NESTEROV,
+        betas=(settings.ADAM_BETA1, settings.ADAM_BETA2),
+        eps=settings.ADAM_EPS,
+    )
 
 
 @torch.no_grad()
