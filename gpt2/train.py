@@ -175,7 +175,9 @@ def train(settings: Settings, runtime: Runtime) -> None:
                 # To read a number back makes a GPU wait, and ranks wait for each other.
                 if logs:
                     train_loss = mean_over_ranks(loss).item()
-                    guard.check(train_loss, step)
+                    gradient = whole(grad_norm).item()
+                    guard.check("training loss", train_loss, step)
+                    guard.check("norm of the gradient", gradient, step)
                     step_s = (time.perf_counter() - since) / (step - since_step)
                     since, since_step = time.perf_counter(), step
                     tokens_per_s = plan.effective * config.block_size / step_s
@@ -183,7 +185,7 @@ def train(settings: Settings, runtime: Runtime) -> None:
                         "train/loss": train_loss,
                         "train/perplexity": perplexity(train_loss),
                         "lr": lr,
-                        "grad_norm": whole(grad_norm).item(),
+                        "grad_norm": gradient,
                         "perf/step_ms": 1000 * step_s,
                         "perf/tokens_per_s": tokens_per_s,
                         **meter.mfu(tokens_per_s),
@@ -195,7 +197,7 @@ def train(settings: Settings, runtime: Runtime) -> None:
                     val_loss = evaluate(trained, val_windows, runtime, plan.micro, stop)
                     val_metrics = {"val/loss": val_loss, "val/perplexity": perplexity(val_loss)}
                     run.log(val_metrics, step)
-                    guard.check(val_loss, step, "validation")
+                    guard.check("validation loss", val_loss, step)
                     metrics |= val_metrics
                     evaluations_since_best += 1
                     if val_loss < best_val_loss:

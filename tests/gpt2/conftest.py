@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-WORDS = "the cat sat on a mat and then it ran to some tree where three birds sang".split()
+TEXT = "the cat sat on a mat and then it ran to some tree where three birds sang"
 
 
 @pytest.fixture(scope="session")
 def text_file(tmp_path_factory) -> Path:
     """200 passages of made-up sentences, about 30 kB."""
     chance = random.Random(0)
-    passages = (" ".join(chance.choices(WORDS, k=40)) for _ in range(200))
+    passages = (" ".join(chance.choices(TEXT.split(), k=40)) for _ in range(200))
     path = tmp_path_factory.mktemp("corpus") / "passages.txt"
     path.write_text("\n\n".join(passages))
     return path

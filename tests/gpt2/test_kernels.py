@@ -112,9 +112,7 @@ def test_loss_is_exact(at_once, monkeypatch):
     ours = values_and_gradients(
         lambda x, w: 3 * kernels.linear_cross_entropy(x, w, targets, 50), x, weight
     )
-    reference = values_and_gradients(
-        lambda x, w: 3 * loss_reference(x, w, targets, 50), x, weight
-    )
+    reference = values_and_gradients(lambda x, w: 3 * loss_reference(x, w, targets, 50), x, weight)
     for a, b in zip(ours, reference, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
     assert not ours[2][50:].any(), "the padding has no gradient"

@@ -140,7 +140,7 @@ def test_bfloat16_computes_near_float32_and_keeps_float32_masters(model):
 
 @pytest.mark.parametrize("change", [{"n_head": 3}, {"n_layer": 0}, {"block_size": 0}])
 def test_numbers_that_do_not_fit_are_refused(change):
-    with pytest.raises(ValueError, match="GPT2_N_EMBD|at least 1"):
+    with pytest.raises(ValueError, match=r"GPT2_N_EMBD|at least 1"):
         GPTConfig(**{"vocab_size": 99, "n_embd": 32, "n_head": 4} | change)
 
 
