@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: MIT
+"""The files of a configured tree: .config, config.py, and where each value came from.
+
+`.config` (or $KCONFIG_CONFIG) is what a user edits and what runs. Beside it lies
+`.config.origins`: JSON, for each value that is not its default `[value, origin]`. An origin counts
+only while the value is still the same; what was changed by hand has the origin `.config (edited)`.
+"""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+from lib import configpy, dotconfig
+from lib.assign import apply
+from lib.cli import Failure
+from lib.dotconfig import ConfigError
+from lib.files import write_atomic
+from lib.kconfig import ROOT, Tree
+
+CONFIG_PY = ROOT / "config.py"
+
+
+def config_path() -> Path:
+    """The .config file of this tree: $KCONFIG_CONFIG, or .config in the current directory."""
+    return Path(os.environ.get("KCONFIG_CONFIG") or ".config")
+
+
+def load(tree: Tree, path: Path, tolerant: bool = False) -> list[str]:
+    """Load the .config file at `path` into `tree`; returns notes on what was dropped.
+
+    Raises ConfigError for what did not take. With `tolerant`, symbols that are gone or whose
+    dependencies are no longer met are dropped instead.
+    """
+    assignments, problems = dotconfig.read(path)
+    try:
+        notes = apply(tree, [assignments], tolerant=tolerant)
+    except ConfigError as error:
+        problems += error.problems
+        if not tolerant and any("no such symbol" in problem for problem in problems):
+            problems.append("`make olddefconfig` drops symbols that are gone")
+    if problems:
+        raise ConfigError(problems)
+    recall_origins(tree, path)
+    return notes
+
+
+def recall_origins(tree: Tree, path: Path) -> None:
+    """Give the values that were just loaded the origins that were noted when they were stored."""
+    try:
+        noted = json.loads(_origins_path(path).read_bytes())
+    except (OSError, ValueError):  # absent or damaged: the values themselves are what matters
+        noted = {}
+    tree.origins = {
+        entry.name: noted[entry.name][1]
+        if noted.get(entry.name, [None])[0] == entry.text
+        else f"{path} (edited)"
+        for entry in tree.entries()
+        if entry.text != entry.default
+    }
+
+
+def store(tree: Tree, path: Path, config_py: Path = CONFIG_PY) -> None:
+    """Write .config, its origins and config.py; the previous .config becomes .config.old.
+
+    config.py comes last and is always written: make takes its time as that of the whole.
+    Raises Failure when a file can not be written.
+    """
+    path = path.resolve()  # through a symbolic link, not in its place
+    text = tree.config_text()
+    try:
+        write_atomic(_origins_path(path), _origins_text(tree))
+        if not path.exists():
+            write_atomic(path, text)
+        elif path.read_bytes() != text.encode():
+            shutil.copyfile(path, path.with_name(f"{path.name}.old"))
+            write_atomic(path, text)
+        write_atomic(config_py, configpy.render(tree.values()))
+    except OSError as error:
+        raise Failure(f"{error.filename or path}: {error.strerror}") from None
+
+
+def _origins_path(path: Path) -> Path:
+    return path.with_name(f"{path.name}.origins")
+
+
+def _origins_text(tree: Tree) -> str:
+    origins = {
+        entry.name: [entry.text, tree.origins[entry.name]]
+        for entry in tree.entries()
+        if entry.text != entry.default and entry.name in tree.origins
+    }
+    return json.dumps(origins, indent=1, sort_keys=True, ensure_ascii=False) + "\n"

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: MIT
+"""Kconfiglib's menuconfig and guiconfig on our own reading, checking and writing of .config."""
+
+import errno
+import sys
+from pathlib import Path
+
+from lib import dotconfig
+from lib.assign import Rejected, apply, resolve
+from lib.cli import Failure
+from lib.configfiles import config_path
+from lib.dotconfig import Assignment, ConfigError
+from lib.files import write_atomic
+from lib.kconfig import Tree, editor, has_prompt
+
+
+class EditedTree(Tree):
+    """A tree for the editors: they call the methods below and show an OSError in a dialog."""
+
+    def load_config(self, filename: str | None = None, replace: bool = True) -> str:
+        """Load a .config file; without a name the present one, if there is one."""
+        path = Path(filename) if filename else config_path()
+        if not filename and not path.exists():
+            return f"There is no {path} yet: starting from the defaults"
+        try:
+            assignments, problems = dotconfig.read(path)
+            if problems:
+                raise ConfigError(problems)
+            if replace:
+                self.unset_values()
+            apply(self, [assignments])
+        except ConfigError as error:
+            raise OSError(errno.EINVAL, str(error), str(path)) from None
+        self.missing_syms = []
+        for symbol in self.unique_defined_syms:
+            if not has_prompt(symbol):  # not in the file; else the editors take it for outdated
+                symbol.user_value = symbol.str_value
+        return f"Loaded {path}"
+
+    def write_config(
+        self, filename: str | None = None, header: None = None, save_old: bool = True
+    ) -> str:
+        """Check what was typed and write it as a .config file."""
+        path = Path(filename) if filename else config_path()
+        self._check_reals()
+        write_atomic(path.resolve(), self.config_text())
+        return f"Saved {path}"
+
+    def write_min_config(self, filename: str, header: None = None) -> str:
+        """Check what was typed and write what differs from the defaults."""
+        self._check_reals()
+        write_atomic(Path(filename).resolve(), self.defconfig_text())
+        return f"Saved {filename}"
+
+    def _check_reals(self) -> None:
+        """The editors take any text for a real number: make it canonical, or refuse to save."""
+        for name in self.intervals:
+            symbol = self.syms[name]
+            if symbol.visibility and symbol.user_value is not None:
+                assignment = Assignment(name, symbol.user_value, name)
+                try:
+                    symbol.set_value(resolve(self, assignment)[1])
+                except Rejected as error:
+                    raise OSError(errno.EINVAL, f"{assignment}: {error}", name) from None
+
+
+def edit(program: str) -> None:
+    """Let the user change the present .config with `program`: menuconfig or guiconfig.
+
+    Raises Failure where the machine lacks what the program needs.
+    """
+    if program == "menuconfig" and not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise Failure("menuconfig needs a terminal; `make defconfig SET=…` does without")
+    try:
+        editor(program).menuconfig(EditedTree())
+    except ImportError as error:
+        raise Failure(
+            f"{program} needs {error.name}, which this Python lacks: {_CURES[program]}"
+        ) from None
+    except Exception as error:
+        # curses.error or tkinter.TclError, which exist only where the modules do
+        if type(error).__module__ not in ("_curses", "_tkinter"):
+            raise
+        raise Failure(f"{program} can not start ({error}): {_CURES[program]}") from None
+
+
+_CURES = {
+    "menuconfig": "set TERM to your terminal's type, or use `make defconfig SET=…`",
+    "guiconfig": "install python3-tk and run it on a desktop, or use `make menuconfig`",
+}

@@ -1,0 +1,19 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# check-cli-set-var.sh VAR: prints y if the variable VAR was given to make or stands in the
+# environment and is not empty, else n. Kconfig uses it for defaults that follow the command line.
+
+set -eu
+
+case ${1-} in
+'' | [0-9]* | *[!A-Za-z0-9_]*)
+	echo "usage: ${0##*/} VARIABLE" >&2
+	exit 2
+	;;
+esac
+
+# The name holds nothing but letters, digits and underscores: safe to be evaluated.
+eval "value=\${$1-}"
+# shellcheck disable=SC2154 # assigned by the eval
+if [ -n "$value" ]; then echo y; else echo n; fi
