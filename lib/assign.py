@@ -88,7 +88,7 @@ def resolve(tree: Tree, assignment: Assignment) -> Target:
     name, value = assignment.name, assignment.value
     symbol = tree.syms.get(name)
     if symbol is None or not symbol.nodes:
-        raise Rejected(f"no such symbol{_near(tree, name)}", unknown=True)
+        raise Rejected(f"no such symbol{near_symbols(tree, name)}", unknown=True)
     if "\0" in value or not _is_unicode(value):
         raise Rejected(f"NUL and bytes that are not UTF-8 can not be stored {_at(symbol)}")
     if options := tree.choice_options.get(name):
@@ -149,7 +149,8 @@ def _wanted(tree: Tree, symbol: Symbol) -> str:
     return f"{kind} in {bounds}" if bounds else kind
 
 
-def _near(tree: Tree, name: str) -> str:
+def near_symbols(tree: Tree, name: str) -> str:
+    """`; did you mean …?` for a name that is no symbol, or nothing."""
     names = [symbol.name for symbol in tree.settable] + list(tree.choice_options)
     near = difflib.get_close_matches(name.upper(), names, n=3)
     found = ", ".join(f"{match} {_at(tree.syms[match])}" for match in near)

@@ -66,6 +66,7 @@ def store(tree: Tree, path: Path, config_py: Path = CONFIG_PY) -> None:
     config.py comes last and is always written: make takes its time as that of the whole.
     Raises Failure when a file can not be written.
     """
+    source = str(path)
     path = path.resolve()  # through a symbolic link, not in its place
     text = tree.config_text()
     try:
@@ -75,9 +76,9 @@ def store(tree: Tree, path: Path, config_py: Path = CONFIG_PY) -> None:
         elif path.read_bytes() != text.encode():
             shutil.copyfile(path, path.with_name(f"{path.name}.old"))
             write_atomic(path, text)
-        write_atomic(config_py, configpy.render(tree.values()))
+        write_atomic(config_py, configpy.render(tree.values(), source))
     except OSError as error:
-        raise Failure(f"{error.filename or path}: {error.strerror}") from None
+        raise Failure(f"can not write the configuration to {path}: {error.strerror}") from None
 
 
 def _origins_path(path: Path) -> Path:

@@ -2,6 +2,7 @@
 """config.py: the configuration as literal Python values, for `from config import config`."""
 
 import ast
+import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ _TEMPLATE = '''\
     config.BATCH_SIZE
 """
 
+SOURCE = {source}
 VALUES = {{
 {lines}}}
 
@@ -44,26 +46,25 @@ config = Config()
 '''
 
 
-def render(values: Mapping[str, Value]) -> str:
-    """The text of config.py: the same bytes for the same values."""
+def render(values: Mapping[str, Value], source: str) -> str:
+    """The text of config.py, made from the file `source`: the same bytes for the same values."""
     lines = (f"    {name!r}: {_literal(values[name])},\n" for name in sorted(values))
-    return _TEMPLATE.format(lines="".join(lines))
+    return _TEMPLATE.format(source=json.dumps(source), lines="".join(lines))
 
 
-def read(path: Path) -> dict[str, Value]:
-    """The values in the config.py at `path`, which is parsed and not executed.
+def read(path: Path) -> tuple[dict[str, Value], Path]:
+    """The values in the config.py at `path`, which is parsed and not executed, and their source.
 
     Raises ConfigError if it is not what `render` writes.
     """
     try:
-        tree = ast.parse(path.read_bytes())
-        literal = next(
-            node.value
-            for node in tree.body
-            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "VALUES"
-        )
-        return dict(ast.literal_eval(literal))
-    except (SyntaxError, StopIteration, ValueError, TypeError) as error:
+        literals = {
+            ast.unparse(node.targets[0]): ast.literal_eval(node.value)
+            for node in ast.parse(path.read_bytes()).body
+            if isinstance(node, ast.Assign) and not isinstance(node.value, ast.Call)
+        }
+        return dict(literals["VALUES"]), path.parent / literals["SOURCE"]
+    except (SyntaxError, KeyError, ValueError, TypeError) as error:
         raise ConfigError([f"{path} is damaged ({error}): run `make olddefconfig`"]) from None
 
 

@@ -5,16 +5,16 @@ import os
 from pathlib import Path
 
 
-def write_atomic(path: str | Path, text: str) -> None:
-    """Write `text` in UTF-8 by way of a temporary file beside `path`, synced, then renamed.
+def write_atomic(path: str | Path, data: str | bytes) -> None:
+    """Write `data`, text in UTF-8, to a temporary file beside `path`, sync it, then rename it.
 
     Raises OSError with nothing changed when the disk is full or the directory unwritable.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            file.write(text)
+        with temporary.open("wb") as file:
+            file.write(data.encode() if isinstance(data, str) else data)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 from lib.dotconfig import Assignment
-from lib.kconfig import BOOL, Symbol, Tree, conditions, menus, prompt, text_of, unmet
+from lib.kconfig import BOOL, Symbol, Tree, conditions, menus, prompt_of, text_of, unmet
 from lib.trackers import WORDS, tracker_assignments
 
 
@@ -97,7 +97,7 @@ def _leaves(parts: list) -> set[Symbol]:
 
 
 def _add_flag(tree: Tree, symbol: Symbol, group: argparse._ArgumentGroup) -> None:
-    name, text, needs = symbol.name, prompt(symbol), unmet(symbol)
+    name, text, needs = symbol.name, prompt_of(symbol), unmet(symbol)
     options: dict = {"metavar": "TEXT"}
     if symbol.choice:
         if symbol is not symbol.choice.syms[0]:

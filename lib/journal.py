@@ -25,12 +25,13 @@ import sys
 import time
 import warnings
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+_JSON = orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY
 _PLAIN = frozenset((float, int, bool))
 _NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
@@ -53,7 +54,8 @@ class Journal:
         self.rows = 0
         self.refused: Counter[str] = Counter()
         self._warn = warn
-        self._waiting: deque[tuple[list[Any], dict[str, Any]]] = deque()
+        # (CUDA events to wait for, the row) or, behind such rows, (nothing, the finished line)
+        self._waiting: deque[tuple[Sequence[Any], Any]] = deque()
         self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
         size = os.fstat(self._fd).st_size
         # True while the file ends within a line; the next write then starts with a newline.
@@ -69,17 +71,15 @@ class Journal:
         """
         if type(step) is not int or step < 0:
             raise _bad_step(step)
-        row = {"step": step, "time": time.time(), "metrics": metrics}
-        if not self._waiting and _PLAIN.issuperset(map(type, metrics.values())):
-            try:
-                line = orjson.dumps(row, None, orjson.OPT_APPEND_NEWLINE)
-            except TypeError as error:  # a name that is not text, an integer past 64 bits
-                self._refuse(f"{error}")
-                return
-            if b"null" not in line:  # what orjson writes for NaN and infinity
-                self._write(line)
-                return
-        self._submit(row)
+        now = time.time()
+        events: list[Any] = []
+        try:
+            if not _PLAIN.issuperset(map(type, metrics.values())):
+                metrics, events = _to_scalars(metrics)
+        except TypeError as error:
+            self._refuse(f"{error}")
+            return
+        self._submit({"step": step, "time": now, "metrics": metrics}, events)
 
     def record(self, fields: Mapping[str, Any], step: int) -> None:
         """Append a row that is not scalars, such as {"media": {name: {"type": …, …}}}."""
@@ -108,30 +108,31 @@ class Journal:
             with contextlib.suppress(OSError):  # NFS reports here what fsync has said already
                 os.close(fd)
 
-    def _submit(self, row: dict[str, Any]) -> None:
-        """The careful way in: converts values and keeps the order behind waiting rows."""
-        events: list[Any] = []
-        if "metrics" in row:
-            try:
-                row["metrics"], events = _to_scalars(row["metrics"])
-            except TypeError as error:
-                self._refuse(f"{error}")
-                return
-        self._waiting.append((events, row))
-        self._drain(wait=False)
+    def _submit(self, row: dict[str, Any], events: Sequence[Any] = ()) -> None:
+        """Write the row, unless its values or those of earlier rows are still on their way."""
+        try:
+            item = row if events else _encode(row)
+        except TypeError as error:  # a name that is not text, an integer past 64 bits
+            self._refuse(f"{error}")
+            return
+        if events or self._waiting:
+            self._waiting.append((events, item))
+            self._drain(wait=False)
+        else:
+            self._write(item)
 
     def _drain(self, *, wait: bool) -> None:
-        """Write the waiting rows, oldest first, up to one whose values are still on their way."""
+        """Write the waiting rows, oldest first, up to one whose values have not arrived."""
         while self._waiting:
-            events, row = self._waiting[0]
+            events, item = self._waiting[0]
             try:
                 if wait:
                     for event in events:
                         event.synchronize()
                 elif not all(event.query() for event in events):
                     return
-                line = _encode(row)
-            except (TypeError, RuntimeError) as error:  # RuntimeError: the device has failed
+                line = _encode(_arrived(item)) if events else item
+            except (RuntimeError, TypeError) as error:  # RuntimeError: the device has failed
                 self._waiting.popleft()
                 self._refuse(f"{error}".partition("\n")[0])
                 continue
@@ -188,7 +189,9 @@ def _to_scalars(metrics: Mapping[str, Any]) -> tuple[dict[str, Any], list[Any]]:
 def _to_scalar(name: str, value: Any) -> float | int | bool:
     if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):  # NumPy, CPU tensors
         value = value.item()
-    for kind in (bool, int, float):
+    if type(value) in _PLAIN:
+        return value
+    for kind in (int, float):  # an IntEnum, say
         if isinstance(value, kind):
             return kind(value)
     shape = f" of shape {tuple(value.shape)}" if hasattr(value, "shape") else ""
@@ -203,15 +206,21 @@ def _event_on(device: Any) -> Any:
     return event
 
 
+def _arrived(row: dict[str, Any]) -> dict[str, Any]:
+    metrics = row["metrics"]
+    values = {k: v if type(v) in _PLAIN else v.item() for k, v in metrics.items()}
+    return {**row, "metrics": values}
+
+
 def _encode(row: dict[str, Any]) -> bytes:
-    if "metrics" in row:
-        row["metrics"] = {name: _to_json(value) for name, value in row["metrics"].items()}
-    return orjson.dumps(row, None, orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY)
+    line = orjson.dumps(row, None, _JSON)
+    if b"null" in line and "metrics" in row:  # what orjson writes for NaN and infinity
+        metrics = {name: _finite_or_text(value) for name, value in row["metrics"].items()}
+        line = orjson.dumps({**row, "metrics": metrics}, None, _JSON)
+    return line
 
 
-def _to_json(value: Any) -> float | int | bool | str:
-    if type(value) not in _PLAIN:  # a host copy that has arrived
-        value = value.item()
+def _finite_or_text(value: float) -> float | str:
     if math.isfinite(value):
         return value
     return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
@@ -229,13 +238,15 @@ def read_rows(
     path: str | Path,
     offset: int = 0,
     *,
+    containing: bytes = b"",
     on_damage: Callable[[DamagedRow], Any] = warnings.warn,
 ) -> Iterator[tuple[dict[str, Any], int]]:
     """Yield each complete row from byte `offset` on, and the offset at which it ends.
 
     Reading on from the last offset later continues where this call stopped: a last line without
     its newline, torn or still being written, is left for then. A damaged line within the file is
-    skipped and handed to `on_damage`. Raises FileNotFoundError when there is no journal.
+    skipped and handed to `on_damage`. Lines without the bytes `containing` are passed over
+    unparsed, to search a long journal quickly. Raises FileNotFoundError when there is no journal.
     """
     path = Path(path)
     with path.open("rb") as file:
@@ -244,7 +255,7 @@ def read_rows(
             if not line.endswith(b"\n"):
                 return
             start, offset = offset, offset + len(line)
-            if line == b"\n":
+            if line == b"\n" or containing not in line:
                 continue
             try:
                 row = orjson.loads(line)

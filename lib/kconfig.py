@@ -206,7 +206,7 @@ def has_prompt(symbol: Symbol) -> bool:
     return home(symbol).prompt is not None
 
 
-def prompt(symbol: Symbol) -> str:
+def prompt_of(symbol: Symbol) -> str:
     """The line that menus show: of the whole choice if the symbol belongs to one."""
     node = symbol.choice.nodes[0] if symbol.choice else home(symbol)
     return node.prompt[0]
@@ -234,14 +234,16 @@ def conditions(symbol: Symbol) -> list:
     return found
 
 
+def dependencies(symbol: Symbol) -> list[str]:
+    """The conditions as Kconfig writes them."""
+    texts = (kconfiglib.expr_str(part) for part in conditions(symbol))
+    return [text for text in dict.fromkeys(texts) if text != "y"]
+
+
 def unmet(symbol: Symbol) -> list[str]:
-    """The conditions, as Kconfig writes them, that keep the symbol from being set at present."""
-    missing = (_text(part) for part in conditions(symbol) if not expr_value(part))
-    return list(dict.fromkeys(missing))
-
-
-def _text(expression) -> str:
-    return kconfiglib.expr_str(expression)
+    """The dependencies that keep the symbol from being set at present."""
+    parts = (part for part in conditions(symbol) if not expr_value(part))
+    return list(dict.fromkeys(kconfiglib.expr_str(part) for part in parts))
 
 
 def _conjuncts(expression) -> list:

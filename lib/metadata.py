@@ -10,7 +10,7 @@ import platform
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,7 @@ def git_state(root: Path = ROOT) -> tuple[dict[str, Any], str]:
     diff = _git(root, "diff", "--no-color", "--no-ext-diff", "--no-textconv", "HEAD") or ""
     if len(diff) > _DIFF_LIMIT:
         diff = f"{diff[:_DIFF_LIMIT]}\n[cut: {len(diff)} characters in all]\n"
-    return state, redact(diff)
+    return state, redact(diff, code=True)
 
 
 def _git(root: Path, *arguments: str) -> str | None:
@@ -137,7 +137,7 @@ def save(path: Path, metadata: Mapping[str, Any]) -> None:
     write_atomic(path, text)
 
 
-def load(path: Path, *, without: tuple[str, ...] = ()) -> dict[str, Any]:
+def load(path: Path, *, without: Iterable[str] = ()) -> dict[str, Any]:
     """Read metadata.yaml; the top-level keys `without` are cut out before it is parsed, for speed.
 
     Raises FileNotFoundError, and ValueError when it is not a mapping in YAML.

@@ -17,7 +17,6 @@ import errno
 import os
 import re
 import secrets
-import shlex
 import shutil
 import sys
 import time
@@ -27,11 +26,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from lib import lock, metadata
+from lib import lock, metadata, report
 from lib.cli import BadUse, Failure
 from lib.files import write_atomic
 from lib.journal import Journal
-from lib.redact import redact
+from lib.redact import redact, redact_command
 from lib.signals import sigterm_raises, uninterrupted
 
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
@@ -159,6 +158,10 @@ class Run:
         print(text, flush=True)
         self._keep(text)
 
+    def print_summary(self) -> None:
+        """Print what came out, where it is and what to type next; for after the `with` block."""
+        report.print_summary(self.dir, self.metadata)
+
     def _keep(self, text: str) -> None:
         with contextlib.suppress(OSError, ValueError):  # disk full, file closed: it was printed
             self._train_log.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {text}\n")
@@ -208,6 +211,8 @@ class NullRun:
 
     def say(self, text: str) -> None: ...
 
+    def print_summary(self) -> None: ...
+
     def __enter__(self) -> "NullRun":
         self._signals = sigterm_raises()
         self._signals.__enter__()
@@ -252,7 +257,7 @@ def _first_metadata(run: Run) -> dict[str, Any]:
         "duration_s": None,
         "git": {**git, "diff": "git.diff" if diff else None},
         "config_hash": None,
-        "command": shlex.join(sys.orig_argv),
+        "command": redact_command(sys.orig_argv),
         "seed": None,
         "environment": metadata.environment(),
         "dataset": {},

@@ -14,6 +14,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from lib import configfiles, configpy
@@ -112,8 +113,11 @@ def _configured_tree(model: str, argv: Sequence[str] | None) -> Tree:
     if flags.config:
         configfiles.load(tree, flags.config)
     elif configfiles.CONFIG_PY.exists():
-        load_values(tree, configpy.read(configfiles.CONFIG_PY))
-        configfiles.recall_origins(tree, configfiles.config_path())
+        values, source = configpy.read(configfiles.CONFIG_PY)
+        load_values(tree, values)
+        configfiles.recall_origins(tree, source)
+        if _is_newer(source, configfiles.CONFIG_PY):
+            print(f"note: {source} is newer than config.py: `make config.py`", file=sys.stderr)
     else:
         print(f"no config.py: using the defaults for {model} (make defconfig)", file=sys.stderr)
         apply(tree, [[select_model]])
@@ -128,6 +132,10 @@ def _configured_tree(model: str, argv: Sequence[str] | None) -> Tree:
         )
     apply(tree, [flags.tracker, flags.assignments])
     return tree
+
+
+def _is_newer(path: Path, other: Path) -> bool:
+    return path.exists() and path.stat().st_mtime_ns > other.stat().st_mtime_ns
 
 
 def load_values(tree: Tree, values: Mapping[str, Value]) -> None:

@@ -1,37 +1,80 @@
 # SPDX-License-Identifier: MIT
 # The configuration, as in the Linux kernel: Kconfig files → .config → config.py.
 
-##@ Configuration
+ifneq ($(words $(KCONFIG_CONFIG)),1)
+$(error KCONFIG_CONFIG names one file, without spaces in its path)
+endif
 
 KCONFIG_FILES := $(wildcard Kconfig */Kconfig */*/Kconfig lib/Kconfig.*)
 
-# What a training program needs. Plain `make` takes the default defconfig when there is no .config
-# yet, and starts Python only when config.py is older than what it is made from or when SET or
-# TRACKER ask for a change.
+# What a training program needs: `train: | $(CONFIGURED)`. Python starts only when config.py is older
+# than what it is made from, was made from another .config, or when a change is asked for.
 CONFIGURED := config.py
+CONFIG_SOURCE := $(shell sed -n 's/^SOURCE = "\(.*\)"$$/\1/p' config.py 2>/dev/null)
+CONFIG_CHANGE := $(value DEFCONFIG)$(value FRAGMENTS)$(value SET)$(value TRACKER)
+ifeq ($(wildcard $(KCONFIG_CONFIG)),)
+CONFIG_CHANGE := # the defconfig below takes them
+endif
 
-$(CONFIGURED): $(KCONFIG_CONFIG) $(KCONFIG_FILES) $(if $(value SET)$(value TRACKER)$(value FRAGMENTS),FORCE) | $(READY)
+$(CONFIGURED): $(KCONFIG_CONFIG) $(KCONFIG_FILES) | $(READY)
 	$(Q)$(PYTHON) -m scripts.kconfig syncconfig
+ifneq ($(CONFIG_SOURCE),$(KCONFIG_CONFIG))
+$(CONFIGURED): FORCE
+else ifneq ($(CONFIG_CHANGE),)
+$(CONFIGURED): FORCE
+endif
 
 $(KCONFIG_CONFIG): | $(READY)
-	@echo "There is no $$KCONFIG_CONFIG yet: taking a defconfig."
+	@echo "There is no $$KCONFIG_CONFIG yet, so make defconfig comes first."
 	$(Q)$(PYTHON) -m scripts.kconfig defconfig
 
 .PHONY: FORCE
 FORCE:
 
-.PHONY: defconfig menuconfig guiconfig oldconfig olddefconfig alldefconfig savedefconfig
-defconfig: ## start from DEFCONFIG=lenet5-digits; then FRAGMENTS="FILE …" SET="SYM=VALUE …" TRACKER=…
+##@ Configuration
+
+CONFIG_TARGETS := defconfig menuconfig guiconfig oldconfig olddefconfig alldefconfig savedefconfig
+CONFIG_REPORTS := list-defconfigs showconfig helpconfig diffconfig listnewconfig
+.PHONY: $(CONFIG_TARGETS) $(CONFIG_REPORTS)
+
+defconfig: ## start from DEFCONFIG=lenet5-digits; with FRAGMENTS="FILE …" SET="SYM=VALUE …" TRACKER=…
+defconfig-<name>: ## the same as defconfig DEFCONFIG=<name>
+list-defconfigs: ## what there is to start from
 menuconfig: ## change the configuration in the terminal
 guiconfig: ## change the configuration in a window
 oldconfig: ## bring .config up to date, asking for each new symbol
 olddefconfig: ## bring .config up to date with the defaults of new symbols
 alldefconfig: ## start from the defaults alone
 savedefconfig: ## write the minimal form of .config to ./defconfig
-defconfig menuconfig guiconfig oldconfig olddefconfig alldefconfig savedefconfig: | $(READY)
+listnewconfig: ## the symbols that .config does not know yet
+showconfig: ## each value that is not its default, and where it came from (V=1: all)
+helpconfig: ## what SYM=NAME is for, what it may hold, where it is defined
+diffconfig: ## what differs between A=… and B=…, .config files or runs (default: from .config.old)
+
+$(CONFIG_TARGETS): | $(READY)
 	$(Q)$(PYTHON) -m scripts.kconfig $@
 
-defconfig-<name>: ## the same as defconfig DEFCONFIG=<name>
-defconfig-%: override export DEFCONFIG = $*
+$(CONFIG_REPORTS): | $(READY)
+	$(Q)$(PYTHON) -m scripts.kconfig_show $@
+
+defconfig-%: override export DEFCONFIG = $(value *)
 defconfig-%: | $(READY)
 	$(Q)$(PYTHON) -m scripts.kconfig defconfig
+
+##@ Cleaning
+
+.PHONY: clean mrproper
+clean: ## remove config.py and caches; .config, runs and data stay
+	$(Q)rm -f config.py
+	$(Q)rm -rf .pytest_cache .ruff_cache .hypothesis
+	$(Q)find . \( -path ./.git -o -path ./.venv -o -path ./outputs -o -path ./data \) -prune \
+		-o -name __pycache__ -prune -exec rm -rf {} +
+
+mrproper: clean ## remove the configuration, too: .config, .config.old, ./defconfig; runs, data and .venv stay
+	$(Q)rm -f "$$KCONFIG_CONFIG" "$$KCONFIG_CONFIG.old" "$$KCONFIG_CONFIG.origins" defconfig
+
+##@ Benchmarks
+
+.PHONY: bench-config
+bench-config: | $(READY) ## how long `make defconfig` takes
+	$(Q)$(PYTHON) -m benchmarks.config

@@ -36,7 +36,7 @@ def defconfig(tree: Tree) -> None:
     path = find_defconfig(os.environ.get("DEFCONFIG") or DEFAULT)
     print(f"{path} → {configfiles.config_path()}, config.py")
     layers = overrides()
-    _note(apply(tree, [_read([path]), *layers]))
+    print_notes(apply(tree, [_read([path]), *layers]))
     given = {assignment.origin for layer in layers for assignment in layer}
     for entry in tree.entries():
         if tree.origins.get(entry.name) in given:
@@ -45,7 +45,7 @@ def defconfig(tree: Tree) -> None:
 
 
 def alldefconfig(tree: Tree) -> None:
-    _note(apply(tree, overrides()))
+    print_notes(apply(tree, overrides()))
     configfiles.store(tree, configfiles.config_path())
     print(f"all defaults → {configfiles.config_path()}, config.py")
 
@@ -65,9 +65,8 @@ def oldconfig(tree: Tree) -> None:
 
 def syncconfig(tree: Tree) -> None:
     load_present(tree)
-    for variable in ("DEFCONFIG",):
-        if os.environ.get(variable):
-            print(f"note: {variable} is for `make defconfig`; {configfiles.config_path()} stays")
+    if os.environ.get("DEFCONFIG"):
+        print_notes([f"DEFCONFIG is for `make defconfig`; {configfiles.config_path()} stays"])
     override_and_store(tree)
 
 
@@ -111,7 +110,7 @@ def load_present(tree: Tree, tolerant: bool = False) -> None:
     path = configfiles.config_path()
     if not path.exists():
         raise BadUse(f"there is no {path}: run `make defconfig` or `make menuconfig` first")
-    _note(configfiles.load(tree, path, tolerant=tolerant))
+    print_notes(configfiles.load(tree, path, tolerant=tolerant))
 
 
 def overrides() -> list[list[Assignment]]:
@@ -131,7 +130,7 @@ def overrides() -> list[list[Assignment]]:
 def override_and_store(tree: Tree, layers: list[list[Assignment]] | None = None) -> None:
     """Apply the overrides, say each change, and write the files."""
     before = _texts(tree)
-    _note(apply(tree, overrides() if layers is None else layers))
+    print_notes(apply(tree, overrides() if layers is None else layers))
     after = _texts(tree)
     for name in sorted(before.keys() | after.keys()):
         if before.get(name) != after.get(name):
@@ -173,7 +172,8 @@ def _shown(tree: Tree, texts: dict[str, str], name: str) -> str:
     return f"unused (needs {', '.join(unmet(tree.syms[name])) or 'another model'})"
 
 
-def _note(notes: list[str]) -> None:
+def print_notes(notes: list[str]) -> None:
+    """Say on stderr what was dropped or lost its effect."""
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
 

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: MIT
+"""Show one run: what it was, what came out, how it differs from the defaults, its files.
+
+    make show [RUN=name]
+    python -m scripts.show [--output-dir DIR] [RUN]
+
+RUN is the name of a run, its unique beginning, or a path; without it, the latest run.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from lib import report
+from lib.cli import run_main
+from lib.runs import StoredRun, disk_usage, last_metrics, load_run, resolve
+from scripts.runs import output_dir, parser
+
+# Shown in sections of their own, or said by another field.
+_ELSEWHERE = {"run_name", "final_metrics", "results", "environment"}
+_MANY_FILES = 30
+
+
+def show(run: StoredRun) -> None:
+    """Print the sections that have something to say."""
+    fields = run.metadata
+    plain = {key: value for key, value in fields.items() if key not in _ELSEWHERE}
+    print_section(run.name, _flat(plain))
+    print_section("Result", _metrics(fields.get("final_metrics")), _flat(fields.get("results")))
+    print_section("Last logged", _metrics(last_metrics(run.journal)))
+    print_section("Not the default", _changed_settings(run.dir / "origins.yaml"))
+    print_section("Environment", _flat(fields.get("environment")))
+    print_section(f"Files in {run.dir}", _files(run.dir))
+
+
+def print_section(title: str, *parts: Iterator[tuple[str, str]]) -> None:
+    """A title and `name value` lines; nothing at all without lines."""
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 2))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for part in parts:
+        for name, value in part:
+            table.add_row(Text(name), Text(value))
+    if table.row_count:
+        console = Console(highlight=False)
+        console.print(Text(f"\n{title}", style="bold"))
+        console.print(table)
+
+
+def _flat(fields: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """The leaves of nested mappings with dotted names; empty ones are left out."""
+    for key, value in (fields or {}).items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        elif isinstance(value, list):
+            if value:
+                yield f"{prefix}{key}", ", ".join(str(item) for item in value)
+        elif value is not None and value != "":
+            yield f"{prefix}{key}", str(value)
+
+
+def _metrics(metrics: Any) -> Iterator[tuple[str, str]]:
+    for name, value in (metrics or {}).items():
+        yield name, report.metric(name, value)
+
+
+def _changed_settings(path: Path) -> Iterator[tuple[str, str]]:
+    """Every setting that differs from its Kconfig default, and where it was set."""
+    try:
+        changed = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader) or {}
+    except (OSError, yaml.YAMLError):
+        return
+    for name, entry in changed.items():
+        yield name, f"{entry['value']}  ({entry['origin']})"
+
+
+def _files(directory: Path) -> Iterator[tuple[str, str]]:
+    files = sorted(p for p in directory.rglob("*") if p.is_file() and p.name != ".lock")
+    for path in files[:_MANY_FILES]:
+        yield str(path.relative_to(directory)), report.size(path.stat().st_size)
+    if len(files) > _MANY_FILES:
+        yield f"and {len(files) - _MANY_FILES} more", ""
+    yield "total", report.size(disk_usage(directory))
+
+
+def main() -> int:
+    flags = parser(__doc__)
+    flags.add_argument("run", metavar="RUN", nargs="?", default=os.environ.get("RUN", ""))
+    arguments = flags.parse_args()
+    show(load_run(resolve(output_dir(arguments.output_dir), arguments.run)))
+    return 0
+
+
+if __name__ == "__main__":
+    run_main(main)
