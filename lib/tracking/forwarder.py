@@ -21,7 +21,6 @@ from pathlib import Path
 from lib.journal import read_rows
 from lib.redact import redact
 from lib.runs import load_run
-from lib.tracking import cursor as cursors
 from lib.tracking.delivery import POLL_S, Delivery, Ending
 from lib.tracking.system import SystemMetrics
 
@@ -93,8 +92,8 @@ def _watch(run_dir: Path, system_interval: float, deliveries: list[Delivery]) ->
         if not any(delivery.is_alive() for delivery in deliveries):
             return
         if system.due():
-            for row, offset in read_rows(journal, offset, on_damage=lambda _: None):
-                step = max(step, row.get("step", 0))
+            for row, end in read_rows(journal, offset, on_damage=lambda _: None):
+                step, offset = max(step, row.get("step", 0)), end
             system.log(step)
         time.sleep(POLL_S)
 

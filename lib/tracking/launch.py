@@ -26,6 +26,22 @@ _LONGEST_PAUSE_S = 60.0
 _STABLE_S = 30.0  # a forwarder that lived this long starts again at once
 
 
+def launch(
+    run_dir: Path, trackers: Sequence[str], settings: Mapping[str, Any], say: Callable[[str], None]
+) -> "Tracking":
+    """Check what can be checked and start forwarding; `settings` is symbol → value."""
+    check(trackers, settings, say)
+    return Tracking(
+        run_dir,
+        trackers,
+        finish_timeout=settings["TRACKER_FINISH_TIMEOUT"],
+        system_interval=settings["SYSTEM_METRICS_INTERVAL"],
+        say=say,
+        # config.yaml, which the forwarder reads, has it without the password it may contain.
+        environment={"MLFLOW_TRACKING_URI": settings["MLFLOW_TRACKING_URI"]},
+    )
+
+
 def check(trackers: Sequence[str], settings: Mapping[str, Any], say: Callable[[str], None]) -> None:
     """Say, before any training time is spent, what will not work and the cure. Takes no network."""
     for name in trackers:
@@ -43,7 +59,10 @@ def check(trackers: Sequence[str], settings: Mapping[str, Any], say: Callable[[s
 
 
 class Tracking:
-    """The forwarder of one run. `finish` has to be called; `say` prints a message."""
+    """The forwarder of one run. `finish` has to be called; `say` prints a message.
+
+    `environment` is for what is not set in os.environ.
+    """
 
     def __init__(
         self,
@@ -53,7 +72,9 @@ class Tracking:
         finish_timeout: float,
         system_interval: float,
         say: Callable[[str], None],
+        environment: Mapping[str, str],
     ) -> None:
+        self._environment = environment
         self._run_dir = run_dir
         self._trackers = list(trackers)
         self._timeout = finish_timeout
@@ -71,7 +92,8 @@ class Tracking:
     def _start(self) -> subprocess.Popen[bytes]:
         path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
         # One thread for each numerical library: the cores belong to the training.
-        environment = os.environ | {"PYTHONPATH": path, "MALLOC_ARENA_MAX": "2"}
+        environment = {**self._environment, **os.environ}
+        environment |= {"PYTHONPATH": path, "MALLOC_ARENA_MAX": "2"}
         for library in ("OMP", "OPENBLAS", "MKL"):
             environment[f"{library}_NUM_THREADS"] = "1"
         return subprocess.Popen(
@@ -89,7 +111,9 @@ class Tracking:
             code = self._process.wait()
             if code >= 0 or self._finishing.is_set():
                 return
-            pause = 1.0 if time.monotonic() - started > _STABLE_S else min(2 * pause, _LONGEST_PAUSE_S)
+            pause = (
+                1.0 if time.monotonic() - started > _STABLE_S else min(2 * pause, _LONGEST_PAUSE_S)
+            )
             if self._finishing.wait(pause):
                 return
             self._process = self._start()
@@ -97,7 +121,7 @@ class Tracking:
     def finish(self) -> None:
         """Wait until the trackers have everything, at most the finish timeout; say how it went.
 
-        To be called when the journal is closed and the run's lock released. Ctrl-C ends the waiting.
+        For when the journal is closed and the run's lock released. Ctrl-C ends the waiting.
         """
         self._finishing.set()
         try:
@@ -111,7 +135,9 @@ class Tracking:
 
     def _unfinished(self) -> list[str]:
         states = {name: cursors.load(self._run_dir, name) for name in self._trackers}
-        return [n for n, c in states.items() if c is None or c.condition not in ("finished", "failed")]
+        return [
+            n for n, c in states.items() if c is None or c.condition not in ("finished", "failed")
+        ]
 
     def _outcome(self, name: str) -> str:
         cursor = cursors.load(self._run_dir, name)
@@ -123,10 +149,3 @@ class Tracking:
             f"warning: {name} is incomplete: {reason}. Nothing is lost, the journal has it all; "
             f"continue with: make track RUN={self._run_dir.name} TRACKER={name}"
         )
-
-
-class NoTracking:
-    """The journal alone."""
-
-    def finish(self) -> None:
-        """Nothing to wait for."""

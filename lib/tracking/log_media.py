@@ -56,7 +56,10 @@ class MediaLog:
         figure.savefig(buffer, format="png", dpi=100)
         png = buffer.getvalue()
         # Width and height are the first two numbers of the header that every PNG starts with.
-        size = {"width": int.from_bytes(png[16:20], "big"), "height": int.from_bytes(png[20:24], "big")}
+        size = {
+            "width": int.from_bytes(png[16:20], "big"),
+            "height": int.from_bytes(png[20:24], "big"),
+        }
         path = self._keep(name, step, ".png", png)
         self._media(name, step, "figure", path, caption=redact(caption), **size)
 

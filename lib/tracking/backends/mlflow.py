@@ -17,12 +17,12 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 
-from mlflow.entities import Metric, Param, RunTag  # noqa: E402
-from mlflow.exceptions import MlflowException  # noqa: E402
-from mlflow.tracking import MlflowClient  # noqa: E402
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
 
-from lib.tracking import media  # noqa: E402
-from lib.tracking.backends import Backend, Refused, Row  # noqa: E402
+from lib.tracking import media
+from lib.tracking.backends import Backend, Refused, Row
 
 DEFAULT_URI = "sqlite:///outputs/mlflow.db"
 RUN_TAG = "adamwprune.run_id"
@@ -36,9 +36,7 @@ _STATUS = {"completed": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
 def tracking_uri(settings: Mapping[str, Any]) -> str:
     """Where MLflow keeps its runs: the environment, the configuration, a database in outputs/."""
     return (
-        os.environ.get("MLFLOW_TRACKING_URI")
-        or settings.get("MLFLOW_TRACKING_URI")
-        or DEFAULT_URI
+        os.environ.get("MLFLOW_TRACKING_URI") or settings.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
     )
 
 

@@ -47,8 +47,8 @@ class Wandb(Backend):
             mode=mode,
             id=self.run.id,
             resume="allow" if mode == "online" else None,
-            project=os.environ.get("WANDB_PROJECT") or self.run.project,
-            entity=os.environ.get("WANDB_ENTITY") or self.run.settings.get("WANDB_ENTITY") or None,
+            project=self._chosen("WANDB_PROJECT") or self.run.project,
+            entity=self._chosen("WANDB_ENTITY"),
             name=self.run.name,
             group=self.run.group or None,
             job_type=self.run.job_type or None,
@@ -63,6 +63,10 @@ class Wandb(Backend):
         self._run.define_metric("*", step_metric="step")
         self.where = self._run.url or f"wandb sync {Path(self._run.dir).parent}"
         return self._run.starting_step if held is None else held
+
+    def _chosen(self, name: str) -> str | None:
+        """From the environment, else from the configuration."""
+        return os.environ.get(name) or self.run.settings.get(name) or None
 
     def describe(self, facts: Mapping[str, Any]) -> None:
         self._run.config.update(dict(facts), allow_val_change=True)
