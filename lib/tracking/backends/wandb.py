@@ -192,12 +192,17 @@ def rows_in_files(folder: Path, run_id: str) -> int:
 
 
 def history(path: Path) -> Iterator[Any]:
-    """The HistoryRecords in a .wandb file, up to its end or to a record cut off by a kill."""
+    """The HistoryRecords in a .wandb file."""
+    for data in records(path):
+        record = Record.FromString(data)
+        if record.HasField("history"):
+            yield record.history
+
+
+def records(path: Path) -> Iterator[bytes]:
+    """The serialized Records in a .wandb file, up to its end or to one cut off by a kill."""
     with path.open("rb") as file:
-        for data in _log_records(file):
-            record = Record.FromString(data)
-            if record.HasField("history"):
-                yield record.history
+        yield from _log_records(file)
 
 
 def _log_records(file: BinaryIO) -> Iterator[bytes]:
