@@ -42,16 +42,15 @@ def describe(run_dir: Path) -> Description:
     settings = _settings(run_dir / "config.yaml")
     facts = {**settings, **dict(_flatten({key: meta.get(key) for key in _FACTS}))}
     facts["run_dir"] = str(run_dir)
-    tags = str(settings.get("TRACKER_TAGS") or "").replace(",", " ").split()
     return Description(
         dir=run_dir,
         id=str(meta["run_id"]),
         name=str(meta["run_name"]),
         project=str(settings.get("TRACKER_PROJECT") or _model(meta)),
-        tags=tuple(dict.fromkeys(redact(tag) for tag in tags)),
+        tags=tuple(redact(str(tag)) for tag in meta.get("tags") or ()),
         notes=redact(str(settings.get("TRACKER_NOTES") or meta.get("description") or "")),
-        group=str(settings.get("TRACKER_GROUP") or ""),
-        job_type=str(settings.get("TRACKER_JOB_TYPE") or "train"),
+        group=str(meta.get("group") or ""),
+        job_type=str(meta.get("job_type") or "train"),
         started=_timestamp(meta.get("start_time")),
         settings=settings,
         facts=redact_tree(facts),

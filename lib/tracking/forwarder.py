@@ -2,15 +2,16 @@
 """Forward the journal of a run to its trackers, beside the training process.
 
     python -m lib.tracking.forwarder RUN_DIR --trackers wandb,mlflow [--finish-timeout 60]
-                                     [--system-interval 15]
+                                     [--system-interval 15] [--background]
 
 Follows a run that is going on until it ends or its process is gone, which makes the run
-interrupted; replays one that has ended. Has a session of its own, so that Ctrl-C in the terminal
-reaches the training only, runs at low priority, and keeps what the SDKs print in logs/tracking.log.
+interrupted; replays one that has ended. What the SDKs print goes into logs/tracking.log. With
+--background the priority is low until the run has ended.
 Exit code 0 when every tracker has everything, 1 otherwise.
 """
 
 import argparse
+import contextlib
 import os
 import sys
 import threading
@@ -18,13 +19,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from lib import lock, metadata
 from lib.journal import read_rows
 from lib.redact import redact
 from lib.runs import load_run
 from lib.tracking.delivery import POLL_S, Delivery, Ending
 from lib.tracking.system import SystemMetrics
 
-_NICE = 15
+_NICE = 10
 
 
 class Console:
@@ -59,18 +61,23 @@ def forward(
     finish_timeout: float,
     say: Callable[[str], None],
     system_interval: float = 0.0,
+    background: bool = False,
 ) -> list[Delivery]:
     """Deliver until the run has ended and `finish_timeout` seconds more, at most.
 
     A finish_timeout of 0 waits for as long as it takes. Returns the deliveries; a thread that is
     still alive could not finish.
     """
+    if background:
+        _set_priority(_NICE)
     ending = Ending()
     deliveries = [Delivery(run_dir, name, ending, say) for name in trackers]
     for delivery in deliveries:
         delivery.start()
     _watch(run_dir, system_interval, deliveries)
     ending.declare(load_run(run_dir).status)
+    if background:
+        _set_priority(0)
     deadline = time.monotonic() + finish_timeout
     for delivery in deliveries:
         delivery.join(max(0.0, deadline - time.monotonic()) if finish_timeout else None)
@@ -88,7 +95,7 @@ def _watch(run_dir: Path, system_interval: float, deliveries: list[Delivery]) ->
     journal = run_dir / "logs" / "metrics.jsonl"
     system = SystemMetrics(journal, system_interval)
     step = offset = 0
-    while load_run(run_dir).status == "running":
+    while not _is_over(run_dir):
         if not any(delivery.is_alive() for delivery in deliveries):
             return
         if system.due():
@@ -96,6 +103,13 @@ def _watch(run_dir: Path, system_interval: float, deliveries: list[Delivery]) ->
                 step, offset = max(step, row.get("step", 0)), end
             system.log(step)
         time.sleep(POLL_S)
+
+
+def _is_over(run_dir: Path) -> bool:
+    """True when nobody holds the run's lock; where there are no locks, when its status says so."""
+    if lock.is_free(run_dir / ".lock"):
+        return True
+    return metadata.load(run_dir / "metadata.yaml").get("status") != "running"
 
 
 def _give_up(run_dir: Path, delivery: Delivery, seconds: float, say: Callable[[str], None]) -> None:
@@ -109,13 +123,15 @@ def _give_up(run_dir: Path, delivery: Delivery, seconds: float, say: Callable[[s
         say(f"{delivery.name}: can not write its cursor: {error.strerror}")
 
 
-def _lower_priority() -> None:
-    """Below the training also where Linux schedules by session, in which nice alone is void."""
-    os.nice(_NICE)
-    try:
-        Path("/proc/self/autogroup").write_text(str(_NICE))
-    except OSError:
-        return
+def _set_priority(nice: int) -> None:
+    """Also for the session: where Linux schedules by session, nice alone is void.
+
+    Going back up is for everyone with sessions, and else for root only.
+    """
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, nice)
+    with contextlib.suppress(OSError):
+        Path("/proc/self/autogroup").write_text(str(nice))
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -125,8 +141,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--trackers", required=True)
     parser.add_argument("--finish-timeout", type=float, default=0.0)
     parser.add_argument("--system-interval", type=float, default=0.0)
+    parser.add_argument("--background", action="store_true")
     arguments = parser.parse_args(argv)
-    _lower_priority()
     console = Console(arguments.run_dir / "logs" / "tracking.log")
     threading.excepthook = lambda args: console.say(f"{args.thread}: {args.exc_value!r}")
     deliveries = forward(
@@ -135,6 +151,7 @@ def main(argv: list[str] | None = None) -> int:
         finish_timeout=arguments.finish_timeout,
         say=console.say,
         system_interval=arguments.system_interval,
+        background=arguments.background,
     )
     return int(any(delivery.cursor.condition != "finished" for delivery in deliveries))
 

@@ -85,6 +85,7 @@ class Tracking:
             "--trackers", ",".join(trackers),
             "--finish-timeout", str(finish_timeout),
             "--system-interval", str(system_interval),
+            "--background",
         ]  # fmt: skip
         self._process = self._start()
         threading.Thread(target=self._keep_alive, name="tracking", daemon=True).start()

@@ -20,6 +20,7 @@ import math
 import os
 import re
 import shutil
+import struct
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -46,22 +47,17 @@ class MediaLog:
         picture = _to_pil(image)
         buffer = io.BytesIO()
         picture.save(buffer, "PNG")
-        size = {"width": picture.width, "height": picture.height}
-        path = self._keep(name, step, ".png", buffer.getvalue())
-        self._media(name, step, "image", path, caption=redact(caption), **size)
+        item = {"caption": redact(caption), "width": picture.width, "height": picture.height}
+        self._file(name, step, ".png", buffer.getvalue(), {"type": "image", **item})
 
     def log_figure(self, name: str, figure: Any, step: int, caption: str = "") -> None:
         """A Matplotlib figure, as PNG."""
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=100)
         png = buffer.getvalue()
-        # Width and height are the first two numbers of the header that every PNG starts with.
-        size = {
-            "width": int.from_bytes(png[16:20], "big"),
-            "height": int.from_bytes(png[20:24], "big"),
-        }
-        path = self._keep(name, step, ".png", png)
-        self._media(name, step, "figure", path, caption=redact(caption), **size)
+        width, height = struct.unpack(">II", png[16:24])  # of the header every PNG starts with
+        item = {"caption": redact(caption), "width": width, "height": height}
+        self._file(name, step, ".png", png, {"type": "figure", **item})
 
     def log_histogram(self, name: str, values: Any, step: int, bins: int = 64) -> None:
         """The distribution of all finite values of an array; one without any is left out."""
@@ -72,18 +68,17 @@ class MediaLog:
         if flat.size == 0:
             return
         counts, edges = np.histogram(flat, bins=bins)
-        self._media(
-            name,
-            step,
-            "histogram",
-            counts=counts.tolist(),
-            edges=edges.tolist(),
-            min=float(flat.min()),
-            max=float(flat.max()),
-            count=int(flat.size),
-            sum=float(flat.sum()),
-            sum_squares=float(np.square(flat).sum()),
-        )
+        item = {
+            "type": "histogram",
+            "counts": counts.tolist(),
+            "edges": edges.tolist(),
+            "min": float(flat.min()),
+            "max": float(flat.max()),
+            "count": int(flat.size),
+            "sum": float(flat.sum()),
+            "sum_squares": float(np.square(flat).sum()),
+        }
+        self.record({"media": {name: item}}, step)
 
     def log_table(
         self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], step: int
@@ -94,9 +89,8 @@ class MediaLog:
         if any(len(row) != len(columns) for row in cells):
             raise ValueError(f"table {name!r}: every row needs {len(columns)} cells")
         data = json.dumps({"columns": columns, "rows": cells}, ensure_ascii=False).encode()
-        path = self._keep(name, step, ".json", data)
-        head = {"columns": columns, "head": cells[:_HEAD], "count": len(cells)}
-        self._media(name, step, "table", path, **head)
+        item = {"type": "table", "columns": columns, "head": cells[:_HEAD], "count": len(cells)}
+        self._file(name, step, ".json", data, item)
 
     def log_confusion_matrix(
         self, name: str, matrix: Any, step: int, labels: Sequence[str] | None = None
@@ -106,11 +100,12 @@ class MediaLog:
         texts = [str(label) for label in labels] if labels else list(map(str, range(len(counts))))
         if any(len(row) != len(counts) for row in counts) or len(texts) != len(counts):
             raise ValueError(f"confusion matrix {name!r}: needs n × n counts and n labels")
-        self._media(name, step, "confusion_matrix", matrix=counts, labels=texts)
+        item = {"type": "confusion_matrix", "matrix": counts, "labels": texts}
+        self.record({"media": {name: item}}, step)
 
     def log_text(self, name: str, text: str, step: int) -> None:
         """A text; Markdown where the tracker shows it."""
-        self._media(name, step, "text", text=redact(text))
+        self.record({"media": {name: {"type": "text", "text": redact(text)}}}, step)
 
     def log_artifact(
         self,
@@ -132,15 +127,24 @@ class MediaLog:
         kept = self.dir / "media" / "artifacts" / f"{digest[:12]}-{source.name}"
         if not self._try(lambda: _link_or_copy(source, kept)):
             return
-        item = {"kind": type, "name": name, "bytes": kept.stat().st_size, "sha256": digest}
-        item["metadata"] = redact_tree(dict(metadata or {}))
-        self._media(f"artifact/{name}", step, "artifact", kept.relative_to(self.dir), **item)
+        item = {
+            "type": "artifact",
+            "path": str(kept.relative_to(self.dir)),
+            "kind": type,
+            "name": name,
+            "bytes": kept.stat().st_size,
+            "sha256": digest,
+            "metadata": redact_tree(dict(metadata or {})),
+        }
+        self.record({"media": {f"artifact/{name}": item}}, step)
 
-    def _keep(self, name: str, step: int, suffix: str, data: bytes) -> Path | None:
-        """Write media/<name>/<step><suffix>; None, said once, when the disk does not take it."""
+    def _file(self, name: str, step: int, suffix: str, data: bytes, item: dict[str, Any]) -> None:
+        """Write media/<name>/<step><suffix>, and its path with `item` into the journal."""
         parts = [re.sub(r"[^A-Za-z0-9_.-]", "_", part).strip(".") for part in name.split("/")]
         path = self.dir.joinpath("media", *filter(None, parts), f"{step:08d}{suffix}")
-        return path.relative_to(self.dir) if self._try(lambda: _write(path, data)) else None
+        if self._try(lambda: _write(path, data)):
+            item["path"] = str(path.relative_to(self.dir))
+            self.record({"media": {name: item}}, step)
 
     def _try(self, write: Callable[[], None]) -> bool:
         try:
@@ -151,12 +155,6 @@ class MediaLog:
             self._media_failed = True
             return False
         return True
-
-    def _media(self, name: str, step: int, type: str, *path: Path | None, **fields: Any) -> None:
-        if None in path:
-            return
-        item: dict[str, Any] = {"type": type, **({"path": str(path[0])} if path else {}), **fields}
-        self.record({"media": {name: item}}, step)
 
 
 class NullMediaLog:

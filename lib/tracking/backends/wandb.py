@@ -108,7 +108,7 @@ class Wandb(Backend):
             return wandb.Histogram(np_histogram=(item["counts"], item["edges"]))
         if kind == "table":
             columns, rows = media.read_table(self.run.dir, item)
-            return wandb.Table(columns=columns, data=rows)
+            return wandb.Table(columns=columns, data=rows, allow_mixed_types=True)
         if kind == "confusion_matrix":
             return _confusion_matrix(name, item)
         if kind == "text":

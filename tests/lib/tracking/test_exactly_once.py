@@ -12,7 +12,7 @@ from lib.tracking import cursor
 from scripts.tracker_read import read
 from tests.lib.tracking.conftest import TRACKERS, forward, forwarder, make_run
 
-KILLS = 30
+KILLS = int(os.environ.get("KILLS", 30))
 
 
 @pytest.mark.slow
