@@ -38,23 +38,29 @@ def load(tree: Tree, path: Path, tolerant: bool = False) -> list[str]:
     except ConfigError as error:
         problems += error.problems
         if not tolerant and any("no such symbol" in problem for problem in problems):
-            problems.append("`make olddefconfig` drops symbols that are gone")
+            other = "" if path == config_path() else f" KCONFIG_CONFIG={path}"
+            problems.append(f"`make olddefconfig{other}` drops symbols that are gone")
     if problems:
         raise ConfigError(problems)
-    recall_origins(tree, path)
+    tree.follow_defaults()
+    recall_origins(tree, path, str(path))
     return notes
 
 
-def recall_origins(tree: Tree, path: Path) -> None:
-    """Give the values that were just loaded the origins that were noted when they were stored."""
+def recall_origins(tree: Tree, path: Path, label: str) -> None:
+    """Give the values loaded from `path`, called `label`, the origins noted when they were stored.
+
+    What was changed since is `label (edited)`; where nothing was noted, `label` is the origin.
+    """
     try:
         noted = json.loads(_origins_path(path).read_bytes())
+        unknown = f"{label} (edited)"
     except (OSError, ValueError):  # absent or damaged: the values themselves are what matters
-        noted = {}
+        noted, unknown = {}, label
     tree.origins = {
         entry.name: noted[entry.name][1]
         if noted.get(entry.name, [None])[0] == entry.text
-        else f"{path} (edited)"
+        else unknown
         for entry in tree.entries()
         if entry.text != entry.default
     }
@@ -67,18 +73,26 @@ def store(tree: Tree, path: Path, config_py: Path = CONFIG_PY) -> None:
     Raises Failure when a file can not be written.
     """
     source = str(path)
-    path = path.resolve()  # through a symbolic link, not in its place
-    text = tree.config_text()
+    path = path.resolve()
     try:
         write_atomic(_origins_path(path), _origins_text(tree))
-        if not path.exists():
-            write_atomic(path, text)
-        elif path.read_bytes() != text.encode():
-            shutil.copyfile(path, path.with_name(f"{path.name}.old"))
-            write_atomic(path, text)
+        write_config(path, tree.config_text())
         write_atomic(config_py, configpy.render(tree.values(), source))
     except OSError as error:
         raise Failure(f"can not write the configuration to {path}: {error.strerror}") from None
+
+
+def write_config(path: Path, text: str) -> None:
+    """Write a .config file unless it holds `text` already; what it held before goes to .old.
+
+    Raises OSError with the file unchanged.
+    """
+    path = path.resolve()  # through a symbolic link, not in its place
+    if path.exists():
+        if path.read_bytes() == text.encode():
+            return
+        shutil.copyfile(path, path.with_name(f"{path.name}.old"))
+    write_atomic(path, text)
 
 
 def _origins_path(path: Path) -> Path:

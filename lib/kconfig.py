@@ -23,8 +23,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
-import kconfiglib
-from kconfiglib import AND, BOOL, INT, MENU, STRING, Choice, MenuNode, Symbol, expr_value
+try:
+    import kconfiglib
+    from kconfiglib import AND, BOOL, INT, MENU, STRING, Choice, MenuNode, Symbol, expr_value
+except ModuleNotFoundError:  # with VENV=system; every command begins here
+    sys.exit(
+        f"error: {sys.executable} has no kconfiglib: leave VENV=system out, or run\n"
+        "       pip install -r requirements.txt -c constraints.txt"
+    )
 
 from lib import dotconfig, reals
 from lib.dotconfig import PREFIX, ConfigError
@@ -112,6 +118,24 @@ class Tree(kconfiglib.Kconfig):
         """The symbols with a prompt, in the order of the menus."""
         nodes = (node for node in self.node_iter() if isinstance(node.item, Symbol))
         return [node.item for node in nodes if node is home(node.item) and node.prompt]
+
+    def unset_values(self) -> None:
+        """Back to the defaults, as if nothing had been assigned."""
+        super().unset_values()
+        self.origins.clear()
+
+    def follow_defaults(self) -> None:
+        """Take back what was set to its default, so that it follows when the default changes.
+
+        A .config holds all values. Loaded as they are, the learning rate of one optimizer would
+        stay when another one is chosen.
+        """
+        for entry in self.entries():
+            if entry.text == entry.default:
+                if entry.symbol.choice:
+                    entry.symbol.choice.unset_value()
+                else:
+                    entry.symbol.unset_value()
 
     # Reading the values
 

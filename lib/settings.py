@@ -22,7 +22,7 @@ from lib.assign import apply
 from lib.cli import BadUse
 from lib.dotconfig import Assignment, ConfigError
 from lib.flags import parse_flags
-from lib.kconfig import Tree, Value, text_of
+from lib.kconfig import ROOT, Tree, Value, text_of
 from lib.trackers import enabled_trackers
 
 
@@ -38,7 +38,7 @@ class Settings:
     def __getattr__(self, name: str) -> Any:
         # Any and not Value: only Kconfig knows the type of a symbol.
         if name in Settings.__slots__:
-            raise AttributeError(name)  # while being copied or unpickled
+            raise AttributeError(name)  # not set yet; looking it up below would never end
         if name in self._values:
             return self._values[name]
         near = " or ".join(difflib.get_close_matches(name, self._values, n=3))
@@ -109,14 +109,13 @@ def _configured_tree(model: str, argv: Sequence[str] | None) -> Tree:
     apply(tree, [[select_model]])
     flags = parse_flags(tree, model, argv)
     tree.unset_values()
-    tree.origins.clear()
     if flags.config:
         configfiles.load(tree, flags.config)
     elif configfiles.CONFIG_PY.exists():
         values, source = configpy.read(configfiles.CONFIG_PY)
         load_values(tree, values)
-        configfiles.recall_origins(tree, source)
-        if _is_newer(source, configfiles.CONFIG_PY):
+        configfiles.recall_origins(tree, ROOT / source, source)
+        if _is_newer(ROOT / source, configfiles.CONFIG_PY):
             print(f"note: {source} is newer than config.py: `make config.py`", file=sys.stderr)
     else:
         print(f"no config.py: using the defaults for {model} (make defconfig)", file=sys.stderr)
@@ -151,3 +150,4 @@ def load_values(tree: Tree, values: Mapping[str, Value]) -> None:
     ]
     if problems:
         raise ConfigError([*problems, "config.py is out of date: run `make olddefconfig`"])
+    tree.follow_defaults()

@@ -16,7 +16,6 @@ The make targets of the same names are the usual way to call this.
 """
 
 import os
-import shlex
 import sys
 from pathlib import Path
 
@@ -34,14 +33,14 @@ DEFCONFIGS = Path("defconfigs")
 
 def defconfig(tree: Tree) -> None:
     path = find_defconfig(os.environ.get("DEFCONFIG") or DEFAULT)
-    print(f"{path} → {configfiles.config_path()}, config.py")
     layers = overrides()
     print_notes(apply(tree, [_read([path]), *layers]))
+    configfiles.store(tree, configfiles.config_path())
+    print(f"{path} → {configfiles.config_path()}, config.py")
     given = {assignment.origin for layer in layers for assignment in layer}
     for entry in tree.entries():
         if tree.origins.get(entry.name) in given:
             print(f"  {entry.name}={shorten(entry.text)} ({tree.origins[entry.name]})")
-    configfiles.store(tree, configfiles.config_path())
 
 
 def alldefconfig(tree: Tree) -> None:
@@ -56,10 +55,10 @@ def olddefconfig(tree: Tree) -> None:
 
 
 def oldconfig(tree: Tree) -> None:
-    from scripts.oldconfig import ask_for_new
+    from scripts.oldconfig import ask_for_new, known_names
 
     load_present(tree, tolerant=True)
-    ask_for_new(tree)
+    ask_for_new(tree, known_names(configfiles.config_path()))
     override_and_store(tree)
 
 
@@ -115,7 +114,7 @@ def load_present(tree: Tree, tolerant: bool = False) -> None:
 
 def overrides() -> list[list[Assignment]]:
     """What $FRAGMENTS, $SET and $TRACKER ask for, the later the stronger."""
-    fragments = shlex.split(os.environ.get("FRAGMENTS", ""))
+    fragments = dotconfig.split_words(os.environ.get("FRAGMENTS", ""), "FRAGMENTS")
     layers = [_read([Path(path)]) for path in fragments]
     if text := os.environ.get("SET"):
         assignments, problems = dotconfig.parse_words(text, "SET")

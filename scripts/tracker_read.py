@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Read a run back from its trackers, through their own clients and readers.
 
-    read("mlflow", run_dir) -> Stored(metrics={"train/loss": [(0, 2.3), …]}, media={"val/samples"}, …)
+    stored = read("mlflow", run_dir)
+    stored.metrics                        # {"train/loss": [(0, 2.3), …], …}
+    stored.media                          # {"val/samples", …}
 
 `make tracker-test`, the tests and the benchmarks compare that with the journal.
 """

@@ -58,7 +58,7 @@ class Cursor:
             self.resumed = True
         if event == "finish":
             step = max(self.steps.values(), default=0)
-            metrics = {f"final/{name.removeprefix('final/')}": v for name, v in metrics.items()}
+            metrics = {k: v for k, v in metrics.items() if self.steps.get(k) != step}  # not twice
         if event not in (None, "finish") or not isinstance(step, int):
             return Row(index, 0, 0.0)
         numbers = {k: v for k, v in metrics.items() if isinstance(v, (int, float))}

@@ -56,8 +56,16 @@ def make_run(name: str = "run", info: dict[str, Any] | None = None, **changes: A
 def forwarder(run_dir: Path, *trackers: str, timeout: float = 60) -> "subprocess.Popen[str]":
     """Start the real program on a run."""
     return subprocess.Popen(
-        [sys.executable, "-m", "lib.tracking.forwarder", str(run_dir)]
-        + ["--trackers", ",".join(trackers), "--finish-timeout", str(timeout)],
+        [
+            sys.executable,
+            "-m",
+            "lib.tracking.forwarder",
+            str(run_dir),
+            "--trackers",
+            ",".join(trackers),
+            "--finish-timeout",
+            str(timeout),
+        ],  # fmt: skip
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
