@@ -65,7 +65,7 @@ def forwarder(run_dir: Path, *trackers: str, timeout: float = 60) -> "subprocess
             ",".join(trackers),
             "--finish-timeout",
             str(timeout),
-        ],  # fmt: skip
+        ],
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
