@@ -28,40 +28,80 @@ _STABLE_S = 30.0  # a forwarder that lived this long starts again at once
 
 def launch(
     run_dir: Path, trackers: Sequence[str], settings: Mapping[str, Any], say: Callable[[str], None]
-) -> "Tracking":
-    """Check what can be checked and start forwarding; `settings` is symbol → value."""
-    check(trackers, settings, say)
+) -> "Tracking | None":
+    """Start forwarding to those trackers that are usable; `settings` is symbol → value."""
+    usable = check(trackers, settings, say)
+    if not usable:
+        return None
     return Tracking(
         run_dir,
-        trackers,
+        usable,
         finish_timeout=settings["TRACKER_FINISH_TIMEOUT"],
         system_interval=settings["SYSTEM_METRICS_INTERVAL"],
         say=say,
         # config.yaml, which the forwarder reads, has it without the password it may contain.
-        environment={"MLFLOW_TRACKING_URI": settings["MLFLOW_TRACKING_URI"]},
+        defaults={"MLFLOW_TRACKING_URI": settings["MLFLOW_TRACKING_URI"]},
     )
 
 
-def check(trackers: Sequence[str], settings: Mapping[str, Any], say: Callable[[str], None]) -> None:
-    """Say, before any training time is spent, what will not work and the cure. Takes no network."""
+def check(
+    trackers: Sequence[str], settings: Mapping[str, Any], say: Callable[[str], None]
+) -> tuple[str, ...]:
+    """Say, before any training time is spent, what will not work, and the cure.
+
+    Takes no time and no network. Returns the trackers that are worth a try.
+    """
+    usable = []
     for name in trackers:
+        mode, why = ("", "")
         if importlib.util.find_spec(name) is None:
             say(
                 f"warning: {name}: its package is not installed, this run is not sent there. "
-                f"Cure: make install; later, make track RUN=… TRACKER={name} catches up"
+                f"Cure: make install; then make track RUN=… TRACKER={name} catches up"
             )
-        elif name == "wandb":
+            continue
+        if name == "wandb":
             mode, why = wandb_mode(bool(settings.get("WANDB_OFFLINE")))
-            if why == "not logged in":
-                say(f"warning: wandb: not logged in, so this run is recorded offline. {CURES}")
-            elif mode == "disabled":
-                say(f"warning: wandb: {why}, so this run is not sent there")
+        if mode == "disabled":
+            say(f"wandb: {why}, so this run is not sent there")
+            continue
+        if why == "not logged in":
+            say(f"warning: wandb: not logged in, so this run is recorded offline. {CURES}")
+        usable.append(name)
+    return tuple(usable)
+
+
+def forwarder_command(run_dir: Path, trackers: Sequence[str], *options: str) -> list[str]:
+    """The command line of lib/tracking/forwarder.py."""
+    program = [sys.executable, "-m", "lib.tracking.forwarder", str(run_dir)]
+    return [*program, "--trackers", ",".join(trackers), *options]
+
+
+def environment(defaults: Mapping[str, str]) -> dict[str, str]:
+    """os.environ for the forwarder; `defaults` is for what is not set there."""
+    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    # One thread for each numerical library: the cores belong to the training.
+    threads = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")}
+    return {**defaults, **os.environ, **threads, "PYTHONPATH": path, "MALLOC_ARENA_MAX": "2"}
+
+
+def outcome(run_dir: Path, name: str) -> str:
+    """One line on what a tracker has in the end, and how to continue if that is not all."""
+    cursor = cursors.load(run_dir, name)
+    if cursor is not None and cursor.condition == "finished":
+        dropped = f", {cursor.dropped} dropped: {cursor.error}" if cursor.dropped else ""
+        return f"{name}: {cursor.rows} rows{dropped}; see {cursor.where}"
+    reason = (cursor and cursor.error) or "it did not finish in time"
+    return (
+        f"warning: {name} is incomplete: {reason}. Nothing is lost, the journal has it all; "
+        f"continue with: make track RUN={run_dir.name} TRACKER={name}"
+    )
 
 
 class Tracking:
     """The forwarder of one run. `finish` has to be called; `say` prints a message.
 
-    `environment` is for what is not set in os.environ.
+    `defaults` are environment variables for the forwarder where they are not set.
     """
 
     def __init__(
@@ -72,34 +112,25 @@ class Tracking:
         finish_timeout: float,
         system_interval: float,
         say: Callable[[str], None],
-        environment: Mapping[str, str],
+        defaults: Mapping[str, str],
     ) -> None:
-        self._environment = environment
         self._run_dir = run_dir
-        self._trackers = list(trackers)
+        self._trackers = trackers
         self._timeout = finish_timeout
         self._say = say
         self._finishing = threading.Event()
-        self._command = [
-            sys.executable, "-m", "lib.tracking.forwarder", str(run_dir),
-            "--trackers", ",".join(trackers),
-            "--finish-timeout", str(finish_timeout),
-            "--system-interval", str(system_interval),
-            "--background",
-        ]  # fmt: skip
+        self._environment = environment(defaults)
+        options = {"--finish-timeout": finish_timeout, "--system-interval": system_interval}
+        flags = [text for name, value in options.items() for text in (name, str(value))]
+        self._command = forwarder_command(run_dir, trackers, *flags, "--background")
         self._process = self._start()
         threading.Thread(target=self._keep_alive, name="tracking", daemon=True).start()
 
-    def _start(self) -> subprocess.Popen[bytes]:
-        path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-        # One thread for each numerical library: the cores belong to the training.
-        environment = {**self._environment, **os.environ}
-        environment |= {"PYTHONPATH": path, "MALLOC_ARENA_MAX": "2"}
-        for library in ("OMP", "OPENBLAS", "MKL"):
-            environment[f"{library}_NUM_THREADS"] = "1"
+    def _start(self) -> "subprocess.Popen[bytes]":
+        """In a session of its own: Ctrl-C in the terminal is for the training only."""
         return subprocess.Popen(
             self._command,
-            env=environment,
+            env=self._environment,
             stdin=subprocess.DEVNULL,
             start_new_session=True,
         )
@@ -112,9 +143,8 @@ class Tracking:
             code = self._process.wait()
             if code >= 0 or self._finishing.is_set():
                 return
-            pause = (
-                1.0 if time.monotonic() - started > _STABLE_S else min(2 * pause, _LONGEST_PAUSE_S)
-            )
+            lived = time.monotonic() - started
+            pause = 1.0 if lived > _STABLE_S else min(2 * pause, _LONGEST_PAUSE_S)
             if self._finishing.wait(pause):
                 return
             self._process = self._start()
@@ -132,21 +162,8 @@ class Tracking:
         except (subprocess.TimeoutExpired, KeyboardInterrupt):
             self._process.kill()
         for name in self._trackers:
-            self._say(self._outcome(name))
+            self._say(outcome(self._run_dir, name))
 
-    def _unfinished(self) -> list[str]:
-        states = {name: cursors.load(self._run_dir, name) for name in self._trackers}
-        return [
-            n for n, c in states.items() if c is None or c.condition not in ("finished", "failed")
-        ]
-
-    def _outcome(self, name: str) -> str:
-        cursor = cursors.load(self._run_dir, name)
-        if cursor is not None and cursor.condition == "finished":
-            dropped = f", {cursor.dropped} dropped: {cursor.error}" if cursor.dropped else ""
-            return f"{name}: {cursor.rows} rows{dropped}; see {cursor.where}"
-        reason = (cursor and cursor.error) or f"not finished within {self._timeout:g} s"
-        return (
-            f"warning: {name} is incomplete: {reason}. Nothing is lost, the journal has it all; "
-            f"continue with: make track RUN={self._run_dir.name} TRACKER={name}"
-        )
+    def _unfinished(self) -> bool:
+        states = [cursors.load(self._run_dir, name) for name in self._trackers]
+        return any(s is None or s.condition not in ("finished", "failed") for s in states)
