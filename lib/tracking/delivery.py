@@ -6,6 +6,7 @@ again, with growing pauses, so that a server that was down is filled as soon as 
 that the tracker refuses for good is counted and left out; the rest goes on.
 """
 
+import contextlib
 import copy
 import json
 import threading
@@ -92,7 +93,8 @@ class Delivery(threading.Thread):
             over = bool(self._ending) and self._failures >= _TRIES_AFTER_THE_END
             self._trouble("failed" if over else "retrying", _short(error))
             if self._backend is not None:
-                self._backend.abandon()
+                with contextlib.suppress(Exception):
+                    self._backend.abandon()
             return over
         return True
 

@@ -5,10 +5,11 @@ One row of the journal is one event. Exactly once, because the cursor holds the 
 after the last row it counts: whatever is longer was cut off by a kill and is written again.
 """
 
+import io
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar
+from typing import Any, ClassVar
 
 from google.protobuf import struct_pb2
 from tensorboard.compat.proto.event_pb2 import Event
@@ -40,7 +41,7 @@ class TensorBoard(Backend):
     """Scalars, images, histograms, text and hparams in TensorBoard's own file format."""
 
     batch_rows: ClassVar[int] = 1000
-    _file: BinaryIO | None = None
+    _file: io.FileIO | None = None
 
     def open(self) -> int | None:
         folder = self.run.dir / "logs" / "tensorboard"
@@ -52,10 +53,8 @@ class TensorBoard(Backend):
         if not path.exists() or path.stat().st_size < size:
             size, held = 0, 0
         self._file = _open_at(path, size)
-        self._writer = RecordWriter(self._file)
         if size == 0:
-            self._put(Event(wall_time=self.run.started, file_version="brain.Event:2"))
-        self._flush()
+            self._append([Event(wall_time=self.run.started, file_version="brain.Event:2")])
         return held
 
     def describe(self, facts: Mapping[str, Any]) -> None:
@@ -68,21 +67,16 @@ class TensorBoard(Backend):
         rows = [[name, value] for name, value in {**about, **facts}.items() if value != ""]
         session = _hparams_value(hparams.SESSION_START_INFO_TAG, data)
         table = _text("run", media.markdown_table(["name", "value"], rows))
-        self._put(_summary(self.run.started, 0, [session, table]))
-        self._flush()
+        self._append([_summary(self.run.started, 0, [session, table])])
 
     def write(self, rows: Sequence[Row]) -> None:
-        events = [self._event(row) for row in rows]  # all, before the first one is written
-        for event in events:
-            self._put(event)
-        self._flush()
+        self._append([self._event(row) for row in rows])
 
     def finish(self, status: str) -> None:
         end = SessionEndInfo(status=_STATUS.get(status, hparams_api.STATUS_UNKNOWN))
         data = HParamsPluginData(session_end_info=end)
         value = _hparams_value(hparams.SESSION_END_INFO_TAG, data)
-        self._put(_summary(self.run.started, 0, [value, _text("status", status)]))
-        self._flush()
+        self._append([_summary(self.run.started, 0, [value, _text("status", status)])])
         self.abandon()
 
     def abandon(self) -> None:
@@ -105,18 +99,22 @@ class TensorBoard(Backend):
             return _image(name, *media.draw_confusion_matrix(item))
         return _text(name, media.as_markdown(item))
 
-    def _put(self, event: Event) -> None:
-        self._writer.write(event.SerializeToString())
-
-    def _flush(self) -> None:
+    def _append(self, events: Sequence[Event]) -> None:
+        """Unbuffered: nothing must reach the file later, when it has been put back and reopened."""
         assert self._file is not None
-        self._file.flush()
+        buffer = io.BytesIO()
+        writer = RecordWriter(buffer)
+        for event in events:
+            writer.write(event.SerializeToString())
+        data = buffer.getbuffer()
+        while data:
+            data = data[self._file.write(data) :]
         self.state["size"] = self._file.tell()
 
 
-def _open_at(path: Path, size: int) -> BinaryIO:
+def _open_at(path: Path, size: int) -> io.FileIO:
     """Open for writing at byte `size`, which becomes the end of the file."""
-    file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666), "r+b")
+    file = io.FileIO(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666), "r+")
     file.truncate(size)
     file.seek(size)
     return file
