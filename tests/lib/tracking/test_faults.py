@@ -103,7 +103,7 @@ def test_a_full_disk_for_one_tracker(home):
         check=False,
     )
     assert done.returncode == 1
-    assert done.stderr.count("File too large") == 2  # while retrying, and when giving up
+    assert done.stderr.count("File too large") == 1
     assert condition(run, "tensorboard").condition == "failed"
     assert forward(run.dir, "tensorboard")[0] == 0
     points = read("tensorboard", run.dir).metrics["train/loss"]
@@ -169,6 +169,7 @@ def test_a_forwarder_that_is_killed_starts_again(home):
     assert [s for s, _ in read("tensorboard", run.dir).metrics["train/loss"]] == list(range(400))
 
 
+@pytest.mark.slow
 def test_an_artifact_that_changed_is_dropped_and_counted(home):
     (home / "model.bin").write_bytes(b"weights")
     with make_run() as run:
@@ -177,8 +178,8 @@ def test_an_artifact_that_changed_is_dropped_and_counted(home):
         log(run, 5)
     (kept,) = (run.dir / "media" / "artifacts").iterdir()
     kept.write_bytes(b"others")
-    code, said = forward(run.dir, "tensorboard")
+    code, said = forward(run.dir, "trackio")
     assert code == 0
     assert "has changed since it was logged" in said
-    assert condition(run, "tensorboard").dropped == 1
-    assert len(read("tensorboard", run.dir).metrics["train/loss"]) == 10
+    assert condition(run, "trackio").dropped == 1
+    assert len(read("trackio", run.dir).metrics["train/loss"]) == 10
