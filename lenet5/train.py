@@ -120,49 +120,47 @@ def train(settings: Settings) -> None:
                 # ──────────────────────────────────────────────────────────────────────────────────
 
                 is_last = step == total_steps
-                figures = {}
-                # Reading a number back makes a GPU wait: there, only as often as asked for.
-                if runtime.device.type == "cpu":
-                    guard.check(loss.item(), step)
-                if step % settings.LOG_INTERVAL == 0 or step == 1 or is_last:
-                    train_loss = loss.item()
-                    guard.check(train_loss, step)
-                    accuracy = (logits.argmax(dim=1) == labels).float().mean().item()
+                logs = step % settings.LOG_INTERVAL == 0 or step == 1 or is_last
+                evaluates = step % eval_interval == 0 or is_last
+                saves = step % save_interval == 0 or is_last
+                metrics = {}
+                # To read a number back makes a GPU wait: there, only when it is needed.
+                if logs or saves or runtime.device.type == "cpu":
+                    guard.check("training loss", loss.item(), step)
+                    guard.check("norm of the gradient", grad_norm.item(), step)
+                if logs:
                     step_s = (time.perf_counter() - since) / (step - since_step)
                     since, since_step = time.perf_counter(), step
-                    samples_per_s = settings.BATCH_SIZE / step_s
-                    run.log(
-                        {
-                            "train/loss": train_loss,
-                            "train/accuracy": accuracy,
-                            "lr": lr,
-                            "grad_norm": grad_norm,
-                            "perf/step_ms": 1000 * step_s,
-                            "perf/samples_per_s": samples_per_s,
-                        },
-                        step,
-                    )
-                    figures |= {"loss": train_loss, "accuracy": accuracy}
-                    figures["samples_per_s"] = samples_per_s
+                    metrics = {
+                        "train/loss": loss.item(),
+                        "train/accuracy": (logits.argmax(dim=1) == labels).float().mean().item(),
+                        "lr": lr,
+                        "grad_norm": grad_norm.item(),
+                        "perf/step_ms": 1000 * step_s,
+                        "perf/samples_per_s": settings.BATCH_SIZE / step_s,
+                    }
+                    run.log(metrics, step)
 
                 paused = time.perf_counter()
-                if step % eval_interval == 0 or is_last:
+                if evaluates:
                     val_loss, val_accuracy = evaluate(model, data.val, runtime, stop)
-                    guard.check(val_loss, step, "validation")
-                    run.log({"val/loss": val_loss, "val/accuracy": val_accuracy}, step)
-                    figures |= {"val_loss": val_loss, "val_accuracy": val_accuracy}
+                    val_metrics = {"val/loss": val_loss, "val/accuracy": val_accuracy}
+                    run.log(val_metrics, step)
+                    guard.check("validation loss", val_loss, step)
+                    metrics |= val_metrics
                     best_val_accuracy = max(best_val_accuracy, val_accuracy)
                     if val_loss < best_val_loss:
                         best_val_loss = val_loss
                         save("best.pt")
-                if step % save_interval == 0 or is_last:
+                if saves:
                     save("last.pt")
-                if figures:
-                    progress.update(step, **figures)
+                if metrics:
+                    progress.update(step, metrics)
                 since += time.perf_counter() - paused  # perf/* are about training alone
 
         except KeyboardInterrupt:  # from stop.check: no step is half done
             save("last.pt")
+            run.say(f"interrupted after step {step}; its state is in {run.dir}/checkpoints/last.pt")
             raise
 
         final_metrics = {
