@@ -42,11 +42,13 @@ from lib.optim import build_optimizer
 from lib.optim.schedule import lr_at
 from lib.optim.update import apply_update
 from lib.progress import open_progress
-from lib.run import Run
+from lib.run import NullRun, Run
 from lib.runtime import Runtime, setup
 from lib.stop import StopRequest
 
 EVAL_BATCH_SIZE = 1024
+CLASSES = 10
+MISTAKES_SHOWN = 16
 
 
 def train(settings: Settings) -> None:
@@ -152,6 +154,11 @@ def train(settings: Settings) -> None:
                     if val_loss < best_val_loss:
                         best_val_loss = val_loss
                         save("best.pt")
+                if settings.HISTOGRAM_INTERVAL and (
+                    step % (settings.HISTOGRAM_INTERVAL * steps_per_epoch) == 0
+                ):
+                    for name, parameter in model.named_parameters():
+                        run.log_histogram(f"weights/{name}", parameter, step)
                 if saves:
                     save("last.pt")
                 if metrics:
@@ -173,6 +180,12 @@ def train(settings: Settings) -> None:
         final_metrics |= {"final/test_loss": test_loss, "final/test_accuracy": test_accuracy}
         run.log(final_metrics, step)
         run.summary(final_metrics)
+        log_mistakes(run, model, data.test, runtime, step)
+        if settings.LOG_CHECKPOINTS:
+            best = {"val/loss": best_val_loss, "val/accuracy": best_val_accuracy}
+            run.log_artifact(
+                run.dir / "checkpoints" / "best.pt", "model", best, name="lenet5", step=step
+            )
         if settings.PLOTS:
             run.plot()
     run.print_summary()
@@ -236,6 +249,29 @@ def evaluate(
     model.train()
     n = len(split.labels)
     return loss.item() / n, correct.item() / n
+
+
+@torch.inference_mode()
+def log_mistakes(
+    run: Run | NullRun, model: LeNet5, split: Split, runtime: Runtime, step: int
+) -> None:
+    """Log the confusion matrix over `split` and pictures of images that are read wrongly."""
+    model.eval()
+    with runtime.autocast():
+        batches = split.images.split(EVAL_BATCH_SIZE)
+        predicted = torch.cat([model(images).argmax(dim=1) for images in batches])
+    model.train()
+    confusion = torch.bincount(split.labels * CLASSES + predicted, minlength=CLASSES**2)
+    run.log_confusion_matrix("test/confusion", confusion.view(CLASSES, CLASSES), step)
+    wrong = (predicted != split.labels).nonzero()[:MISTAKES_SHOWN, 0]
+    if len(wrong) == 0:
+        return
+    # One strip of images, side by side; the table has their labels in the same order.
+    strip = torch.cat(list(split.images[wrong, 0].float()), dim=1)
+    strip = (strip - strip.min()) / (strip.max() - strip.min())
+    run.log_image("test/wrong", strip, step, caption="from left to right as in test/wrong_labels")
+    pairs = zip(split.labels[wrong].tolist(), predicted[wrong].tolist(), strict=True)
+    run.log_table("test/wrong_labels", ["label", "predicted"], list(pairs), step)
 
 
 if __name__ == "__main__":
