@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: MIT
+"""Exchange of weights by gradient, at constant sparsity (GraNet: Liu et al. 2021; RigL)."""
+
+from collections.abc import Mapping, Sequence
+
+import torch.distributed as dist
+from torch import Tensor
+
+from lib.pruning.select import Scored, ScoreError, prune_smallest
+
+
+def exchange(
+    items: Sequence[Scored],
+    gradients: Mapping[str, Tensor | None],
+    share: float,
+    group: dist.ProcessGroup | None,
+) -> None:
+    """In each layer, drop `share` of the kept weights and regrow as many by gradient.
+
+    Dropped are those that score smallest, regrown those pruned before whose dense gradient is
+    largest; a regrown weight starts from zero, as does its optimizer state. A layer in which fewer
+    weights are pruned than would be exchanged exchanges that many.
+
+    Raises ScoreError when a layer has no gradient, or one that is not finite or all zero.
+    """
+    for item in items:
+        gradient = gradients[item.name]
+        if gradient is None:
+            raise ScoreError(f"{item.name}: regrowth needs its gradient, and there is none")
+        kept = _total(item.mask.count_nonzero(), group)
+        pruned = _total((item.mask == 0).sum(), group)
+        n = min(round(share * kept), pruned)
+        if n == 0:
+            continue
+        pruned_before = 1 - item.mask  # what is dropped now does not return now
+        prune_smallest([item], pruned + n, group=group)
+        asleep = pruned_before.clone()
+        prune_smallest([_by_gradient(item.name, asleep, gradient)], kept + n, group=group)
+        item.mask.add_(pruned_before - asleep)
+
+
+def _by_gradient(name: str, asleep: Tensor, gradient: Tensor) -> Scored:
+    flat = gradient.reshape(-1)
+
+    def score(start: int, stop: int) -> Tensor:
+        return flat[start:stop].float().abs().neg_().mul_(asleep[start:stop])
+
+    return Scored(f"{name}, gradient", asleep, score)
+
+
+def _total(count: Tensor, group) -> int:
+    if group is not None:
+        dist.all_reduce(count, group=group)
+    return int(count)
