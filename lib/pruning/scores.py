@@ -42,6 +42,10 @@ def _held(x: Tensor) -> Tensor:
     return x.clamp_(-_LARGEST, _LARGEST)
 
 
+def _signed(x: Tensor) -> Tensor:
+    return _held(x).add_(0.0)  # -0.0 + 0.0 is +0.0
+
+
 def _ratio(state: State) -> Tensor:
     """m/√v, finite: Adam's own step in units of the learning rate."""
     return _held(state.m / state.v.sqrt().add_(state.root_eps))
@@ -58,12 +62,12 @@ def magnitude(w: Tensor, state: State) -> Tensor:
 
 def movement(w: Tensor, state: State) -> Tensor:
     """-Σ lr·g·w over the steps so far: large where training moved the weight away from zero."""
-    return state.memory
+    return state.memory + 0.0
 
 
 def movement_from_start(w: Tensor, state: State) -> Tensor:
     """w·(w - w₀): large where the weight is far from zero and from where it began."""
-    return _held(w * (w - state.memory))
+    return _signed(w * (w - state.memory))
 
 
 def bitter0(w: Tensor, state: State) -> Tensor:
@@ -78,7 +82,7 @@ def bitter3(w: Tensor, state: State) -> Tensor:
 
 def bitter5(w: Tensor, state: State) -> Tensor:
     """-z + 0.1·|w|"""
-    return _held(w.abs().mul_(0.1).sub_(_z(w, state)))
+    return _signed(w.abs().mul_(0.1).sub_(_z(w, state)))
 
 
 def bitter6(w: Tensor, state: State) -> Tensor:
@@ -98,7 +102,7 @@ def bitter8(w: Tensor, state: State) -> Tensor:
 
 def bitter9(w: Tensor, state: State) -> Tensor:
     """|w|·√|m̂| - 0.1·z"""
-    return _held(bitter8(w, state).sub_(_z(w, state).mul_(0.1)))
+    return _signed(bitter8(w, state).sub_(_z(w, state).mul_(0.1)))
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,12 @@
 """Exact selection of the k smallest of many scores, without a sort.
 
 A float32 is ordered like its bit pattern (negative numbers in reverse), so the k-th smallest
-score is found digit by digit: a histogram over the upper sixteen bits names one bin, a second
-one over the lower sixteen bits of the few scores in that bin names the score itself. Scores are
-computed a slice at a time, twice, and never stored: the work is linear, and the transient
-memory is one slice plus the scores that fall into the one bin.
+score is found digit by digit: a histogram over the upper 14 bits names one bin, a second one over
+the lower 18 bits of the few scores in that bin names the score itself. Scores are computed a slice
+at a time, twice, and never stored: the work is linear, and the transient memory is a few slices
+plus the scores that fall into the one bin.
 
-Between the two passes a mask holds three values: 0 pruned, 1 kept, 2 undecided (in the bin).
+Between the two passes a mask holds three values: 0 pruned, 1 undecided (in the bin), 2 kept.
 
 Counts are integers, so nothing depends on the number of elements (2^24 is no border), on the
 number of threads, or on how many ranks hold the scores: with `group` the histograms are summed
@@ -16,18 +16,24 @@ over its ranks, each holding its own shard of every tensor.
 
 import struct
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-DIGIT = 16
-BINS = 1 << DIGIT
-NON_FINITE = 0x7F80  # upper half of +inf; |x| from here on is inf or NaN
+LOWER = 18  # bits of the second digit
+BINS = 1 << (32 - LOWER)
+HALF = BINS // 2  # bins of the positive numbers, and of the negative ones
+NON_FINITE = 0x7F800000 >> LOWER  # the bins of one sign from here on hold inf and NaN
 
 # Scores in a slice: small enough for the second-level cache of a core, and on a GPU few launches.
 SLICE = {"cpu": 1 << 17, "cuda": 1 << 24}
+
+Result = TypeVar("Result")
 
 
 class ScoreError(RuntimeError):
@@ -39,8 +45,8 @@ class Scored:
     """One tensor that takes part in a selection.
 
     mask: uint8, 1-D and contiguous, 1 = kept, changed in place. score(start, stop) gives the
-    scores of that range, 1-D float32 on the mask's device; it must give the same values when
-    called again, and zero wherever the mask is 0.
+    scores of that range, 1-D float32 on the mask's device, in memory of its own. It must give the
+    same values when called again, +0.0 wherever the mask is 0, and -0.0 nowhere.
     """
 
     name: str
@@ -54,8 +60,8 @@ def prune_smallest(items: Sequence[Scored], k: int, *, group: dist.ProcessGroup 
     What is pruned already stays pruned and counts towards k. Equal scores: the lower item goes
     first, then the lower index (of the lower rank, where the items are sharded over `group`).
 
-    Returns the histogram of the scores that were ranked: counts by upper sixteen bits in
-    ascending order, int64 of shape (65536,).
+    Returns the histogram of the scores that were ranked, int64 of shape (BINS,): counts by upper
+    14 bits in ascending order.
 
     Raises ScoreError naming the layer when a score is infinite or NaN, or a whole layer scores
     zero; ValueError when k is smaller than what is pruned already, or larger than all there is.
@@ -68,9 +74,9 @@ def prune_smallest(items: Sequence[Scored], k: int, *, group: dist.ProcessGroup 
             f"of which {int(counts.pruned.sum())} are pruned already"
         )
     if wanted:
-        upper, wanted = _digit_of(_ascending(counts.histogram), wanted)
-        undecided = _mark(items, *_bin_borders(upper))
-        _decide(items, undecided, wanted, upper, group)
+        place, wanted = _bin_of(_ascending(counts.histogram), wanted)
+        upper = BINS - 1 - place if place < HALF else place - HALF
+        _decide(items, _mark(items, *_borders(upper)), wanted, upper, group)
     return _ascending(counts.histogram)
 
 
@@ -79,7 +85,7 @@ def prune_smallest(items: Sequence[Scored], k: int, *, group: dist.ProcessGroup 
 
 @dataclass
 class _Counts:
-    histogram: Tensor  # (65536,) live scores by upper half of their bit pattern
+    histogram: Tensor  # (BINS,) live scores by the upper digit
     pruned: Tensor  # (items,) entries whose mask is 0
     live: Tensor  # (items,)
 
@@ -90,13 +96,13 @@ def _upper_histogram(items: Sequence[Scored], group) -> _Counts:
     total = torch.zeros(BINS, dtype=torch.int64, device=device)
     for i, item in enumerate(items):
         counts = torch.zeros_like(total)
-        for start, stop in _slices(item):
-            counts += _upper_counts(item.score(start, stop))
+        for part in _each_slice(item, _upper_counts):
+            counts += part
         live = torch.count_nonzero(item.mask)
         pruned = item.mask.numel() - live
-        counts[0] -= pruned  # a pruned entry scores zero, and is not ranked
-        bad = counts[NON_FINITE : BINS // 2].sum() + counts[BINS // 2 + NON_FINITE :].sum()
-        rows[:, i] = torch.stack([pruned, live, counts[0], bad, (counts[0] < 0).long()])
+        counts[HALF] -= pruned  # a pruned entry scores +0.0, and is not ranked
+        bad = counts[NON_FINITE:HALF].sum() + counts[HALF + NON_FINITE :].sum()
+        rows[:, i] = torch.stack([pruned, live, counts[HALF], bad, (counts[HALF] < 0).long()])
         total += counts
     _sum_over(group, total)
     _sum_over(group, rows)
@@ -111,29 +117,28 @@ def _upper_histogram(items: Sequence[Scored], group) -> _Counts:
     return _Counts(total.cpu(), pruned, live)
 
 
-def _upper_counts(scores: Tensor) -> Tensor:
-    bits = scores.add(0.0).view(torch.int32)  # -0.0 + 0.0 is +0.0: the zeros are one value
-    return torch.bincount(bits.bitwise_right_shift_(DIGIT).bitwise_and_(BINS - 1), minlength=BINS)
+def _upper_counts(item: Scored, start: int, stop: int) -> Tensor:
+    bits = item.score(start, stop).view(torch.int32)
+    # Arithmetic shift: -HALF … HALF - 1, negative numbers first.
+    return torch.bincount(bits.bitwise_right_shift_(LOWER).add_(HALF), minlength=BINS)
 
 
 def _ascending(histogram: Tensor) -> Tensor:
     """Bins in the order of the numbers they stand for: negative bit patterns run backwards."""
-    return torch.cat([histogram[BINS // 2 :].flip(0), histogram[: BINS // 2]])
+    return torch.cat([histogram[:HALF].flip(0), histogram[HALF:]])
 
 
-def _digit_of(ascending: Tensor, k: int) -> tuple[int, int]:
+def _bin_of(ascending: Tensor, k: int) -> tuple[int, int]:
     """The bin, by its place in the order, that holds the k-th smallest, and k within that bin."""
     running = ascending.cumsum(0)
     place = int(torch.searchsorted(running, k))
     return place, k - int(running[place] - ascending[place])
 
 
-def _bin_borders(place: int) -> tuple[float, float]:
-    """Smallest and largest float in a bin of the upper digit, given its place in the order."""
-    negative = place < BINS // 2
-    upper = BINS - 1 - place if negative else place - BINS // 2
-    ends = [_float_of(upper << DIGIT), _float_of(upper << DIGIT | BINS - 1)]
-    return (ends[1], ends[0]) if negative else (ends[0], ends[1])
+def _borders(upper: int) -> tuple[float, float]:
+    """The smallest and the largest float whose upper 14 bits are `upper`."""
+    ends = _float_of(upper << LOWER), _float_of((upper + 1 << LOWER) - 1)
+    return min(ends), max(ends)
 
 
 def _float_of(bits: int) -> float:
@@ -144,38 +149,42 @@ def _float_of(bits: int) -> float:
 
 
 def _mark(items: Sequence[Scored], first: float, last: float) -> list[Tensor]:
-    """Prune below the bin [first, last], mark the bin's live entries 2; return their scores."""
-    undecided = []
-    for item in items:
-        inside = []
-        for start, stop in _slices(item):
-            scores, mask = item.score(start, stop), item.mask[start:stop]
-            above = (scores > last).view(torch.uint8)
-            mask.mul_((scores >= first).view(torch.uint8))
-            above.mul_(mask)
-            mask.add_(mask).sub_(above)
-            inside.append(scores[mask == 2])
-        undecided.append(torch.cat(inside) if inside else item.mask.new_empty(0).float())
-    return undecided
+    """Prune below the bin [first, last], mark the bin's live entries 1 and what is above 2.
+
+    Returns the scores of the entries marked 1, per item and in their order.
+    """
+
+    def mark(item: Scored, start: int, stop: int) -> Tensor:
+        scores, mask = item.score(start, stop), item.mask[start:stop]
+        # Comparisons into float and not into bool, which has no vector instructions here.
+        reached = torch.ge(scores, first, out=torch.empty_like(scores))
+        reached += torch.gt(scores, last, out=torch.empty_like(scores))
+        mask.mul_(reached.to(torch.uint8))
+        return scores[_positions(mask, 1)]
+
+    return [torch.cat([*_each_slice(item, mark)] or [torch.empty(0)]) for item in items]
 
 
-def _decide(items: Sequence[Scored], undecided: list[Tensor], k: int, place: int, group) -> None:
-    """Prune the k smallest of the undecided, keep the others."""
-    histogram = torch.zeros(BINS, dtype=torch.int64, device=items[0].mask.device)
+def _decide(
+    items: Sequence[Scored], undecided: list[Tensor], k: int, upper: int, group
+) -> None:
+    """Prune the k smallest of the undecided, whose upper digit is `upper`; keep the others."""
+    histogram = torch.zeros(1 << LOWER, dtype=torch.int64, device=items[0].mask.device)
     for scores in undecided:
-        lower = scores.add(0.0).view(torch.int32).bitwise_and(BINS - 1)
-        histogram += torch.bincount(lower, minlength=BINS)
+        lower = scores.view(torch.int32).bitwise_and((1 << LOWER) - 1)
+        histogram += torch.bincount(lower, minlength=1 << LOWER)
     _sum_over(group, histogram)
-    negative = place < BINS // 2
-    digit, k = _digit_of(histogram.flip(0).cpu() if negative else histogram.cpu(), k)
-    upper = BINS - 1 - place if negative else place - BINS // 2
-    kth = _float_of(upper << DIGIT | (BINS - 1 - digit if negative else digit))
+    negative = upper >= HALF
+    place, k = _bin_of(histogram.flip(0) if negative else histogram, k)
+    lower = (1 << LOWER) - 1 - place if negative else place
+    kth = _float_of(upper << LOWER | lower)
 
     ties = torch.stack([(scores == kth).sum() for scores in undecided])
     for item, scores, taken in zip(items, undecided, _share_ties(ties, k, group), strict=True):
         tied = scores == kth
         keep = (scores > kth) | (tied & (tied.cumsum(0) > taken))
-        item.mask.masked_scatter_(item.mask == 2, keep.to(torch.uint8))
+        item.mask[_positions(item.mask, 1)] = keep.to(torch.uint8).mul_(2)
+        item.mask.bitwise_right_shift_(1)
 
 
 def _share_ties(ties: Tensor, k: int, group) -> list[int]:
@@ -183,7 +192,7 @@ def _share_ties(ties: Tensor, k: int, group) -> list[int]:
     if group is None:
         shards, rank = ties[None], 0
     else:
-        shards = torch.empty(dist.get_world_size(group), len(ties), dtype=ties.dtype).to(ties)
+        shards = ties.new_empty(dist.get_world_size(group), len(ties))
         dist.all_gather(list(shards), ties, group=group)
         rank = dist.get_rank(group)
     order = shards.T.flatten()
@@ -191,9 +200,32 @@ def _share_ties(ties: Tensor, k: int, group) -> list[int]:
     return taken.view(len(ties), -1)[:, rank].tolist()
 
 
-def _slices(item: Scored) -> Iterator[tuple[int, int]]:
-    n, size = item.mask.numel(), SLICE.get(item.mask.device.type, SLICE["cuda"])
-    return ((start, min(start + size, n)) for start in range(0, n, size))
+# -------------------------------------------------------------------- slices
+
+
+def _each_slice(item: Scored, work: Callable[[Scored, int, int], Result]) -> Iterator[Result]:
+    """work(item, start, stop) for every slice, in order; on a CPU in as many threads as it has.
+
+    Some operations (bincount, indexing) run in one thread only, so that whole slices are shared
+    out rather than single operations.
+    """
+    n, device = item.mask.numel(), item.mask.device.type
+    size = SLICE.get(device, SLICE["cuda"])
+    ranges = [(start, min(start + size, n)) for start in range(0, n, size)]
+    threads = torch.get_num_threads()
+    if device != "cpu" or threads == 1 or len(ranges) < 2:
+        yield from (work(item, *each) for each in ranges)
+        return
+    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        yield from pool.map(lambda each: work(item, *each), ranges)
+    torch.set_num_threads(threads)  # the default of later threads, which the workers changed
+
+
+def _positions(mask: Tensor, value: int) -> Tensor:
+    """Indices of the entries equal to `value`, (m,) int64. NumPy's search is the faster on a CPU."""
+    if mask.device.type == "cpu":
+        return torch.from_numpy(np.flatnonzero(mask.numpy() == value))
+    return (mask == value).nonzero().squeeze(1)
 
 
 def _sum_over(group, counts: Tensor) -> None:
