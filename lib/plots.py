@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _BLUE, _RED = "#4477aa", "#ee6677"  # told apart by the colour-blind too
 _MAX_POINTS = 2000  # of one curve; more than a figure has pixels
-_SMOOTHED_OVER = 50  # points; training values are of single batches and noisy
+_SMOOTHED_SHARE = 40  # means reach 1/40 of the curve each way; values of single batches are noisy
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,8 @@ def _draw(plot: _Plot, curves: dict[str, Curve], run_name: str) -> bytes:
     """The figure as a PNG file."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 4.5), dpi=120, layout="constrained")
+    figure = Figure(figsize=(8, 4.5), dpi=120)
+    figure.subplots_adjust(0.11, 0.11, 0.98, 0.93)  # a layout engine doubles the time
     axes = figure.subplots()
     train = curves.get(plot.train, [])
     validation = curves.get(plot.validation or "", [])
@@ -105,11 +106,10 @@ def _draw(plot: _Plot, curves: dict[str, Curve], run_name: str) -> bytes:
 def _draw_noisy(axes: "Axes", curve: Curve, colour: str, label: str) -> None:
     """The points pale, their running mean strong."""
     points = _thin(curve)
-    if len(points) <= _SMOOTHED_OVER:
-        axes.plot(*_columns(points), color=colour, label=label)
-        return
-    axes.plot(*_columns(points), color=colour, alpha=0.25, linewidth=0.8)
-    axes.plot(*_columns(_running_mean(points, _SMOOTHED_OVER)), color=colour, label=label)
+    half_width = len(points) // _SMOOTHED_SHARE
+    if half_width:
+        axes.plot(*_columns(points), color=colour, alpha=0.3, linewidth=0.8)
+    axes.plot(*_columns(_running_mean(points, half_width)), color=colour, label=label)
 
 
 def _draw_validation(axes: "Axes", plot: _Plot, curve: Curve) -> None:
@@ -132,12 +132,14 @@ def _thin(curve: Curve) -> Curve:
     return [(chunk[-1][0], _mean([value for _, value in chunk])) for chunk in chunks]
 
 
-def _running_mean(curve: Curve, width: int) -> Curve:
-    """The mean of each point and up to `width` - 1 before it."""
+def _running_mean(curve: Curve, half_width: int) -> Curve:
+    """The mean of each point and as many before as after it, which does not lag behind."""
     values = [value for _, value in curve]
-    return [
-        (step, _mean(values[max(0, i + 1 - width) : i + 1])) for i, (step, _) in enumerate(curve)
-    ]
+    smooth = []
+    for i, (step, _) in enumerate(curve):
+        reach = min(half_width, i, len(curve) - 1 - i)
+        smooth.append((step, _mean(values[i - reach : i + reach + 1])))
+    return smooth
 
 
 def _mean(values: Sequence[float]) -> float:

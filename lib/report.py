@@ -1,16 +1,11 @@
 # SPDX-License-Identifier: MIT
 """What a person reads about a run: numbers with units, and the table at the end of training."""
 
-from collections.abc import Mapping
+import os
+import sys
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-STATUS_STYLES = {
-    "running": "cyan",
-    "completed": "green",
-    "interrupted": "yellow",
-    "failed": "red",
-}
+from typing import Any, TextIO
 
 
 def duration(seconds: float | None) -> str:
@@ -27,6 +22,14 @@ def duration(seconds: float | None) -> str:
     if whole < 86400:
         return f"{whole // 3600} h {whole % 3600 // 60:02} min"
     return f"{whole // 86400} d {whole % 86400 // 3600:02} h"
+
+
+def age(seconds: float) -> str:
+    """How long ago, in its largest unit: "40 s", "5 min", "2 h", "3 d"."""
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds // length:.0f} {unit}"
+    return f"{max(0.0, seconds):.0f} s"
 
 
 def size(count: int) -> str:
@@ -53,23 +56,45 @@ def metric_label(name: str) -> str:
     return name.removeprefix("final/").replace("_", " ")
 
 
+def one_line(value: Any) -> str:
+    """Text from elsewhere, fit for a line of a terminal: no line breaks, no control characters."""
+    text = " ".join(str(value).split())
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def columns(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> list[str]:
+    """Lines with the cells of `rows` in columns; those numbered in `right` are right-aligned.
+
+    Nothing is cut to the width of the terminal, so that names can be copied and lines searched.
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.rjust(width) if i in right else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def status_colour(status: str, stream: TextIO) -> tuple[str, str]:
+    """What to write before and after a line about a run of this status: colour on a terminal."""
+    code = {"running": 36, "interrupted": 33, "failed": 31}.get(status)
+    if code is None or not stream.isatty() or "NO_COLOR" in os.environ:
+        return "", ""
+    return f"\033[{code}m", "\033[0m"
+
+
 def print_summary(directory: Path, metadata: Mapping[str, Any]) -> None:
     """The table at the end of training: what came out, where it is, what to type next."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
     status = str(metadata["status"])
-    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
-    table.add_row("run", Text(directory.name))
-    table.add_row("status", Text(status, style=STATUS_STYLES.get(status, "")))
-    for name, value in metadata["final_metrics"].items():
-        table.add_row(metric_label(name), metric(name, value))
-    table.add_row("time", duration(metadata["duration_s"]))
-    table.add_row("files", Text(str(directory)))
-    table.add_row("next", Text(f"make show RUN={directory.name}\nmake runs"))
-    console = Console(highlight=False, soft_wrap=True)
-    console.print()
-    console.print(table)
+    before, after = status_colour(status, sys.stdout)
+    rows = [("run", directory.name), ("status", f"{before}{status}{after}")]
+    rows += [(metric_label(k), metric(k, v)) for k, v in metadata["final_metrics"].items()]
+    rows += [
+        ("time", duration(metadata["duration_s"])),
+        ("files", str(directory)),
+        ("next", f"make show RUN={directory.name}"),
+        ("", "make runs"),
+    ]
+    print("", *columns(rows), sep="\n")

@@ -5,6 +5,7 @@
         run.set_info(dataset={…}, model={…})
         run.log({"train/loss": 0.5}, step)
         run.summary(final_metrics={…})
+        run.plot()
     run.print_summary()
 
 Leaving the block normally makes the run completed; Ctrl-C or SIGTERM (raised in the block as
@@ -30,6 +31,7 @@ from lib import lock, metadata, report
 from lib.cli import BadUse, Failure
 from lib.files import write_atomic
 from lib.journal import Journal
+from lib.plots import plot_run
 from lib.redact import redact, redact_command
 from lib.signals import sigterm_raises, uninterrupted
 
@@ -64,8 +66,8 @@ def now() -> str:
 class Run:
     """A run in progress; made by `create` or `from_settings`, used in a `with` block.
 
-    `dir`, `name` and `id` (12 hex digits, unique) identify it; `log(metrics, step)` and
-    `record(fields, step)` are the journal's.
+    `dir`, `name` and `id` (12 hex digits, unique) identify it; `log(metrics, step)`,
+    `record(fields, step)` and `flush()` are the journal's.
     """
 
     def __init__(self, directory: Path, info: Mapping[str, Any], lock_fd: int | None) -> None:
@@ -80,6 +82,7 @@ class Run:
         self.journal = Journal(directory / "logs" / "metrics.jsonl", warn=self.say)
         self.log = self.journal.log  # bound here: one call less on the hot path
         self.record = self.journal.record
+        self.flush = self.journal.flush
         self.journal.event("start", run_name=self.name, run_id=self.id)
 
     @staticmethod
@@ -112,7 +115,7 @@ class Run:
         `info` replaces fields of metadata.yaml. Ranks other than 0 get a run that does nothing.
         Raises BadUse for a bad name and RunError when the directory can not be made and filled.
         """
-        if int(os.environ.get("RANK") or 0) != 0:
+        if os.environ.get("RANK", "0") not in ("", "0"):
             return NullRun()
         check_name(name)
         directory = lock_fd = None
@@ -152,10 +155,17 @@ class Run:
         """Record what came out: `final_metrics` are scalars, `results` anything worth keeping."""
         self.set_info(final_metrics=final_metrics or {}, results=results or {})
 
+    def plot(self) -> None:
+        """Draw the curves logged so far into plots/; a full disk costs the plots, not the run."""
+        try:
+            plot_run(self.dir)
+        except OSError as error:
+            self.say(f"warning: no plots: {error.strerror} (make plots RUN={self.name})")
+
     def say(self, text: str) -> None:
         """Print a message and keep it in logs/train.log, without the secrets in it."""
-        text = redact(text)
-        print(text, flush=True)
+        with contextlib.suppress(BrokenPipeError):  # nobody reads any more; training goes on
+            print(redact(text), flush=True)
         self._keep(text)
 
     def print_summary(self) -> None:
@@ -164,7 +174,7 @@ class Run:
 
     def _keep(self, text: str) -> None:
         with contextlib.suppress(OSError, ValueError):  # disk full, file closed: it was printed
-            self._train_log.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {text}\n")
+            self._train_log.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {redact(text)}\n")
             self._train_log.flush()
 
     def __enter__(self) -> "Run":
@@ -181,7 +191,7 @@ class Run:
         if error is not None:
             self._keep("".join(traceback.format_exception(error)).rstrip())
             self.metadata["error"] = f"{type(error).__name__}: {error}"
-        self.journal.event("finish", status=status, metrics=self.metadata["final_metrics"])
+        self.journal.event("finish", status=status)
         self.journal.close()
         lost = self.journal.refused
         if lost:
@@ -205,9 +215,13 @@ class NullRun:
 
     def record(self, fields: Mapping[str, Any], step: int) -> None: ...
 
+    def flush(self) -> None: ...
+
     def set_info(self, **fields: Any) -> None: ...
 
     def summary(self, final_metrics: Any = None, results: Any = None) -> None: ...
+
+    def plot(self) -> None: ...
 
     def say(self, text: str) -> None: ...
 

@@ -63,6 +63,11 @@ class StoredRun:
         """Where its metrics are."""
         return self.dir / "logs" / "metrics.jsonl"
 
+    def part(self, name: str) -> dict[str, Any]:
+        """A mapping in the metadata, empty when it is missing or something else."""
+        found = self.metadata.get(name)
+        return found if isinstance(found, dict) else {}
+
     def started(self) -> datetime | None:
         """The start time, None when it is missing or no time."""
         try:
@@ -87,7 +92,8 @@ def find_runs(output_dir: str | Path) -> list[StoredRun]:
             runs.append(_load(directory, without=_DETAILS))
         except (OSError, ValueError):
             continue
-    return sorted(runs, key=lambda run: (str(run.metadata.get("start_time")), run.name))
+    never = datetime.fromtimestamp(0).astimezone()
+    return sorted(runs, key=lambda run: (run.started() or never, run.name))
 
 
 def resolve(output_dir: str | Path, given: str = "") -> Path:
@@ -165,7 +171,8 @@ def last_metrics(journal: str | Path, tail: int = 2**16) -> dict[str, Any]:
                 file.readline()  # the rest of a row that began before
             offset = file.tell()
         for row, _ in read_rows(journal, offset, on_damage=_ignore):
-            latest.update(row.get("metrics", {}))
+            if "step" in row:
+                latest.update(row.get("metrics", {}))
     return latest
 
 

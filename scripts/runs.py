@@ -9,6 +9,7 @@ marked interrupted.
 """
 
 import argparse
+import sys
 from datetime import datetime
 
 from lib import report
@@ -16,6 +17,7 @@ from lib.cli import run_main
 from lib.runs import StoredRun, disk_usage, find_runs
 
 UNCONFIGURED_OUTPUT_DIR = "outputs/training"
+HEADER = ("run", "model", "optimizer", "status", "val loss", "accuracy", "time", "age", "size")
 
 
 def parser(doc: str) -> argparse.ArgumentParser:
@@ -39,37 +41,33 @@ def output_dir(given: str | None) -> str:
 
 
 def print_runs(runs: list[StoredRun]) -> None:
-    """The table."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column("run", overflow="fold")
-    for title in ("model", "optimizer", "status"):
-        table.add_column(title, no_wrap=True)
-    for title in ("best val loss", "accuracy", "time", "age", "size"):
-        table.add_column(title, justify="right", no_wrap=True)
+    """The table; what is not completed stands out in colour on a terminal."""
     now = datetime.now().astimezone()
-    for run in runs:
-        fields, started = run.metadata, run.started()
-        best = fields.get("final_metrics") or {}
-        status = Text(run.status, style=report.STATUS_STYLES.get(run.status, ""))
-        table.add_row(
-            Text(run.name),
-            Text(str((fields.get("model") or {}).get("name", ""))),
-            Text(str(fields.get("optimizer", ""))),
-            status,
-            _metric(best, "final/best_val_loss"),
-            _metric(best, "final/best_val_accuracy"),
-            report.duration(fields.get("duration_s")),
-            report.duration((now - started).total_seconds()) if started else "",
-            report.size(disk_usage(run.dir)),
-        )
-    Console(highlight=False).print(table)
+    rows = [HEADER, *(_row(run, now) for run in runs)]
+    heading, *lines = report.columns(rows, right=range(HEADER.index("val loss"), len(HEADER)))
+    print(heading)
+    for run, line in zip(runs, lines, strict=True):
+        before, after = report.status_colour(run.status, sys.stdout)
+        print(f"{before}{line}{after}")
 
 
-def _metric(metrics: dict[str, float], name: str) -> str:
+def _row(run: StoredRun, now: datetime) -> tuple[str, ...]:
+    started = run.started()
+    return (
+        run.name,
+        report.one_line(run.part("model").get("name", "")),
+        report.one_line(run.metadata.get("optimizer", "")),
+        run.status,
+        _best(run, "final/best_val_loss"),
+        _best(run, "final/best_val_accuracy"),
+        report.duration(run.metadata.get("duration_s")),
+        report.age((now - started).total_seconds()) if started else "",
+        report.size(disk_usage(run.dir)),
+    )
+
+
+def _best(run: StoredRun, name: str) -> str:
+    metrics = run.part("final_metrics")
     return report.metric(name, metrics[name]) if name in metrics else ""
 
 

@@ -8,14 +8,11 @@ RUN is the name of a run, its unique beginning, or a path; without it, the lates
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from lib import report
 from lib.cli import run_main
@@ -30,43 +27,39 @@ _MANY_FILES = 30
 def show(run: StoredRun) -> None:
     """Print the sections that have something to say."""
     fields = run.metadata
-    plain = {key: value for key, value in fields.items() if key not in _ELSEWHERE}
-    print_section(run.name, _flat(plain))
-    print_section("Result", _metrics(fields.get("final_metrics")), _flat(fields.get("results")))
+    about = {key: value for key, value in fields.items() if key not in _ELSEWHERE}
+    machine = dict(run.part("environment"))
+    packages = machine.pop("packages", None) or {}
+    machine["packages"] = [f"{name} {version}" for name, version in packages.items()]
+    print_section(run.name, _flat(about))
+    print_section("Result", _metrics(run.part("final_metrics")), _flat(run.part("results")))
     print_section("Last logged", _metrics(last_metrics(run.journal)))
     print_section("Not the default", _changed_settings(run.dir / "origins.yaml"))
-    print_section("Environment", _flat(fields.get("environment")))
+    print_section("Environment", _flat(machine))
     print_section(f"Files in {run.dir}", _files(run.dir))
 
 
-def print_section(title: str, *parts: Iterator[tuple[str, str]]) -> None:
+def print_section(title: str, *parts: Iterable[tuple[str, str]]) -> None:
     """A title and `name value` lines; nothing at all without lines."""
-    table = Table(show_header=False, box=None, padding=(0, 2, 0, 2))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
-    for part in parts:
-        for name, value in part:
-            table.add_row(Text(name), Text(value))
-    if table.row_count:
-        console = Console(highlight=False)
-        console.print(Text(f"\n{title}", style="bold"))
-        console.print(table)
+    rows = [row for part in parts for row in part]
+    if rows:
+        print("", title, *(f"  {line}" for line in report.columns(rows)), sep="\n")
 
 
-def _flat(fields: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
+def _flat(fields: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
     """The leaves of nested mappings with dotted names; empty ones are left out."""
-    for key, value in (fields or {}).items():
+    for key, value in fields.items():
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{key}.")
         elif isinstance(value, list):
             if value:
-                yield f"{prefix}{key}", ", ".join(str(item) for item in value)
+                yield f"{prefix}{key}", report.one_line(", ".join(map(str, value)))
         elif value is not None and value != "":
-            yield f"{prefix}{key}", str(value)
+            yield f"{prefix}{key}", report.one_line(value)
 
 
-def _metrics(metrics: Any) -> Iterator[tuple[str, str]]:
-    for name, value in (metrics or {}).items():
+def _metrics(metrics: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for name, value in metrics.items():
         yield name, report.metric(name, value)
 
 
@@ -77,7 +70,7 @@ def _changed_settings(path: Path) -> Iterator[tuple[str, str]]:
     except (OSError, yaml.YAMLError):
         return
     for name, entry in changed.items():
-        yield name, f"{entry['value']}  ({entry['origin']})"
+        yield name, report.one_line(f"{entry['value']}  ({entry['origin']})")
 
 
 def _files(directory: Path) -> Iterator[tuple[str, str]]:

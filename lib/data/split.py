@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: MIT
+"""Dividing labelled examples in two, each class in the same proportion."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lib.data.batches import Stream, generator
+
+
+def hold_out(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
+    """(indices that stay, indices held out), both ascending; depends on the arguments alone.
+
+    `fraction` of each class in `labels` [n] is held out, rounded, chosen at random by `seed`.
+    """
+    random = generator(Stream.SPLIT, seed)
+    held = np.zeros(len(labels), dtype=bool)
+    for label in torch.unique(labels):
+        members = random.permutation(torch.nonzero(labels == label).flatten().numpy())
+        held[members[: round(fraction * len(members))]] = True
+    return torch.from_numpy(np.flatnonzero(~held)), torch.from_numpy(np.flatnonzero(held))

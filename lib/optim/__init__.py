@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: MIT
+"""Optimizers by name, each a torch.optim.Optimizer with fused kernels.
+
+    optimizer = build_optimizer(model, "adamw", lr=0.002, weight_decay=0.01, betas=(0.9, 0.999))
+
+Learning rate schedule (lib/optim/schedule.py) and clipping (lib/optim/update.py) are chosen apart
+from the optimizer, so that a comparison of optimizers differs in one thing only.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+Groups = list[dict[str, Any]]
+
+
+def _sgd(groups: Groups, *, momentum: float, nesterov: bool, **_: Any) -> torch.optim.Optimizer:
+    return torch.optim.SGD(groups, momentum=momentum, nesterov=nesterov, fused=True)
+
+
+def _adam(groups: Groups, *, betas: Any, eps: float, **_: Any) -> torch.optim.Optimizer:
+    return torch.optim.Adam(groups, betas=betas, eps=eps, fused=True)
+
+
+def _adamw(groups: Groups, *, betas: Any, eps: float, **_: Any) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(groups, betas=betas, eps=eps, fused=True)
+
+
+# The kernels are fused on all devices that lib/runtime.py offers: CPU, CUDA and MPS.
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "sgd": _sgd,
+    "adam": _adam,
+    "adamw": _adamw,
+}
+
+
+def build_optimizer(
+    model: nn.Module,
+    name: str,
+    *,
+    lr: float,
+    weight_decay: float,
+    momentum: float | None = None,
+    nesterov: bool = False,
+    betas: tuple[float | None, float | None] = (None, None),
+    eps: float | None = None,
+) -> torch.optim.Optimizer:
+    """The optimizer `name` for all parameters of `model`.
+
+    `momentum` and `nesterov` are for sgd, `betas` and `eps` for adam and adamw; what an optimizer
+    does not have may stay None. Raises KeyError for an unknown name.
+    """
+    groups = parameter_groups(model, lr=lr, weight_decay=weight_decay)
+    return OPTIMIZERS[name](groups, momentum=momentum, nesterov=nesterov, betas=betas, eps=eps)
+
+
+def parameter_groups(model: nn.Module, *, lr: float, weight_decay: float) -> Groups:
+    """Two groups: matrices and kernels decay; biases, gains and norms (one dimension) do not."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    return [{**group, "lr": lr} for group in groups if group["params"]]

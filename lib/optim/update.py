@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: MIT
+"""The tail of a training step, the same for every model: unscale → clip → step.
+
+    loss.backward()
+    grad_norm = apply_update(optimizer, lr=lr, grad_clip=1.0)
+"""
+
+import torch
+from torch import Tensor
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+
+
+def apply_update(
+    optimizer: torch.optim.Optimizer,
+    *,
+    lr: float,
+    grad_clip: float,
+    scaler: torch.amp.GradScaler | None = None,
+) -> Tensor:
+    """Update the optimizer's parameters from their gradients, and drop the gradients.
+
+    `grad_clip` is the largest 2-norm of the gradient over all parameters together; longer ones
+    are scaled down to it, 0 leaves all as they are. `scaler` is given when the loss was scaled by
+    it, as float16 needs.
+
+    Returns the norm before clipping as a 0-d tensor on the gradients' device. Nothing here waits
+    for a GPU.
+    """
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+    if scaler is not None:
+        scaler.unscale_(optimizer)
+    parameters = [p for g in optimizer.param_groups for p in g["params"] if p.grad is not None]
+    grad_norm = get_total_norm([p.grad for p in parameters])
+    if grad_clip:
+        clip_grads_with_norm_(parameters, grad_clip, grad_norm)
+    if scaler is not None:
+        scaler.step(optimizer)
+        scaler.update()
+    else:
+        optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return grad_norm
