@@ -182,19 +182,21 @@ class Pruner:
 
         Raises ScoreError naming a layer whose scores are not finite or all zero.
         """
-        sparsity = self.schedule.sparsity_at(self.step)
-        regrowth = self.schedule.regrowth_at(self.step)
-        self._prune_to(sparsity)
-        if regrowth and self.pruned:
+        self._prune_to(self.schedule.sparsity_at(self.step))
+        self._apply()
+        if regrowth := self.schedule.regrowth_at(self.step):
             gradients = {name: weight.grad for name, weight in self.weights.items()}
             exchange(self._scored(), gradients, regrowth, self.group)
+            self._apply()
+        self._count()
+
+    def _apply(self) -> None:
+        """Zero what is pruned: weights, their state in the optimizer, what the score remembers."""
         for name, weight in self.weights.items():
             state = self._optimizer.state.get(weight, {}).values()
             tensors = [t for t in state if torch.is_tensor(t) and t.shape == weight.shape]
-            if name in self.memory:
-                tensors.append(self.memory[name])
-            apply_mask(self.masks[name], [weight, *tensors])
-        self._count()
+            remembered = [self.memory[name]] if name in self.memory else []
+            apply_mask(self.masks[name], [weight, *tensors, *remembered])
 
     def _prune_to(self, sparsity: float) -> None:
         items = self._scored() if self.pattern is None else self._scored_units()

@@ -81,7 +81,7 @@ def scored_units(item: Scored, mask: Tensor, pattern: Pattern) -> ScoredUnits:
     return ScoredUnits(
         item.name,
         unit_mask,
-        lambda start, stop: unit_scores[start:stop],
+        lambda start, stop: unit_scores[start:stop].clone(),
         weight_mask=mask,
         weight_scores=scores,
         pattern=pattern,

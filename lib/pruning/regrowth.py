@@ -43,7 +43,7 @@ def _by_gradient(name: str, asleep: Tensor, gradient: Tensor) -> Scored:
     flat = gradient.reshape(-1)
 
     def score(start: int, stop: int) -> Tensor:
-        return flat[start:stop].float().abs().neg_().mul_(asleep[start:stop])
+        return flat[start:stop].float().abs().neg_().mul_(asleep[start:stop]).add_(0.0)
 
     return Scored(f"{name}, gradient", asleep, score)
 
