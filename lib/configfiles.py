@@ -41,6 +41,7 @@ def load(tree: Tree, path: Path, tolerant: bool = False) -> list[str]:
             problems.append("`make olddefconfig` drops symbols that are gone")
     if problems:
         raise ConfigError(problems)
+    tree.follow_defaults()
     recall_origins(tree, path)
     return notes
 
@@ -67,18 +68,26 @@ def store(tree: Tree, path: Path, config_py: Path = CONFIG_PY) -> None:
     Raises Failure when a file can not be written.
     """
     source = str(path)
-    path = path.resolve()  # through a symbolic link, not in its place
-    text = tree.config_text()
+    path = path.resolve()
     try:
         write_atomic(_origins_path(path), _origins_text(tree))
-        if not path.exists():
-            write_atomic(path, text)
-        elif path.read_bytes() != text.encode():
-            shutil.copyfile(path, path.with_name(f"{path.name}.old"))
-            write_atomic(path, text)
+        write_config(path, tree.config_text())
         write_atomic(config_py, configpy.render(tree.values(), source))
     except OSError as error:
         raise Failure(f"can not write the configuration to {path}: {error.strerror}") from None
+
+
+def write_config(path: Path, text: str) -> None:
+    """Write a .config file unless it holds `text` already; what it held before goes to .old.
+
+    Raises OSError with the file unchanged.
+    """
+    path = path.resolve()  # through a symbolic link, not in its place
+    if path.exists():
+        if path.read_bytes() == text.encode():
+            return
+        shutil.copyfile(path, path.with_name(f"{path.name}.old"))
+    write_atomic(path, text)
 
 
 def _origins_path(path: Path) -> Path:

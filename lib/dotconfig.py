@@ -101,14 +101,19 @@ def read(path: Path, origin: str | None = None) -> tuple[list[Assignment], list[
     return parse(text, origin)
 
 
-def parse_words(text: str, origin: str) -> tuple[list[Assignment], list[str]]:
-    """The assignments in `SEED=3 DESCRIPTION="two words"`, split as a shell splits words."""
+def split_words(text: str, origin: str) -> list[str]:
+    """The words of `text` as a shell would split them; an open quote is a ConfigError."""
     try:
-        words = shlex.split(text)
+        return shlex.split(text)
     except ValueError as error:
-        return [], [f"{origin}: `{shorten(text)}`: {str(error).lower()}"]
+        problem = f"{origin}: `{shorten(text)}`: {str(error).lower()}"
+        raise ConfigError([problem]) from None
+
+
+def parse_words(text: str, origin: str) -> tuple[list[Assignment], list[str]]:
+    """The assignments and the problems in `SEED=3 DESCRIPTION="two words"`."""
     assignments, problems = [], []
-    for word in words:
+    for word in split_words(text, origin):
         name, equals, value = word.partition("=")
         if equals and (match := _NAME.fullmatch(name)):
             assignments.append(Assignment(match.group(1), value, origin))

@@ -4,18 +4,24 @@
 import errno
 import sys
 from pathlib import Path
+from types import ModuleType
 
 from lib import dotconfig
 from lib.assign import Rejected, apply, resolve
 from lib.cli import Failure
-from lib.configfiles import config_path
+from lib.configfiles import config_path, write_config
 from lib.dotconfig import Assignment, ConfigError
 from lib.files import write_atomic
-from lib.kconfig import Tree, editor, has_prompt
+from lib.kconfig import Tree, editor
 
 
 class EditedTree(Tree):
     """A tree for the editors: they call the methods below and show an OSError in a dialog."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        for symbol in self.settable:  # so that a search leads to where it can be changed
+            symbol.nodes = [node for node in symbol.nodes if node.prompt]
 
     def load_config(self, filename: str | None = None, replace: bool = True) -> str:
         """Load a .config file; without a name the present one, if there is one."""
@@ -31,10 +37,7 @@ class EditedTree(Tree):
             apply(self, [assignments])
         except ConfigError as error:
             raise OSError(errno.EINVAL, str(error), str(path)) from None
-        self.missing_syms = []
-        for symbol in self.unique_defined_syms:
-            if not has_prompt(symbol):  # not in the file; else the editors take it for outdated
-                symbol.user_value = symbol.str_value
+        self.follow_defaults()
         return f"Loaded {path}"
 
     def write_config(
@@ -43,7 +46,7 @@ class EditedTree(Tree):
         """Check what was typed and write it as a .config file."""
         path = Path(filename) if filename else config_path()
         self._check_reals()
-        write_atomic(path.resolve(), self.config_text())
+        write_config(path, self.config_text())
         return f"Saved {path}"
 
     def write_min_config(self, filename: str, header: None = None) -> str:
@@ -72,7 +75,8 @@ def edit(program: str) -> None:
     if program == "menuconfig" and not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise Failure("menuconfig needs a terminal; `make defconfig SET=…` does without")
     try:
-        editor(program).menuconfig(EditedTree())
+        module = _adapted(editor(program))
+        module.menuconfig(EditedTree())
     except ImportError as error:
         raise Failure(
             f"{program} needs {error.name}, which this Python lacks: {_CURES[program]}"
@@ -82,6 +86,17 @@ def edit(program: str) -> None:
         if type(error).__module__ not in ("_curses", "_tkinter"):
             raise
         raise Failure(f"{program} can not start ({error}): {_CURES[program]}") from None
+
+
+def _adapted(module: ModuleType) -> ModuleType:
+    """The editors take a value that nobody set for a gap in .config; here it is a default.
+
+    Without this they would mark most symbols as new and offer to save when nothing was changed.
+    """
+    node_text = module._node_str
+    module._node_str = lambda node: node_text(node).replace(" (NEW)", "")
+    module._needs_save = lambda: False
+    return module
 
 
 _CURES = {

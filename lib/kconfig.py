@@ -113,6 +113,24 @@ class Tree(kconfiglib.Kconfig):
         nodes = (node for node in self.node_iter() if isinstance(node.item, Symbol))
         return [node.item for node in nodes if node is home(node.item) and node.prompt]
 
+    def unset_values(self) -> None:
+        """Back to the defaults, as if nothing had been assigned."""
+        super().unset_values()
+        self.origins.clear()
+
+    def follow_defaults(self) -> None:
+        """Take back what was set to its default, so that it follows when the default changes.
+
+        A .config holds all values. Loaded as they are, the learning rate of one optimizer would
+        stay when another one is chosen.
+        """
+        for entry in self.entries():
+            if entry.text == entry.default:
+                if entry.symbol.choice:
+                    entry.symbol.choice.unset_value()
+                else:
+                    entry.symbol.unset_value()
+
     # Reading the values
 
     def bounds(self, symbol: Symbol) -> str:

@@ -94,7 +94,7 @@ def print_summary(directory: Path, metadata: Mapping[str, Any]) -> None:
     rows += [
         ("time", duration(metadata["duration_s"])),
         ("files", str(directory)),
-        ("next", f"make show RUN={directory.name}"),
+        ("next", f"make show RUN={directory}"),
         ("", "make runs"),
     ]
     print("", *columns(rows), sep="\n")

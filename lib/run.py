@@ -160,7 +160,7 @@ class Run:
         try:
             plot_run(self.dir)
         except OSError as error:
-            self.say(f"warning: no plots: {error.strerror} (make plots RUN={self.name})")
+            self.say(f"warning: no plots: {error.strerror} (make plots RUN={self.dir})")
 
     def say(self, text: str) -> None:
         """Print a message and keep it in logs/train.log, without the secrets in it."""

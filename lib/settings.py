@@ -38,7 +38,7 @@ class Settings:
     def __getattr__(self, name: str) -> Any:
         # Any and not Value: only Kconfig knows the type of a symbol.
         if name in Settings.__slots__:
-            raise AttributeError(name)  # while being copied or unpickled
+            raise AttributeError(name)  # not set yet; looking it up below would never end
         if name in self._values:
             return self._values[name]
         near = " or ".join(difflib.get_close_matches(name, self._values, n=3))
@@ -109,7 +109,6 @@ def _configured_tree(model: str, argv: Sequence[str] | None) -> Tree:
     apply(tree, [[select_model]])
     flags = parse_flags(tree, model, argv)
     tree.unset_values()
-    tree.origins.clear()
     if flags.config:
         configfiles.load(tree, flags.config)
     elif configfiles.CONFIG_PY.exists():
@@ -151,3 +150,4 @@ def load_values(tree: Tree, values: Mapping[str, Value]) -> None:
     ]
     if problems:
         raise ConfigError([*problems, "config.py is out of date: run `make olddefconfig`"])
+    tree.follow_defaults()

@@ -16,7 +16,6 @@ The make targets of the same names are the usual way to call this.
 """
 
 import os
-import shlex
 import sys
 from pathlib import Path
 
@@ -56,10 +55,10 @@ def olddefconfig(tree: Tree) -> None:
 
 
 def oldconfig(tree: Tree) -> None:
-    from scripts.oldconfig import ask_for_new
+    from scripts.oldconfig import ask_for_new, known_names
 
     load_present(tree, tolerant=True)
-    ask_for_new(tree)
+    ask_for_new(tree, known_names(configfiles.config_path()))
     override_and_store(tree)
 
 
@@ -115,7 +114,7 @@ def load_present(tree: Tree, tolerant: bool = False) -> None:
 
 def overrides() -> list[list[Assignment]]:
     """What $FRAGMENTS, $SET and $TRACKER ask for, the later the stronger."""
-    fragments = shlex.split(os.environ.get("FRAGMENTS", ""))
+    fragments = dotconfig.split_words(os.environ.get("FRAGMENTS", ""), "FRAGMENTS")
     layers = [_read([Path(path)]) for path in fragments]
     if text := os.environ.get("SET"):
         assignments, problems = dotconfig.parse_words(text, "SET")

@@ -32,7 +32,7 @@ from lib.kconfig import (
     prompt_of,
 )
 from scripts.kconfig import DEFCONFIGS, load_present, print_notes
-from scripts.oldconfig import new_symbols
+from scripts.oldconfig import known_names, new_entries
 
 
 def showconfig() -> None:
@@ -53,10 +53,8 @@ def showconfig() -> None:
 def listnewconfig() -> None:
     tree = Tree()
     load_present(tree, tolerant=True)
-    new = set(new_symbols(tree))
-    for entry in tree.entries():
-        if entry.symbol in new:
-            print(f"{PREFIX}{entry.name}={shorten(entry.text)}")
+    for entry in new_entries(tree, known_names(configfiles.config_path())):
+        print(f"{PREFIX}{entry.name}={shorten(entry.text)}")
 
 
 def helpconfig() -> None:

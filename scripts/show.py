@@ -33,7 +33,8 @@ def show(run: StoredRun) -> None:
     machine["packages"] = [f"{name} {version}" for name, version in packages.items()]
     print_section(run.name, _flat(about))
     print_section("Result", _metrics(run.part("final_metrics")), _flat(run.part("results")))
-    print_section("Last logged", _metrics(last_metrics(run.journal)))
+    logged = last_metrics(run.journal).items()
+    print_section("Last logged", _metrics({k: v for k, v in logged if not k.startswith("final/")}))
     print_section("Not the default", _changed_settings(run.dir / "origins.yaml"))
     print_section("Environment", _flat(machine))
     print_section(f"Files in {run.dir}", _files(run.dir))

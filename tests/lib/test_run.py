@@ -101,7 +101,7 @@ def test_a_completed_run(tmp_path, capsys):
     run.print_summary()
     out = capsys.readouterr().out
     assert "hello" in out
-    for piece in ("completed", "best val loss", "0.25", str(run.dir), "make show RUN=lenet5_sgd"):
+    for piece in ("completed", "best val loss", "0.25", f"make show RUN={run.dir}"):
         assert piece in out
 
 
@@ -375,7 +375,9 @@ def test_plots_that_can_not_be_written_cost_only_themselves(tmp_path, capsys):
         (run.dir / "plots" / "loss.png").unlink()
         (run.dir / "plots" / "loss.png").mkdir()
         run.plot()
-    assert "warning: no plots: Is a directory (make plots RUN=x)" in capsys.readouterr().out
+    assert (
+        f"warning: no plots: Is a directory (make plots RUN={run.dir})" in capsys.readouterr().out
+    )
     assert stored(run)["status"] == "completed"
 
 
