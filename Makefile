@@ -23,7 +23,9 @@ USER_VARIABLES := DEFCONFIG SET TRACKER FRAGMENTS SYM A B RUN FORMAT
 $(foreach v,$(USER_VARIABLES),$(if $(filter-out undefined,$(origin $v)),$(eval override export $v := $$(value $v))))
 
 .DEFAULT_GOAL := train
-include $(sort $(wildcard scripts/*.mk))
+# venv.mk first: prerequisites are expanded where they are read, and $(READY) stands in most.
+FRAGMENT_FILES := $(filter-out scripts/venv.mk,$(sort $(wildcard scripts/*.mk)))
+include scripts/venv.mk $(FRAGMENT_FILES)
 
 ##@ Help
 

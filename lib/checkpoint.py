@@ -3,6 +3,8 @@
 
     save(run.dir / "checkpoints" / "last.pt", {"model_state_dict": model.state_dict(), "step": 12})
     state = load(path, map_location=device)
+
+Only tensors and plain values go in and come out: a checkpoint can not run code.
 """
 
 import os
@@ -48,8 +50,8 @@ def save(path: str | Path, state: Mapping[str, Any]) -> None:
 def load(path: str | Path, map_location: str | torch.device = "cpu") -> dict[str, Any]:
     """Read what `save` wrote, with its tensors on `map_location`.
 
-    Only tensors and plain values are accepted (weights_only): loading can not run code. Raises
-    CheckpointError when the file is missing, damaged, or holds anything else.
+    Raises CheckpointError when the file is missing, damaged, or holds anything but tensors and
+    plain values.
     """
     try:
         return torch.load(path, map_location=map_location, weights_only=True)

@@ -38,24 +38,29 @@ def load(tree: Tree, path: Path, tolerant: bool = False) -> list[str]:
     except ConfigError as error:
         problems += error.problems
         if not tolerant and any("no such symbol" in problem for problem in problems):
-            problems.append("`make olddefconfig` drops symbols that are gone")
+            other = "" if path == config_path() else f" KCONFIG_CONFIG={path}"
+            problems.append(f"`make olddefconfig{other}` drops symbols that are gone")
     if problems:
         raise ConfigError(problems)
     tree.follow_defaults()
-    recall_origins(tree, path)
+    recall_origins(tree, path, str(path))
     return notes
 
 
-def recall_origins(tree: Tree, path: Path) -> None:
-    """Give the values that were just loaded the origins that were noted when they were stored."""
+def recall_origins(tree: Tree, path: Path, label: str) -> None:
+    """Give the values loaded from `path`, called `label`, the origins noted when they were stored.
+
+    What was changed since is `label (edited)`; where nothing was noted, `label` is the origin.
+    """
     try:
         noted = json.loads(_origins_path(path).read_bytes())
+        unknown = f"{label} (edited)"
     except (OSError, ValueError):  # absent or damaged: the values themselves are what matters
-        noted = {}
+        noted, unknown = {}, label
     tree.origins = {
         entry.name: noted[entry.name][1]
         if noted.get(entry.name, [None])[0] == entry.text
-        else f"{path} (edited)"
+        else unknown
         for entry in tree.entries()
         if entry.text != entry.default
     }

@@ -52,8 +52,8 @@ def render(values: Mapping[str, Value], source: str) -> str:
     return _TEMPLATE.format(source=json.dumps(source), lines="".join(lines))
 
 
-def read(path: Path) -> tuple[dict[str, Value], Path]:
-    """The values in the config.py at `path`, which is parsed and not executed, and their source.
+def read(path: Path) -> tuple[dict[str, Value], str]:
+    """The values in the config.py at `path`, parsed and not executed, and the file they are from.
 
     Raises ConfigError if it is not what `render` writes.
     """
@@ -63,7 +63,7 @@ def read(path: Path) -> tuple[dict[str, Value], Path]:
             for node in ast.parse(path.read_bytes()).body
             if isinstance(node, ast.Assign) and not isinstance(node.value, ast.Call)
         }
-        return dict(literals["VALUES"]), path.parent / literals["SOURCE"]
+        return dict(literals["VALUES"]), literals["SOURCE"]
     except (SyntaxError, KeyError, ValueError, TypeError) as error:
         raise ConfigError([f"{path} is damaged ({error}): run `make olddefconfig`"]) from None
 

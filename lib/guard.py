@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""Stops a training whose loss is no number any more: every later step would be wasted.
+"""Stops a training whose loss is no number any more.
 
     guard = LossGuard()
     guard.check(loss.item(), step)
+
+Once a weight is NaN it stays so, and every later step would be wasted.
 """
 
 import math

@@ -23,8 +23,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
-import kconfiglib
-from kconfiglib import AND, BOOL, INT, MENU, STRING, Choice, MenuNode, Symbol, expr_value
+try:
+    import kconfiglib
+    from kconfiglib import AND, BOOL, INT, MENU, STRING, Choice, MenuNode, Symbol, expr_value
+except ModuleNotFoundError:  # with VENV=system; every command begins here
+    sys.exit(
+        f"error: {sys.executable} has no kconfiglib: leave VENV=system out, or run\n"
+        "       pip install -r requirements.txt -c constraints.txt"
+    )
 
 from lib import dotconfig, reals
 from lib.dotconfig import PREFIX, ConfigError

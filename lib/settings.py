@@ -22,7 +22,7 @@ from lib.assign import apply
 from lib.cli import BadUse
 from lib.dotconfig import Assignment, ConfigError
 from lib.flags import parse_flags
-from lib.kconfig import Tree, Value, text_of
+from lib.kconfig import ROOT, Tree, Value, text_of
 from lib.trackers import enabled_trackers
 
 
@@ -114,8 +114,8 @@ def _configured_tree(model: str, argv: Sequence[str] | None) -> Tree:
     elif configfiles.CONFIG_PY.exists():
         values, source = configpy.read(configfiles.CONFIG_PY)
         load_values(tree, values)
-        configfiles.recall_origins(tree, source)
-        if _is_newer(source, configfiles.CONFIG_PY):
+        configfiles.recall_origins(tree, ROOT / source, source)
+        if _is_newer(ROOT / source, configfiles.CONFIG_PY):
             print(f"note: {source} is newer than config.py: `make config.py`", file=sys.stderr)
     else:
         print(f"no config.py: using the defaults for {model} (make defconfig)", file=sys.stderr)

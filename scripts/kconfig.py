@@ -33,14 +33,14 @@ DEFCONFIGS = Path("defconfigs")
 
 def defconfig(tree: Tree) -> None:
     path = find_defconfig(os.environ.get("DEFCONFIG") or DEFAULT)
-    print(f"{path} → {configfiles.config_path()}, config.py")
     layers = overrides()
     print_notes(apply(tree, [_read([path]), *layers]))
+    configfiles.store(tree, configfiles.config_path())
+    print(f"{path} → {configfiles.config_path()}, config.py")
     given = {assignment.origin for layer in layers for assignment in layer}
     for entry in tree.entries():
         if tree.origins.get(entry.name) in given:
             print(f"  {entry.name}={shorten(entry.text)} ({tree.origins[entry.name]})")
-    configfiles.store(tree, configfiles.config_path())
 
 
 def alldefconfig(tree: Tree) -> None:

@@ -61,14 +61,22 @@ def helpconfig() -> None:
     name = os.environ.get("SYM", "").removeprefix(PREFIX)
     if not name:
         raise BadUse("name a symbol: make helpconfig SYM=LEARNING_RATE")
-    tree = Tree()
-    if configfiles.config_path().exists():
-        load_present(tree, tolerant=True)
+    tree = _present_tree()
     symbol = tree.syms.get(name)
     if symbol is None or not symbol.nodes:
         raise BadUse(f"no symbol {shorten(name)}{near_symbols(tree, name)}")
     print("\n".join(f"{title + ':':<12}{text}" for title, text in _facts(tree, symbol) if text))
     print(f"\n{_explanation(tree, symbol)}")
+
+
+def _present_tree() -> Tree:
+    """With the values of the present .config, or the defaults where it is absent or damaged."""
+    tree = Tree()
+    try:
+        load_present(tree, tolerant=True)
+    except BadUse:
+        tree.unset_values()
+    return tree
 
 
 def _facts(tree: Tree, symbol: Symbol) -> list[tuple[str, str]]:
@@ -110,9 +118,7 @@ def diffconfig() -> None:
     present = configfiles.config_path()
     first = os.environ.get("A") or str(present.with_name(f"{present.name}.old"))
     second = os.environ.get("B") or str(present)
-    tree = Tree()
-    if present.exists():
-        load_present(tree, tolerant=True)
+    tree = _present_tree()
     runs = Path(tree.syms["OUTPUT_DIR"].str_value)
     before, after = (_texts_of(tree, name, runs) for name in (first, second))
     names = [name for name in before | after if before.get(name) != after.get(name)]

@@ -2,6 +2,8 @@
 """Prepared data sets on disk: one tensor file each, checked against its own fingerprint.
 
     tensors = cached(data_dir / "mnist.pt", lambda: {"images": …, "labels": …})
+
+The folder may be deleted at any time; what is missing is prepared again.
 """
 
 import hashlib

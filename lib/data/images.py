@@ -71,8 +71,7 @@ def load_images(
         )
     images = CANVAS[name](raw["train_images"])
     # Rounded, so that the order in which a machine adds up does not show.
-    mean = round(images[train].double().mean().item(), 4)
-    std = round(images[train].double().std().item(), 4)
+    std, mean = (round(value.item(), 4) for value in torch.std_mean(images[train]))
 
     def split(images: Tensor, labels: Tensor) -> Split:
         return Split(((images - mean) / std).to(device), labels.to(device))

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""The learning rate as a pure function of the step, so that a resumed run needs no state for it.
+"""The learning rate as a pure function of the step.
 
     lr = lr_at(step, base_lr=0.002, schedule="cosine", warmup_steps=100, total_steps=2000,
                min_ratio=0.1)
+
+There is no scheduler object: a resumed run has nothing to restore.
 """
 
 import math

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""The tail of a training step, the same for every model: unscale → prune → clip → step.
+"""The tail of a training step: unscale → prune → clip → step.
 
     loss.backward()
     grad_norm = apply_update(optimizer, lr=lr, grad_clip=1.0, pruner=pruner)
+
+It is the same for every model, so that a comparison between two runs is about their settings.
 """
 
 import torch

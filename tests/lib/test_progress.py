@@ -15,18 +15,24 @@ class Terminal(io.StringIO):
 
 
 def lines(updates, *, total=100, per_epoch=30) -> list[str]:
-    """What Lines says at `updates`: (time, step, figures)."""
+    """What Lines says at `updates`: (time, step, metrics)."""
     said, times = [], iter([time for time, _, _ in updates])
     display = Lines(total, per_epoch, said.append, clock=lambda: next(times))
     with display:
-        for _, step, figures in updates:
-            display.update(step, **figures)
+        for _, step, metrics in updates:
+            display.update(step, metrics)
     return said
 
 
-def test_a_line_tells_step_epoch_figures_and_time_left():
-    figures = {"loss": 1.5, "accuracy": 0.5, "val_accuracy": 0.25, "samples_per_s": 1234.5}
-    said = lines([(0.0, 1, {"loss": 2.3}), (6.0, 31, figures)])
+def test_a_line_tells_step_epoch_metrics_and_time_left():
+    metrics = {
+        "train/loss": 1.5,
+        "train/accuracy": 0.5,
+        "val/accuracy": 0.25,
+        "perf/samples_per_s": 1234.5,
+        "lr": 0.1,
+    }
+    said = lines([(0.0, 1, {"train/loss": 2.3}), (6.0, 31, metrics)])
     assert said == [
         "step 1/100, epoch 1/4, loss 2.3000",
         "step 31/100, epoch 2/4, loss 1.5000, accuracy 50.00%, val accuracy 25.00%, "
@@ -35,13 +41,13 @@ def test_a_line_tells_step_epoch_figures_and_time_left():
 
 
 def test_lines_are_few_but_the_last_step_has_one():
-    said = lines([(i * 0.1, i, {"loss": 1.0}) for i in range(1, 101)])
+    said = lines([(i * 0.1, i, {"train/loss": 1.0}) for i in range(1, 101)])
     assert [re.match(r"step (\d+)/", line)[1] for line in said] == ["1", "51", "100"]
     assert "left" not in said[-1]
 
 
-def test_earlier_figures_stay():
-    said = lines([(0.0, 10, {"val_loss": 0.5}), (9.0, 20, {"loss": 0.1})])
+def test_earlier_metrics_stay():
+    said = lines([(0.0, 10, {"val/loss": 0.5}), (9.0, 20, {"train/loss": 0.1})])
     assert said[1].startswith("step 20/100, epoch 1/4, loss 0.1000, val loss 0.5000")
 
 
@@ -55,10 +61,27 @@ def test_a_terminal_gets_a_bar_and_a_pipe_gets_lines():
     assert isinstance(open_progress(10, 5, stream=io.StringIO()), Lines)
 
 
-def test_the_bar_shows_step_epoch_and_figures():
+def shown(stream: Terminal) -> list[str]:
+    """The lines drawn, without colours."""
+    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", stream.getvalue())
+    return [line for line in re.split(r"[\r\n]+", text) if line.strip()]
+
+
+def test_the_bar_shows_step_epoch_and_metrics():
     stream = Terminal()
     with open_progress(100, 30, stream=stream) as progress:
-        progress.update(31, loss=1.5, samples_per_s=800.0)
-    shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", stream.getvalue())
-    assert "epoch 2/4" in shown and "31/100" in shown
-    assert "loss 1.5000, 800 samples/s" in shown.replace("\n", " ")
+        progress.update(31, {"train/loss": 1.5, "train/accuracy": 0.5, "perf/samples_per_s": 800.0})
+    last = shown(stream)[-1]
+    assert last.startswith("epoch 2/4") and "31/100" in last
+    assert "loss 1.500 acc 50.0% 800 samples/s" in last
+
+
+def test_everything_fits_into_80_columns(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    stream = Terminal()
+    with open_progress(1234, 30, stream=stream) as progress:
+        progress.update(1000, {"train/loss": 1.5, "train/accuracy": 0.995})
+        progress.update(1000, {"val/loss": 0.123, "perf/samples_per_s": 12345.0})
+    last = shown(stream)[-1]
+    assert len(last) <= 80 and "…" not in last
+    assert "1000/1234 loss 1.500 acc 99.5% val 0.123 12,345 samples/s" in last

@@ -332,6 +332,8 @@ def test_helpconfig(tree):
     assert wrong.returncode == 2
     assert "did you mean MOMENTUM" in wrong.stderr
     assert "SYM=" in make(tree, "helpconfig").stderr
+    (tree / ".config").write_text("CONFIG_SEED=x\n")
+    assert "[0, 4294967295]" in make(tree, "helpconfig", "SYM=SEED").stdout
 
 
 def test_list_defconfigs_has_a_line_about_each(tree):
@@ -381,6 +383,20 @@ def test_editors_that_can_not_start_say_why(tree):
         assert done.returncode == 2
         assert complaint in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_a_python_without_kconfiglib_is_told_what_to_install(tree):
+    done = subprocess.run(
+        [sys.executable, "-S", "-m", "scripts.kconfig", "defconfig"],
+        cwd=tree,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert "pip install -r requirements.txt" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_help_lists_the_targets(tree):
