@@ -11,7 +11,6 @@ the optimizer gets it, that is after clipping by norm.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 

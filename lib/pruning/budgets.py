@@ -57,9 +57,7 @@ def _whole(
     wanted: Sequence[float], units: Sequence[int], k: int, pruned: Sequence[int]
 ) -> list[int]:
     """Round to integers that sum to k (largest remainder first), within [pruned, units]."""
-    whole = [
-        min(max(math.floor(x), p), n) for x, p, n in zip(wanted, pruned, units, strict=True)
-    ]
+    whole = [min(max(math.floor(x), p), n) for x, p, n in zip(wanted, pruned, units, strict=True)]
     by_remainder = sorted(range(len(units)), key=lambda i: (whole[i] - wanted[i], i))
     while (missing := k - sum(whole)) != 0:
         step = 1 if missing > 0 else -1

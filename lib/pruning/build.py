@@ -38,7 +38,8 @@ def build_pruner(
 
     `score` counts for the method state, the others are scores themselves. `start`, `end` and
     `frequency` are steps, or shares of `total_steps`, as `unit` says (a share never means earlier
-    than the score allows); without an `end` everything happens at `start`. Raises ValueError where model, method and schedule do not go together.
+    than the score allows); without an `end` everything happens at `start`. Raises ValueError where
+    model, method and schedule do not go together.
     """
     if method not in METHODS:
         raise ValueError(f"pruning method {method!r} is unknown: {', '.join(METHODS)}")

@@ -30,7 +30,7 @@ from lib.pruning.ranking import scored, scored_units, units_pruned
 from lib.pruning.regrowth import exchange
 from lib.pruning.schedules import Schedule
 from lib.pruning.scores import SCORES
-from lib.pruning.select import prune_smallest
+from lib.pruning.select import count_kept, prune_smallest
 from lib.step_hooks import on_gradients
 
 KEY = "pruner"  # in the optimizer's state_dict
@@ -182,8 +182,9 @@ class Pruner:
 
         Raises ScoreError naming a layer whose scores are not finite or all zero.
         """
-        self._prune_to(self.schedule.sparsity_at(self.step))
-        self._apply()
+        if sparsity := self.schedule.sparsity_at(self.step):
+            self._prune_to(sparsity)
+            self._apply()
         if regrowth := self.schedule.regrowth_at(self.step):
             gradients = {name: weight.grad for name, weight in self.weights.items()}
             exchange(self._scored(), gradients, regrowth, self.group)
@@ -237,16 +238,14 @@ class Pruner:
         ]
 
     def _scored_units(self):
-        return [
-            scored_units(item, self.masks[item.name], self.pattern) for item in self._scored()
-        ]
+        return [scored_units(item, self.masks[item.name], self.pattern) for item in self._scored()]
 
     # ----------------------------------------------------- counting and checking
 
     def _count(self) -> None:
         masks = self.masks.values()
         self.total = sum(self._totals([mask.numel() for mask in masks]))
-        self.pruned = self.total - sum(self._totals([int(mask.count_nonzero()) for mask in masks]))
+        self.pruned = self.total - sum(self._totals([count_kept(mask) for mask in masks]))
 
     def _totals(self, counts: list[int]) -> list[int]:
         if self.group is None:
@@ -264,7 +263,7 @@ class Pruner:
         """Per layer, as this rank holds it: name, shape, pruned, total, sparsity."""
         rows = []
         for name, mask in self.masks.items():
-            pruned, total = mask.numel() - int(mask.count_nonzero()), mask.numel()
+            pruned, total = mask.numel() - count_kept(mask), mask.numel()
             row = {"name": name, "shape": list(mask.shape), "pruned": pruned, "total": total}
             rows.append({**row, "sparsity": pruned / total if total else 0.0})
         return rows

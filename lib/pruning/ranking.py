@@ -5,13 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from lib.pruning.patterns import Pattern
 from lib.pruning.scores import Score, State, root_eps
-from lib.pruning.select import Scored, ScoreError
+from lib.pruning.select import Scored, ScoreError, count_kept
 
 
 def scored(
@@ -73,7 +72,7 @@ class ScoredUnits(Scored):
 
 
 def scored_units(item: Scored, mask: Tensor, pattern: Pattern) -> ScoredUnits:
-    """The units of one layer. All its scores are held at once: one float32 a weight of the layer."""
+    """The units of one layer. All its scores are held at once, a float32 a weight of the layer."""
     scores = item.score(0, mask.numel()).view(mask.shape)
     unit_mask = pattern.unit_mask(mask).contiguous()
     unit_scores = pattern.unit_scores(scores) * unit_mask
@@ -90,4 +89,4 @@ def scored_units(item: Scored, mask: Tensor, pattern: Pattern) -> ScoredUnits:
 
 def units_pruned(item: Scored) -> int:
     """How many entries of the item's mask are 0."""
-    return item.mask.numel() - int(torch.count_nonzero(item.mask))
+    return item.mask.numel() - count_kept(item.mask)

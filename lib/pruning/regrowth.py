@@ -3,10 +3,11 @@
 
 from collections.abc import Mapping, Sequence
 
+import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from lib.pruning.select import Scored, ScoreError, prune_smallest
+from lib.pruning.select import Scored, ScoreError, count_kept, prune_smallest
 
 
 def exchange(
@@ -27,8 +28,8 @@ def exchange(
         gradient = gradients[item.name]
         if gradient is None:
             raise ScoreError(f"{item.name}: regrowth needs its gradient, and there is none")
-        kept = _total(item.mask.count_nonzero(), group)
-        pruned = _total((item.mask == 0).sum(), group)
+        kept = _total(count_kept(item.mask), item.mask, group)
+        pruned = _total(item.mask.numel(), item.mask, group) - kept
         n = min(round(share * kept), pruned)
         if n == 0:
             continue
@@ -48,7 +49,9 @@ def _by_gradient(name: str, asleep: Tensor, gradient: Tensor) -> Scored:
     return Scored(f"{name}, gradient", asleep, score)
 
 
-def _total(count: Tensor, group) -> int:
-    if group is not None:
-        dist.all_reduce(count, group=group)
-    return int(count)
+def _total(count: int, mask: Tensor, group) -> int:
+    if group is None:
+        return count
+    total = torch.tensor(count, device=mask.device)
+    dist.all_reduce(total, group=group)
+    return int(total)

@@ -51,7 +51,7 @@ class Schedule:
         if self.frequency < 1:
             raise ValueError(f"pruning frequency {self.frequency} is less than one step")
         if not 1 <= self.start <= self.end:
-            raise ValueError(f"pruning from step {self.start} to {self.end}: 1 ≤ start ≤ end needed")
+            raise ValueError(f"pruning from step {self.start} to {self.end}: want 1 ≤ start ≤ end")
         if self.end > self.total_steps:
             raise ValueError(
                 f"pruning ends at step {self.end}, after the end of training ({self.total_steps})"

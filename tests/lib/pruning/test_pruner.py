@@ -141,7 +141,7 @@ def test_two_of_four_needs_inputs_in_fours():
 
 
 def test_two_of_four_can_not_go_beyond_a_half():
-    with pytest.raises(ValueError, match="at most 0.5"):
+    with pytest.raises(ValueError, match=r"at most 0\.5"):
         Pruner(prunable(nn.Linear(8, 4)), plan(0.6), pattern="2to4")
 
 
@@ -265,7 +265,7 @@ def test_nan_in_the_state_names_the_layer():
     optimizer = optimizer_for(model, pruner)
     train(model, optimizer, pruner, steps=2)
     optimizer.state[model[3].weight]["exp_avg_sq"][0, 0] = float("nan")
-    with pytest.raises(ScoreError, match="3.weight: 1 of its scores are infinite or NaN"):
+    with pytest.raises(ScoreError, match=r"3.weight: 1 of its scores are infinite or NaN"):
         train(model, optimizer, pruner, start=2)
 
 

@@ -31,7 +31,7 @@ def reference(scores: list[float], k: int) -> list[int]:
 @given(st.data())
 def test_equals_a_stable_sort_over_several_tensors(data):
     tensors = data.draw(st.lists(st.lists(FLOATS | FEW, max_size=30), min_size=1, max_size=4))
-    tensors = [values + [1.0] for values in tensors]  # not all zero
+    tensors = [[*values, 1.0] for values in tensors]  # not all zero
     everything = [x for values in tensors for x in values]
     k = data.draw(st.integers(0, len(everything)))
     items = [scored(f"layer{i}", torch.tensor(v)) for i, v in enumerate(tensors)]
@@ -70,13 +70,13 @@ def test_returns_the_histogram_in_ascending_order():
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_scores_that_are_not_finite_name_the_layer(bad):
     items = [scored("good", torch.rand(9)), scored("conv2.weight", torch.tensor([1.0, bad]))]
-    with pytest.raises(ScoreError, match="conv2.weight: 1 of its scores are infinite or NaN"):
+    with pytest.raises(ScoreError, match=r"conv2.weight: 1 of its scores are infinite or NaN"):
         prune_smallest(items, 3)
 
 
 def test_all_zero_scores_name_the_layer():
     items = [scored("good", torch.rand(9)), scored("conv2.weight", torch.zeros(5))]
-    with pytest.raises(ScoreError, match="conv2.weight: all of its 5 scores are zero"):
+    with pytest.raises(ScoreError, match=r"conv2.weight: all of its 5 scores are zero"):
         prune_smallest(items, 3)
 
 
