@@ -184,20 +184,18 @@ class Pruner:
         """
         if sparsity := self.schedule.sparsity_at(self.step):
             self._prune_to(sparsity)
-            self._apply()
         if regrowth := self.schedule.regrowth_at(self.step):
             gradients = {name: weight.grad for name, weight in self.weights.items()}
             exchange(self._scored(), gradients, regrowth, self.group)
-            self._apply()
         self._count()
 
-    def _apply(self) -> None:
-        """Zero what is pruned: weights, their state in the optimizer, what the score remembers."""
-        for name, weight in self.weights.items():
-            state = self._optimizer.state.get(weight, {}).values()
-            tensors = [t for t in state if torch.is_tensor(t) and t.shape == weight.shape]
-            remembered = [self.memory[name]] if name in self.memory else []
-            apply_mask(self.masks[name], [weight, *tensors, *remembered])
+    def _tensors(self, name: str) -> list[Tensor]:
+        """What is zero where a weight is pruned: it, its optimizer state, what its score keeps."""
+        weight = self.weights[name]
+        state = self._optimizer.state.get(weight, {}).values()
+        moments = [t for t in state if torch.is_tensor(t) and t.shape == weight.shape]
+        remembered = [self.memory[name]] if name in self.memory else []
+        return [weight.detach(), *moments, *remembered]
 
     def _prune_to(self, sparsity: float) -> None:
         items = self._scored() if self.pattern is None else self._scored_units()
@@ -220,6 +218,7 @@ class Pruner:
         if self.pattern is not None:
             for item in items:
                 item.prune_weights()
+                apply_mask(self.masks[item.name], self._tensors(item.name))
 
     def _scored(self):
         groups = self._groups()
@@ -232,6 +231,7 @@ class Pruner:
                 self._optimizer.state.get(weight, {}),
                 groups[weight],
                 self.memory.get(name),
+                self._tensors(name),
                 self.group,
             )
             for name, weight in self.weights.items()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """From parameters and optimizer state to what lib/pruning/select.py ranks."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,12 +21,14 @@ def scored(
     state: Mapping[str, Any],
     group: Mapping[str, Any],
     memory: Tensor | None,
+    tensors: Sequence[Tensor],
     shards: dist.ProcessGroup | None,
 ) -> Scored:
     """The weights of one layer, their scores computed a slice at a time from views.
 
-    state, group: of the optimizer for this weight. Raises ScoreError when the state is not there
-    yet: the optimizer has made no step, or the weight had no gradient.
+    state, group: of the optimizer for this weight; tensors: what to zero where it is pruned.
+    Raises ScoreError when the state is not there yet: the optimizer has made no step, or the weight
+    had no gradient.
     """
     if missing := [key for key in score.state if key not in state]:
         raise ScoreError(
@@ -45,7 +47,7 @@ def scored(
 
         return score.formula(part(w), State(part(m), part(v), eps, bias1, part(remembered)))
 
-    return Scored(name, mask.view(-1), score_slice)
+    return Scored(name, mask.view(-1), score_slice, [t.view(-1) for t in tensors])
 
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -58,7 +60,7 @@ def _largest_root_eps(v: Tensor, shards: dist.ProcessGroup | None) -> Tensor:
     return eps
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ScoredUnits(Scored):
     """Groups or channels of one layer; `prune_weights` carries the choice over to the weights."""
 

@@ -46,16 +46,20 @@ class Scored:
 
     mask: uint8, 1-D and contiguous, 1 = kept, changed in place. score(start, stop) gives the
     scores of that range, 1-D float32 on the mask's device, in memory of its own. It must give the
-    same values when called again, +0.0 wherever the mask is 0, and -0.0 nowhere.
+    same values when called again, +0.0 wherever the mask is 0, and -0.0 nowhere. tensors: shaped
+    like the mask; their entries become zero where the mask does.
     """
 
     name: str
     mask: Tensor
     score: Callable[[int, int], Tensor]
+    tensors: Sequence[Tensor] = ()
 
 
 def prune_smallest(items: Sequence[Scored], k: int, *, group: dist.ProcessGroup | None = None):
     """Clear the masks of the smallest scores until exactly `k` entries of all items are 0.
+
+    The entries of the items' `tensors` are cleared with them.
 
     What is pruned already stays pruned and counts towards k. Equal scores: the lower item goes
     first, then the lower index (of the lower rank, where the items are sharded over `group`).
@@ -119,7 +123,7 @@ def _upper_histogram(items: Sequence[Scored], group) -> _Counts:
 
 def _upper_counts(item: Scored, start: int, stop: int) -> Tensor:
     bits = item.score(start, stop).view(torch.int32)
-    # Arithmetic shift: -HALF … HALF - 1, negative numbers first.
+    # After an arithmetic shift the digit is in -HALF … HALF - 1, negative scores first.
     return torch.bincount(bits.bitwise_right_shift_(LOWER).add_(HALF), minlength=BINS)
 
 
@@ -151,7 +155,7 @@ def _float_of(bits: int) -> float:
 
 
 def _mark(items: Sequence[Scored], first: float, beyond: float) -> list[Tensor]:
-    """Prune below the bin [first, beyond), mark the bin's live entries 1 and what is above 2.
+    """Prune what is below the bin [first, beyond); mark the live in it 1, and those above it 2.
 
     Returns the scores of the entries marked 1, per item and in their order.
     """
@@ -159,14 +163,15 @@ def _mark(items: Sequence[Scored], first: float, beyond: float) -> list[Tensor]:
     def mark(item: Scored, start: int, stop: int) -> Tensor:
         scores, mask = item.score(start, stop), item.mask[start:stop]
         mask.mul_(_at_least(scores, first).add_(_at_least(scores, beyond)))
+        kept = mask.clamp(max=1)
+        for tensor in item.tensors:  # while what was scored is still in the cache
+            tensor[start:stop].mul_(kept.to(tensor.dtype))
         return scores[_positions(mask, 1)]
 
     return [torch.cat([*_each_slice(item, mark)] or [torch.empty(0)]) for item in items]
 
 
-def _decide(
-    items: Sequence[Scored], undecided: list[Tensor], k: int, upper: int, group
-) -> None:
+def _decide(items: Sequence[Scored], undecided: list[Tensor], k: int, upper: int, group) -> None:
     """Prune the k smallest of the undecided, whose upper digit is `upper`; keep the others."""
     histogram = torch.zeros(1 << LOWER, dtype=torch.int64, device=items[0].mask.device)
     for scores in undecided:
@@ -182,8 +187,11 @@ def _decide(
     for item, scores, taken in zip(items, undecided, _share_ties(ties, k, group), strict=True):
         tied = scores == kth
         keep = (scores > kth) | (tied & (tied.cumsum(0) > taken))
-        item.mask[_positions(item.mask, 1)] = keep.to(torch.uint8).mul_(2)
+        positions = _positions(item.mask, 1)
+        item.mask[positions] = keep.to(torch.uint8).mul_(2)
         item.mask.bitwise_right_shift_(1)
+        for tensor in item.tensors:
+            tensor[positions[~keep]] = 0.0
 
 
 def _share_ties(ties: Tensor, k: int, group) -> list[int]:
