@@ -31,4 +31,4 @@ include scripts/venv.mk $(FRAGMENT_FILES)
 
 .PHONY: help
 help: ## this list
-	$(Q)awk -f scripts/help.awk $(MAKEFILE_LIST)
+	$(Q)awk -v first='Training,Configuration,Runs' -f scripts/help.awk $(MAKEFILE_LIST)

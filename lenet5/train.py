@@ -122,10 +122,12 @@ def train(settings: Settings) -> None:
                 is_last = step == total_steps
                 logs = step % settings.LOG_INTERVAL == 0 or step == 1 or is_last
                 evaluates = step % eval_interval == 0 or is_last
+                saves = step % save_interval == 0 or is_last
                 metrics = {}
-                # To read a number back makes a GPU wait: there, only as often as asked for.
-                if logs or runtime.device.type == "cpu":
-                    guard.check(loss.item(), step)
+                # To read a number back makes a GPU wait: there, only when it is needed.
+                if logs or saves or runtime.device.type == "cpu":
+                    guard.check("training loss", loss.item(), step)
+                    guard.check("norm of the gradient", grad_norm.item(), step)
                 if logs:
                     step_s = (time.perf_counter() - since) / (step - since_step)
                     since, since_step = time.perf_counter(), step
@@ -144,13 +146,13 @@ def train(settings: Settings) -> None:
                     val_loss, val_accuracy = evaluate(model, data.val, runtime, stop)
                     val_metrics = {"val/loss": val_loss, "val/accuracy": val_accuracy}
                     run.log(val_metrics, step)
-                    guard.check(val_loss, step, "validation")
+                    guard.check("validation loss", val_loss, step)
                     metrics |= val_metrics
                     best_val_accuracy = max(best_val_accuracy, val_accuracy)
                     if val_loss < best_val_loss:
                         best_val_loss = val_loss
                         save("best.pt")
-                if step % save_interval == 0 or is_last:
+                if saves:
                     save("last.pt")
                 if metrics:
                     progress.update(step, metrics)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Stops a training whose loss is no number any more.
+"""Stops a training whose loss or gradient is no number any more.
 
     guard = LossGuard()
-    guard.check(loss.item(), step)
+    guard.check("training loss", loss.item(), step)
 
 Once a weight is NaN it stays so, and every later step would be wasted.
 """
@@ -13,25 +13,27 @@ from lib.cli import Failure
 
 
 class Diverged(Failure):
-    """The loss became NaN or infinite."""
+    """A loss or a gradient became NaN or infinite."""
 
 
 class LossGuard:
-    """Remembers the last finite loss, which tells how the training went wrong."""
+    """Remembers the last finite values, which tell how the training went wrong."""
 
     def __init__(self) -> None:
-        self._last: tuple[float, int] | None = None
+        self._last: dict[str, tuple[float, int]] = {}
 
-    def check(self, loss: float, step: int, kind: str = "training") -> None:
-        """Raise Diverged when `loss`, of the `kind` named and after `step` updates, is not finite.
+    def check(self, name: str, value: float, step: int) -> None:
+        """Raise Diverged when `value`, of the quantity `name` after `step` updates, is not finite.
 
-        The caller decides how often: reading a loss back makes a GPU wait.
+        The caller decides how often: reading a value back makes a GPU wait.
         """
-        if math.isfinite(loss):
-            self._last = loss, step
+        if math.isfinite(value):
+            self._last[name] = value, step
             return
-        before = "" if self._last is None else "; last it was {:.4g} at step {}".format(*self._last)
+        last = ""
+        if name in self._last:
+            last = "; last it was {:.4g} at step {}".format(*self._last[name])
         raise Diverged(
-            f"the {kind} loss is {loss} at step {step}{before}. Try a lower LEARNING_RATE, more "
+            f"the {name} is {value} at step {step}{last}. Try a lower LEARNING_RATE, more "
             "WARMUP_STEPS, GRAD_CLIP=1.0, or PRECISION=float32"
         )

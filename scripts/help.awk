@@ -1,11 +1,18 @@
 # SPDX-License-Identifier: MIT
 # Prints the help of the make targets: `##@ Title` starts a section, `target: … ## text` is a line.
-# The Makefile's own section comes last; a section continued in another fragment is not repeated.
+# The sections named in `first` (separated by commas) come first, the others as they are read.
 
+BEGIN { n = split(first, order, ","); for (i = 1; i <= n; i++) seen[order[i]] = 1 }
 /^##@ / { section = substr($0, 5); if (!(section in seen)) { seen[section] = 1; order[++n] = section } }
 /^[A-Za-z0-9_%.<>-]+:.*## / {
     target = $0; sub(/:.*/, "", target)
     text = $0; sub(/^[^#]*## /, "", text)
-    lines[section] = lines[section] sprintf("  %-22s %s\n", target, text)
+    lines[section] = lines[section] sprintf("  %-20s %s\n", target, text)
 }
-END { for (i = 1; i <= n; i++) printf "%s%s\n%s", (i > 1 ? "\n" : ""), order[i], lines[order[i]] }
+END {
+    for (i = 1; i <= n; i++)
+        if (order[i] in lines) {
+            printf "%s%s\n%s", gap, order[i], lines[order[i]]
+            gap = "\n"
+        }
+}

@@ -122,6 +122,23 @@ def test_a_loss_that_is_no_number_stops_the_run(train, runs):
     assert "loss is" in run.metadata["error"]
 
 
+def test_no_checkpoint_is_of_a_step_whose_gradient_was_no_number(train, runs, monkeypatch):
+    """The loss of that step is still finite; only the next would show what happened."""
+    update, steps = program.apply_update, []
+
+    def spoilt(optimizer, **options):
+        steps.append(1)
+        if len(steps) == 3:
+            optimizer.param_groups[0]["params"][0].grad.fill_(float("inf"))
+        return update(optimizer, **options)
+
+    monkeypatch.setattr(program, "apply_update", spoilt)
+    with pytest.raises(Diverged, match="norm of the gradient is inf at step 3"):
+        train("--checkpoint-interval", "1")
+    (run,) = runs()
+    assert run.checkpoint("last.pt")["step"] == 2
+
+
 def test_a_batch_larger_than_the_set_is_refused_before_there_is_a_run(train, runs):
     with pytest.raises(BadUse, match=r"BATCH_SIZE=5000: .*1295 images"):
         train("--batch-size", "5000")
