@@ -17,6 +17,7 @@ from torch import nn
 
 from lib.optim.adamwprune import AdamWPrune
 from lib.optim.adamwspam import AdamWSPAM, Spam
+from lib.pruning.build import Unpruned
 from lib.pruning.pruner import Pruner
 
 Groups = list[dict[str, Any]]
@@ -81,7 +82,7 @@ def build_optimizer(
     eps: float | None = None,
     spam: Spam | None = None,
     base: str = "adamw",
-    pruner: Pruner | None = None,
+    pruner: Pruner | Unpruned | None = None,
 ) -> torch.optim.Optimizer:
     """The optimizer `name` for all parameters of `model`, with `pruner` attached if there is one.
 
@@ -114,3 +115,14 @@ def parameter_groups(model: nn.Module, *, lr: float, weight_decay: float) -> Gro
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
     ]
     return [{**group, "lr": lr} for group in groups if group["params"]]
+
+
+def describe_decay(optimizer: torch.optim.Optimizer) -> str:
+    """Which weight decay acts on how many parameters, for the log of a run."""
+    parts = []
+    for group in optimizer.param_groups:
+        n = sum(p.numel() for p in group["params"])
+        parts.append(
+            f"{group['weight_decay']:g} on {n:,} parameters in {len(group['params'])} tensors"
+        )
+    return "weight decay: " + ", ".join(parts)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
+from lib.pruning.build import Unpruned
 from lib.pruning.pruner import Pruner
 
 
@@ -20,7 +21,7 @@ def apply_update(
     lr: float,
     grad_clip: float,
     scaler: torch.amp.GradScaler | None = None,
-    pruner: Pruner | None = None,
+    pruner: Pruner | Unpruned | None = None,
 ) -> Tensor:
     """Update the optimizer's parameters from their gradients, and drop the gradients.
 

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: MIT
-"""From settings to a pruner.
+"""A pruner from plain values, as configuration gives them.
 
     pruner = build_pruner(model, method="state", score="bitter7", sparsity=0.9, …)
     optimizer = build_optimizer(model, "adamwprune", …, pruner=pruner)
 """
 
+from typing import Any
+
+import torch
 from torch import nn
 
 from lib.pruning.pruner import Pruner
@@ -13,6 +16,27 @@ from lib.pruning.scores import SCORES
 from lib.pruning.targets import prunable
 
 METHODS = ("none", "magnitude", "movement", "movement-from-start", "state")
+
+
+class Unpruned:
+    """Stands for the pruner where nothing is pruned."""
+
+    done = True
+    histogram = None
+
+    def attach(self, optimizer: torch.optim.Optimizer) -> None:
+        """Nothing to attach."""
+
+    def prepare(self) -> None:
+        """Nothing to prepare."""
+
+    def metrics(self) -> dict[str, float]:
+        """No sparsity."""
+        return {}
+
+    def layers(self) -> list[dict[str, Any]]:
+        """No layer."""
+        return []
 
 
 def build_pruner(
@@ -33,8 +57,8 @@ def build_pruner(
     exempt_first: bool = False,
     exempt_last: bool = False,
     embeddings: bool = False,
-) -> Pruner | None:
-    """A pruner for the prunable weights of `model`; None when `method` is none.
+) -> "Pruner | Unpruned":
+    """A pruner for the prunable weights of `model`; one that does nothing when `method` is none.
 
     `score` counts for the method state, the others are scores themselves. `start`, `end` and
     `frequency` are steps, or shares of `total_steps`, as `unit` says (a share never means earlier
@@ -44,7 +68,7 @@ def build_pruner(
     if method not in METHODS:
         raise ValueError(f"pruning method {method!r} is unknown: {', '.join(METHODS)}")
     if method == "none":
-        return None
+        return Unpruned()
 
     name = score if method == "state" else method
     # A score by state or movement has nothing to judge by before the first step.

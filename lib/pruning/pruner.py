@@ -255,6 +255,15 @@ class Pruner:
         return tensor.tolist()
 
     @property
+    def done(self) -> bool:
+        """Whether the target is reached: from here on the network is as sparse as it will be."""
+        return self.step >= self.schedule.end
+
+    def metrics(self) -> dict[str, float]:
+        """What to log at an interval."""
+        return {"sparsity": self.sparsity}
+
+    @property
     def sparsity(self) -> float:
         """Share of the prunable weights (not of all parameters) that is pruned."""
         return self.pruned / self.total

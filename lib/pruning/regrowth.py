@@ -22,7 +22,7 @@ def exchange(
     largest; a regrown weight starts from zero, as does its optimizer state. A layer in which fewer
     weights are pruned than would be exchanged exchanges that many.
 
-    Raises ScoreError when a layer has no gradient, or one that is not finite or all zero.
+    Raises ScoreError when a layer has no gradient, or one that is not finite.
     """
     for item in items:
         gradient = gradients[item.name]
@@ -46,7 +46,8 @@ def _by_gradient(name: str, asleep: Tensor, gradient: Tensor) -> Scored:
     def score(start: int, stop: int) -> Tensor:
         return flat[start:stop].float().abs().neg_().mul_(asleep[start:stop]).add_(0.0)
 
-    return Scored(f"{name}, gradient", asleep, score)
+    # Weights between dead units have no gradient at all, and may as well return as others.
+    return Scored(f"{name}, gradient", asleep, score, may_be_zero=True)
 
 
 def _total(count: int, mask: Tensor, group) -> int:

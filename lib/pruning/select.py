@@ -25,6 +25,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from lib.cli import Failure
+
 LOWER = 18  # bits of the second digit
 BINS = 1 << (32 - LOWER)
 HALF = BINS // 2  # bins of the positive numbers, and of the negative ones
@@ -36,7 +38,7 @@ SLICE = {"cpu": 1 << 18, "cuda": 1 << 24}
 Result = TypeVar("Result")
 
 
-class ScoreError(RuntimeError):
+class ScoreError(Failure):
     """A layer's scores can not be ranked: not finite, or all zero."""
 
 
@@ -47,13 +49,15 @@ class Scored:
     mask: uint8, 1-D and contiguous, 1 = kept, changed in place. score(start, stop) gives the
     scores of that range, 1-D float32 on the mask's device, in memory of its own. It must give the
     same values when called again, +0.0 wherever the mask is 0, and -0.0 nowhere. tensors: shaped
-    like the mask; their entries become zero where the mask does.
+    like the mask; their entries become zero where the mask does. may_be_zero: whether it is in
+    order that all scores are zero.
     """
 
     name: str
     mask: Tensor
     score: Callable[[int, int], Tensor]
     tensors: Sequence[Tensor] = ()
+    may_be_zero: bool = False
 
 
 def prune_smallest(items: Sequence[Scored], k: int, *, group: dist.ProcessGroup | None = None):
@@ -116,7 +120,7 @@ def _upper_histogram(items: Sequence[Scored], group) -> _Counts:
             raise ScoreError(f"{item.name}: {int(bad[i])} of its scores are infinite or NaN")
         if unclean[i]:
             raise ScoreError(f"{item.name}: a pruned weight, its state or its score is not zero")
-        if live[i] and zero[i] == live[i]:
+        if live[i] and zero[i] == live[i] and not item.may_be_zero:
             raise ScoreError(f"{item.name}: all of its {int(live[i])} scores are zero")
     return _Counts(total.cpu(), pruned, live)
 
