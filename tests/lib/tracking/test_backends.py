@@ -30,7 +30,7 @@ def log_everything(run: Run) -> None:
     run.log_text("val/story", "once <b>upon</b> a time", 10)
     (run.dir / "checkpoints" / "best.pt").write_bytes(b"weights")
     run.log_artifact(run.dir / "checkpoints" / "best.pt", "model", {"val/loss": 0.1})
-    run.summary({"final/best_val_loss": 0.1})
+    run.log({"final/best_val_loss": 0.1}, 10)
 
 
 MEDIA = {
