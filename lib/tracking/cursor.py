@@ -52,17 +52,14 @@ class Cursor:
         steps never go back in a tracker. System metrics and artifacts are not repetitions.
         """
         index, self.rows, self.offset = self.rows, self.rows + 1, end
-        event, step = row.get("event"), row.get("step")
-        metrics, media = row.get("metrics") or {}, row.get("media") or {}
-        if event == "resume":
+        step, moment = row.get("step"), row.get("time")
+        if row.get("event") == "resume":
             self.resumed = True
-        if event == "finish":
-            step = max(self.steps.values(), default=0)
-            metrics = {k: v for k, v in metrics.items() if self.steps.get(k) != step}  # not twice
-        if event not in (None, "finish") or not isinstance(step, int):
+        if not isinstance(step, int) or not isinstance(moment, (int, float)):
             return Row(index, 0, 0.0)
+        metrics, media = row.get("metrics") or {}, row.get("media") or {}
         numbers = {k: v for k, v in metrics.items() if isinstance(v, (int, float))}
-        return Row(index, step, row["time"], self._new(numbers, step), self._new(media, step))
+        return Row(index, step, moment, self._new(numbers, step), self._new(media, step))
 
     def _new(self, values: dict[str, Any], step: int) -> dict[str, Any]:
         fresh = {}

@@ -24,6 +24,9 @@ def home(tmp_path, monkeypatch) -> Path:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
+    for module in [m for n, m in sys.modules.items() if n.startswith("trackio")]:
+        if hasattr(module, "TRACKIO_DIR"):  # which it reads only once, when it is imported
+            monkeypatch.setattr(module, "TRACKIO_DIR", tmp_path / "trackio")
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
