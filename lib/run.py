@@ -33,6 +33,7 @@ from lib.files import write_atomic
 from lib.journal import Journal
 from lib.plots import plot_run
 from lib.redact import redact, redact_command
+from lib.runs import best_metrics
 from lib.signals import sigterm_raises, uninterrupted
 
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
@@ -197,6 +198,9 @@ class Run:
         if lost:
             reasons = "; ".join(f"{rows} × {reason}" for reason, rows in lost.items())
             self.say(f"warning: {lost.total()} rows are missing from the journal: {reasons}")
+        if status != "completed":  # the program did not come to say how good it had become
+            best = best_metrics(self.journal.path)
+            self.metadata["final_metrics"] = best | dict(self.metadata["final_metrics"])
         self.set_info(
             status=status, end_time=now(), duration_s=round(time.monotonic() - self._started, 3)
         )
