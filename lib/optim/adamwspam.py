@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from lib.step_hooks import on_gradients
+from lib.step_hooks import is_void, on_gradients
 
 
 @dataclass(frozen=True)
@@ -95,11 +95,12 @@ class AdamWSPAM(torch.optim.AdamW):
 
     def _begin(self, _: torch.optim.Optimizer, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
         self._restore_rates()
+        self._new_norms: dict[Parameter, Tensor] = {}
+        if is_void(self):
+            return args, kwargs
         self._rates = [group["lr"] for group in self.param_groups]
         for group in self.param_groups:
             group["spam_step"] += 1
-            if self.spam.resets(group["spam_step"]):
-                self._reset_moments(group)
             group["lr"] = group["lr"] * self.spam.lr_scale(group["spam_step"])
         return on_gradients(self._tame, args, kwargs)
 
@@ -123,16 +124,17 @@ class AdamWSPAM(torch.optim.AdamW):
 
     @torch.no_grad()
     def _tame(self) -> None:
-        # Adam takes a parameter with any state for one that it has met, so that what belongs to
-        # a new parameter waits here until the step is over.
-        self._new_norms: dict[Parameter, Tensor] = {}
         for group in self.param_groups:
+            if self.spam.resets(group["spam_step"]):
+                self._reset_moments(group)
             for p in group["params"]:
                 if p.grad is None:
                     continue
                 if self.spam.stable:
                     norms = self.state.get(p, {}).get("spam_norms")
                     if norms is None:
+                        # Adam takes a parameter with any state for one that it has met: what
+                        # belongs to a new one waits until the step is over.
                         norms = self._new_norms[p] = p.new_zeros(4, dtype=torch.float32)
                     steady_(p.grad, norms, self.spam, group["eps"])
                 elif self.spam.clips(group["spam_step"]) and "exp_avg_sq" in self.state.get(p, {}):

@@ -143,16 +143,8 @@ class Pruner:
         if not self._prepared:
             self.prepare()
         self._prepared = False
-        if self.score.memory == "accumulated" and not self._step_is_void():
+        if self.score.memory == "accumulated":
             self._accumulate_movement()
-
-    def _step_is_void(self) -> bool:
-        """Whether a GradScaler found gradients that are not finite, so that the step does nothing.
-
-        It calls fused optimizers all the same. Waits for the device, only under a GradScaler.
-        """
-        found_inf = getattr(self._optimizer, "found_inf", None)
-        return found_inf is not None and bool(found_inf)
 
     @torch.no_grad()
     def mask_gradients(self) -> None:
