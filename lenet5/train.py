@@ -163,11 +163,10 @@ def train(settings: Settings) -> None:
                     if pruner.done and val_loss < best_val_loss:
                         best_val_loss = val_loss
                         save("best.pt")
-                if settings.HISTOGRAM_INTERVAL and (
-                    step % (settings.HISTOGRAM_INTERVAL * steps_per_epoch) == 0
-                ):
-                    for name, parameter in model.named_parameters():
-                        run.log_histogram(f"weights/{name}", parameter, step)
+                    every = settings.HISTOGRAM_INTERVAL
+                    if every and step // eval_interval % every == 0:
+                        for name, parameter in model.named_parameters():
+                            run.log_histogram(f"weights/{name}", parameter, step)
                 if saves:
                     save("last.pt")
                 if metrics:

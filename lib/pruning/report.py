@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """What a run keeps about its pruning, beside the metric `sparsity`.
 
-    log_scores(run, pruner, step)           # at the logging interval
-    metrics = finish_pruning(run, pruner, step)     # at the end
+log_scores(run, pruner, step)           # at the logging interval
+metrics = finish_pruning(run, pruner, step)     # at the end
 """
 
 import math
@@ -21,23 +21,19 @@ OCTAVE = BINS // 512  # bins of the selection between two powers of two
 def log_scores(run: Any, pruner: Pruner | Unpruned, step: int) -> None:
     """Record the histogram of the scores ranked since the last call, if there is a new one."""
     if pruner.histogram is not None:
-        run.record({"media": {"pruning/scores": score_histogram(pruner.histogram)}}, step)
+        run.log_counts("pruning/scores", *score_histogram(pruner.histogram), step)
         pruner.histogram = None
 
 
-def score_histogram(counts: Tensor) -> dict[str, Any]:
-    """Counts by power of two, from those of lib/pruning/select.py; empty ends are left out.
+def score_histogram(counts: Tensor) -> tuple[list[int], list[float]]:
+    """n counts by power of two, from those of lib/pruning/select.py, and their n + 1 edges.
 
-    Returns {"type": "histogram", "edges": n + 1 floats, "counts": n ints}.
+    Empty ends are left out.
     """
     octaves = counts.view(-1, OCTAVE).sum(1)
     filled = octaves.nonzero().flatten()
     first, last = int(filled[0]), int(filled[-1])
-    return {
-        "type": "histogram",
-        "edges": [_edge(i) for i in range(first, last + 2)],
-        "counts": octaves[first : last + 1].tolist(),
-    }
+    return octaves[first : last + 1].tolist(), [_edge(i) for i in range(first, last + 2)]
 
 
 def _edge(octave: int) -> float:
@@ -59,8 +55,9 @@ def finish_pruning(run: Any, pruner: Pruner | Unpruned, step: int) -> dict[str, 
     rows = [[str(x) for x in row] for row in layer_rows(layers)]
     for line in report.columns(rows, right=(2, 3, 4)):
         run.say(line)
-    table = {"type": "table", "columns": list(rows[0]), "rows": rows[1:]}
-    run.record({"media": {"pruning/layers": table}}, step)
+    columns = ("name", "shape", "pruned", "total", "sparsity")
+    cells = [[str(row[key]) if key == "shape" else row[key] for key in columns] for row in layers]
+    run.log_table("pruning/layers", columns, cells, step)
     return {"final/sparsity": pruner.sparsity}
 
 

@@ -119,7 +119,10 @@ def test_help_has_the_menus_the_defaults_and_the_ranges(config_py, capsys):
     for title in ("Model:", "General:", "Optimizer:", "Experiment Tracking:", "Checkpoints:"):
         assert title in text
     assert "--momentum N Momentum, in [0, 1) (default 0.9; needs OPTIMIZER_SGD)" in text
-    assert "--optimizer NAME Optimizer: sgd, adam, adamw, adamwadv, adamwspam, adamwprune (default" in text
+    assert (
+        "--optimizer NAME Optimizer: sgd, adam, adamw, adamwadv, adamwspam, adamwprune (default"
+        in text
+    )
     assert "--nesterov, --no-nesterov" in text
     assert "--model" not in text.replace("--models", "")
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""SPAM and Stable-SPAM against float64 references written from the papers; AdamW where they meet."""
+"""SPAM and Stable-SPAM against float64 references from the papers; AdamW where they meet."""
 
 import math
 
