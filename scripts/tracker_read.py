@@ -109,11 +109,13 @@ def _read_wandb(run: Description) -> Stored:
     folder = Path(os.environ.get("WANDB_DIR") or ".")
     for path in sorted(folder.glob(f"wandb/*run-*-{run.id}/run-{run.id}.wandb")):
         for row in history(path):
-            values = {item.key or "/".join(item.nested_key): item.value_json for item in row.item}
-            values = {name: _number(json.loads(text)) for name, text in values.items()}
-            for name, value in values.items():
-                if name != "step" and not name.startswith("_"):
-                    stored.add(name, values["step"], value)
+            step = next(int(i.value_json) for i in row.item if list(i.nested_key) == ["step"])
+            for item in row.item:
+                name, *inner = item.nested_key or [item.key]
+                if inner:  # a part of an image, a histogram, a table …
+                    stored.media.add(name)
+                elif name != "step" and not name.startswith("_"):
+                    stored.add(name, step, _number(json.loads(item.value_json)))
         for data in records(path):
             for item in Record.FromString(data).run.config.update:
                 stored.config[item.key or "/".join(item.nested_key)] = json.loads(item.value_json)

@@ -41,7 +41,7 @@ class Cursor:
 
     def rewind(self) -> None:
         """Back to the start of the journal."""
-        self.rows = self.offset = self.dropped = self.repeated = 0
+        self.rows = self.offset = self.dropped = self.repeated = self.described = 0
         self.resumed = False
         self.steps.clear()
 
