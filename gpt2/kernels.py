@@ -51,13 +51,12 @@ class _BlockedAttention(torch.autograd.Function):
         # One copy to (3, batch · heads, length, head), the layout batched products want.
         split = qkv.view(batch, length, 3, n_head, head).permute(2, 0, 3, 1, 4)
         q, k, v = split.reshape(3, batch * n_head, length, head).unbind(0)
-        q = q * (1.0 / math.sqrt(head))
         future = torch.full((QUERY_BLOCK, QUERY_BLOCK), -math.inf, dtype=qkv.dtype).triu(1)
         y = qkv.new_empty(batch, length, n_head, head)
         weights = []
         for lo in range(0, length, QUERY_BLOCK):
             hi = min(lo + QUERY_BLOCK, length)
-            scores = q[:, lo:hi] @ k[:, :hi].transpose(1, 2)
+            scores = _scaled_product(q[:, lo:hi], k[:, :hi].transpose(1, 2), head)
             scores[:, :, lo:] += future[: hi - lo, : hi - lo]
             weights.append(torch.softmax(scores, dim=-1))
             part = weights[-1] @ v[:, :hi]
@@ -74,18 +73,29 @@ class _BlockedAttention(torch.autograd.Function):
         batch = heads // n_head
         dy = dy.view(batch, length, n_head, head).transpose(1, 2).reshape(heads, length, head)
         dqkv = dy.new_empty(batch, length, 3, n_head, head)
-        dk, dv = torch.zeros_like(k), torch.zeros_like(v)
-        for lo, w in zip(range(0, length, QUERY_BLOCK), weights, strict=True):
+        starts = range(0, length, QUERY_BLOCK)
+        # From the last block, which meets all the keys, to the first: the sums start out whole.
+        for lo, w in zip(reversed(starts), reversed(weights), strict=True):
             hi = min(lo + QUERY_BLOCK, length)
             dw = dy[:, lo:hi] @ v[:, :hi].transpose(1, 2)
             dscores = torch._softmax_backward_data(dw, w, -1, w.dtype)
-            dv[:, :hi] += w.transpose(1, 2) @ dy[:, lo:hi]
-            dk[:, :hi] += dscores.transpose(1, 2) @ q[:, lo:hi]
-            dq = (dscores @ k[:, :hi]).mul_(1.0 / math.sqrt(head))
+            dv_part = w.transpose(1, 2) @ dy[:, lo:hi]
+            dk_part = _scaled_product(dscores.transpose(1, 2), q[:, lo:hi], head)
+            if hi == length:
+                dk, dv = dk_part, dv_part
+            else:
+                dk[:, :hi] += dk_part
+                dv[:, :hi] += dv_part
+            dq = _scaled_product(dscores, k[:, :hi], head)
             dqkv[:, lo:hi, 0] = dq.view(batch, n_head, hi - lo, head).transpose(1, 2)
         dqkv[:, :, 1] = dk.view(batch, n_head, length, head).transpose(1, 2)
         dqkv[:, :, 2] = dv.view(batch, n_head, length, head).transpose(1, 2)
         return dqkv.view(batch, length, 3 * n_head * head), None
+
+
+def _scaled_product(a: torch.Tensor, b: torch.Tensor, head: int) -> torch.Tensor:
+    """a b / √head, the scaling inside the batched product; (batch, n, m) by (batch, m, p)."""
+    return torch.baddbmm(a.new_empty(()), a, b, beta=0.0, alpha=1.0 / math.sqrt(head))
 
 
 def gelu(x: torch.Tensor) -> torch.Tensor:
@@ -116,15 +126,16 @@ class _SigmoidGELU(torch.autograd.Function):
         c1 = torch.tensor(_SigmoidGELU.C1, dtype=wide)
         chunks = (tensor.view(-1).split(GELU_CHUNK) for tensor in (x, y, slope))
         for x_part, y_part, slope_part in zip(*chunks, strict=True):
-            x_wide = x_part.to(wide)
+            x_wide, y_wide, s = x_part.to(wide), y_part.to(wide), slope_part.to(wide)
             q = torch.addcmul(c1, x_wide, x_wide, value=_SigmoidGELU.C2)
-            s = torch.sigmoid_(q * x_wide)
-            product = torch.mul(x_wide, s)
-            y_part.copy_(product)
+            torch.mul(q, x_wide, out=s).sigmoid_()
+            torch.mul(x_wide, s, out=y_wide)
             # d/dx x σ(z) = σ + x σ (1 - σ) z', with z' = C1 + 3 C2 x² = 3 q - 2 C1
-            t = torch.addcmul(product, product, s, value=-1.0)
+            t = torch.addcmul(y_wide, y_wide, s, value=-1.0)
             s.addcmul_(t, q, value=3.0).add_(t, alpha=-2.0 * _SigmoidGELU.C1)
-            slope_part.copy_(s)
+            if wide != x.dtype:  # otherwise `to` was no copy, and the results are in place
+                y_part.copy_(y_wide)
+                slope_part.copy_(s)
         ctx.save_for_backward(slope)
         return y
 
