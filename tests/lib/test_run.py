@@ -139,7 +139,7 @@ def test_from_settings(tmp_path):
     settings = SimpleNamespace(
         OUTPUT_DIR=str(tmp_path), TRACKER_RUN_NAME="", OPTIMIZER="adamw", DESCRIPTION="what",
         HYPOTHESIS="why", SEED=3, hash="0123456789abcdef", files=lambda: {"defconfig": "x\n"},
-        trackers=(),
+        trackers=(), TRACKER_TAGS="a, b", TRACKER_GROUP="g", TRACKER_JOB_TYPE="test",
     )  # fmt: skip
     with Run.from_settings(settings, model="lenet5") as run:
         assert run.name.startswith("lenet5_adamw_2")
@@ -147,6 +147,7 @@ def test_from_settings(tmp_path):
     assert (fields["description"], fields["hypothesis"]) == ("what", "why")
     assert (fields["config_hash"], fields["seed"]) == ("0123456789abcdef", 3)
     assert (fields["model"], fields["optimizer"]) == ({"name": "lenet5"}, "adamw")
+    assert (fields["tags"], fields["group"], fields["job_type"]) == (["a", "b"], "g", "test")
     settings.TRACKER_RUN_NAME = "mine"
     with Run.from_settings(settings, model="lenet5") as run:
         assert run.name == "mine"
