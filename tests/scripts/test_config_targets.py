@@ -199,10 +199,12 @@ BAD = {
     "SET=SEED=-1": "SET: SEED=-1: out of range, want an integer in [0, 4294967295] (lib/Kconfig:",
     "SET=LEARNING_RATE=0": "out of range, want a real number in (0, inf) (lib/Kconfig:",
     "SET=NESTEROV=y": "SET: NESTEROV=y: unmet dependency, needs OPTIMIZER_SGD (lib/optim/Kconfig:",
-    "SET=OPTIMIZER=adamx": "is not one of sgd, adam, adamw, adamwadv, adamwspam, adamwprune; did you mean adam?",
+    "SET=OPTIMIZER=adamx": "is not one of sgd, adam, adamw, adamwadv, adamwspam, "
+    "adamwprune; did you mean adam? (lib/optim/Kconfig:",
     "SET=SEED": "`SEED` is not NAME=value",
     "SET=DESCRIPTION='x": "no closing quotation",
-    "TRACKER=wand": "use all, both, mlflow, none, tensorboard, trackio, wandb, or several of them with commas; did you mean",
+    "TRACKER=wand": "use all, both, mlflow, none, tensorboard, trackio, wandb, or several of "
+    "them with commas; did you mean",
     "TRACKER=none,wandb": "`none` can not stand beside others",
 }
 
