@@ -33,6 +33,7 @@ from lib.files import write_atomic
 from lib.journal import Journal
 from lib.plots import plot_run
 from lib.redact import redact, redact_command
+from lib.runs import best_metrics
 from lib.signals import sigterm_raises, uninterrupted
 from lib.tracking.launch import Tracking, launch
 from lib.tracking.log_media import MediaLog, NullMediaLog
@@ -214,6 +215,9 @@ class Run(MediaLog):
         if lost:
             reasons = "; ".join(f"{rows} × {reason}" for reason, rows in lost.items())
             self.say(f"warning: {lost.total()} rows are missing from the journal: {reasons}")
+        if status != "completed":  # the program did not come to say how good it had become
+            best = best_metrics(self.journal.path)
+            self.metadata["final_metrics"] = best | dict(self.metadata["final_metrics"])
         self.set_info(
             status=status, end_time=now(), duration_s=round(time.monotonic() - self._started, 3)
         )

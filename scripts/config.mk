@@ -5,7 +5,7 @@ ifneq ($(words $(KCONFIG_CONFIG)),1)
 $(error KCONFIG_CONFIG names one file, without spaces in its path)
 endif
 
-KCONFIG_FILES := $(wildcard Kconfig */Kconfig */*/Kconfig lib/Kconfig.*)
+KCONFIG_FILES := $(wildcard Kconfig */Kconfig */Kconfig.* */*/Kconfig)
 
 # What a training program needs: `train: | $(CONFIGURED)`. Python starts only when config.py is older
 # than what it is made from, was made from another .config, or when a change is asked for.

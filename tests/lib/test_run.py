@@ -230,6 +230,15 @@ def test_other_ways_out(tmp_path, error, status):
     assert stored(run)["status"] == status
 
 
+def test_an_interrupted_run_says_how_good_it_had_become(tmp_path):
+    with pytest.raises(KeyboardInterrupt), Run.create(tmp_path, "x") as run:
+        for step, loss in enumerate([0.5, 0.25, 0.75]):
+            run.log({"val/loss": loss, "val/accuracy": 1 - loss}, step)
+        raise KeyboardInterrupt
+    expected = {"final/best_val_loss": 0.25, "final/best_val_accuracy": 0.75}
+    assert stored(run)["final_metrics"] == expected
+
+
 def test_sigterm_is_raised_and_the_old_handler_restored(tmp_path):
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(Terminated), Run.create(tmp_path, "x") as run:
