@@ -2,7 +2,7 @@
 """Show the trackers' own pages on this machine, or send offline runs to Weights & Biases.
 
     make dashboard | mlflow-ui | tensorboard | wandb-sync
-    python -m scripts.tracker_pages PAGE
+    python -m scripts.tracker_pages [--port PORT] PAGE
 
 A page listens on 127.0.0.1 only, at the port that the configuration has for it, until Ctrl-C. From
 another machine: ssh -L PORT:127.0.0.1:PORT host.
@@ -33,9 +33,9 @@ def setting(name: str, unconfigured: Any) -> Any:
     return getattr(config, name)
 
 
-def free_port(symbol: str, unconfigured: int, page: str) -> int:
+def free_port(given: int | None, symbol: str, unconfigured: int, page: str) -> int:
     """The port for `page`. Raises Failure when it is taken."""
-    port = int(setting(symbol, unconfigured))
+    port = given or int(setting(symbol, unconfigured))
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -60,14 +60,14 @@ def serve(page: str, port: int, command: list[str], **variables: str) -> int:
         return 0
 
 
-def dashboard() -> int:
+def dashboard(port: int | None) -> int:
     """Trackio."""
-    port = free_port("TRACKIO_PORT", 7860, "dashboard")
+    port = free_port(port, "TRACKIO_PORT", 7860, "dashboard")
     code = f"import trackio; trackio.show(open_browser=False, host={HOST!r}, server_port={port})"
     return serve("dashboard", port, [sys.executable, "-c", code], HF_HUB_DISABLE_TELEMETRY="1")
 
 
-def mlflow_ui() -> int:
+def mlflow_ui(port: int | None) -> int:
     """MLflow's server on our database; a configured server has its page already."""
     uri = os.environ.get("MLFLOW_TRACKING_URI") or setting(
         "MLFLOW_TRACKING_URI", "sqlite:///outputs/mlflow.db"
@@ -75,7 +75,7 @@ def mlflow_ui() -> int:
     if uri.startswith(("http://", "https://")):
         print(f"mlflow-ui: runs are on a server, its page is {uri}")
         return 0
-    port = free_port("MLFLOW_PORT", 5000, "mlflow-ui")
+    port = free_port(port, "MLFLOW_PORT", 5000, "mlflow-ui")
     if uri.startswith("sqlite:///"):
         Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
@@ -83,14 +83,14 @@ def mlflow_ui() -> int:
     return serve("mlflow-ui", port, command, MLFLOW_DISABLE_TELEMETRY="true")
 
 
-def tensorboard() -> int:
+def tensorboard(port: int | None) -> int:
     """TensorBoard on all runs."""
-    port = free_port("TENSORBOARD_PORT", 6006, "tensorboard")
+    port = free_port(port, "TENSORBOARD_PORT", 6006, "tensorboard")
     command = [sys.executable, "-m", "tensorboard.main", "--logdir", output_dir(None)]
     return serve("tensorboard", port, [*command, "--host", HOST, "--port", str(port)])
 
 
-def wandb_sync() -> int:
+def wandb_sync(_port: int | None) -> int:
     """All local runs that are not on the server yet; the folders of one run in their order."""
     if not is_logged_in():
         raise Failure(f"wandb-sync: not logged in. {CURES}")
@@ -102,7 +102,7 @@ def wandb_sync() -> int:
     return subprocess.run(command, check=False).returncode
 
 
-PAGES: dict[str, Callable[[], int]] = {
+PAGES: dict[str, Callable[[int | None], int]] = {
     "dashboard": dashboard,
     "mlflow-ui": mlflow_ui,
     "tensorboard": tensorboard,
@@ -115,7 +115,9 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     flags.add_argument("page", choices=PAGES)
-    return PAGES[flags.parse_args().page]()
+    flags.add_argument("--port", type=int, help="instead of the configured one")
+    arguments = flags.parse_args()
+    return PAGES[arguments.page](arguments.port)
 
 
 if __name__ == "__main__":
