@@ -53,7 +53,12 @@ def continue_text(
 
 
 def write_sample(
-    settings: Settings, run: Run | NullRun, model: GPT, tokenizer: Tokenizer, runtime: Runtime
+    settings: Settings,
+    run: Run | NullRun,
+    model: GPT,
+    tokenizer: Tokenizer,
+    runtime: Runtime,
+    step: int,
 ) -> None:
     """Print a sample and keep it as media/sample.txt; on all ranks, as a sharded model asks."""
     text = continue_text(
@@ -67,6 +72,7 @@ def write_sample(
     )
     if runtime.is_main:
         (run.dir / "media" / "sample.txt").write_text(text, encoding="utf-8")
+        run.log_text("sample", text, step)
         run.say(f"sample (media/sample.txt):\n{text}")
 
 

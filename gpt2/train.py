@@ -65,10 +65,11 @@ from lib.distributed import (
 )
 from lib.flops import peak_flops, transformer_flops_per_token
 from lib.guard import LossGuard
-from lib.optim import build_optimizer
+from lib.optim.from_settings import optimizer_from_settings
 from lib.optim.schedule import lr_at
 from lib.optim.update import apply_update
 from lib.progress import open_progress
+from lib.pruning.report import finish_pruning, log_scores
 from lib.run import Run
 from lib.runtime import Runtime, setup
 from lib.stop import StopRequest
@@ -88,9 +89,9 @@ def train(settings: Settings, runtime: Runtime) -> None:
     runtime = choose_precision(settings, runtime, model, tokens.train, plan)
     model.dtype = getattr(torch, runtime.precision)
     trained = prepare_model(settings, runtime, model)  # `model`, compiled and spread over ranks
-    optimizer = make_optimizer(settings, trained)
     plan = fit_batch(settings, runtime, trained, tokens.train, plan)
     steps_per_epoch, total_steps = plan_steps(settings, tokens.train, plan)
+    optimizer, pruner = optimizer_from_settings(settings, model, total_steps)
     eval_interval = settings.EVAL_INTERVAL or steps_per_epoch
     save_interval = settings.CHECKPOINT_INTERVAL or eval_interval
 
@@ -164,7 +165,9 @@ def train(settings: Settings, runtime: Runtime) -> None:
                     total_steps=total_steps,
                     min_ratio=settings.MIN_LR_RATIO,
                 )
-                grad_norm = apply_update(optimizer, lr=lr, grad_clip=settings.GRAD_CLIP)
+                grad_norm = apply_update(
+                    optimizer, lr=lr, grad_clip=settings.GRAD_CLIP, pruner=pruner
+                )
                 step += 1
                 # ──────────────────────────────────────────────────────────────────────────────────
 
@@ -192,8 +195,10 @@ def train(settings: Settings, runtime: Runtime) -> None:
                         "perf/step_ms": 1000 * step_s,
                         "perf/tokens_per_s": tokens_per_s,
                         **meter.mfu(tokens_per_s),
+                        **pruner.metrics(),
                     }
                     run.log(metrics, step)
+                    log_scores(run, pruner, step)
 
                 paused = time.perf_counter()
                 if evaluates:
@@ -202,10 +207,15 @@ def train(settings: Settings, runtime: Runtime) -> None:
                     run.log(val_metrics, step)
                     guard.check("validation loss", val_loss, step)
                     metrics |= val_metrics
-                    evaluations_since_best += 1
-                    if val_loss < best_val_loss:
+                    # A network that is not pruned to the end yet is another one, and no rival.
+                    evaluations_since_best += pruner.done
+                    if pruner.done and val_loss < best_val_loss:
                         best_val_loss, evaluations_since_best = val_loss, 0
                         save("best.pt")
+                    every = settings.HISTOGRAM_INTERVAL
+                    if every and step // eval_interval % every == 0:
+                        for name, parameter in model.named_parameters():
+                            run.log_histogram(f"weights/{name}", whole(parameter.detach()), step)
                     if settings.EARLY_STOP and evaluations_since_best >= settings.EARLY_STOP:
                         run.say(f"no better val loss in {settings.EARLY_STOP} evaluations: the end")
                         is_last = True
@@ -225,27 +235,17 @@ def train(settings: Settings, runtime: Runtime) -> None:
             "final/best_val_perplexity": perplexity(best_val_loss),
             "final/training_time_s": time.perf_counter() - started,
         }
+        final_metrics |= finish_pruning(run, pruner, step)
         run.log(final_metrics, step)
         run.summary(final_metrics)
         if settings.SAMPLE_TOKENS:
-            write_sample(settings, run, model, tokenizer, runtime)
+            write_sample(settings, run, model, tokenizer, runtime, step)
+        if settings.LOG_CHECKPOINTS and best_val_loss < math.inf:
+            best = run.dir / "checkpoints" / "best.pt"
+            run.log_artifact(best, "model", {"val/loss": best_val_loss}, name="gpt2", step=step)
         if settings.PLOTS:
             run.plot()
     run.print_summary()
-
-
-def make_optimizer(settings: Settings, model: torch.nn.Module) -> torch.optim.Optimizer:
-    """The optimizer that the settings ask for; those it does not have are None there."""
-    return build_optimizer(
-        model,
-        settings.OPTIMIZER,
-        lr=settings.LEARNING_RATE,
-        weight_decay=settings.WEIGHT_DECAY,
-        momentum=settings.MOMENTUM,
-        nesterov=settings.NESTEROV,
-        betas=(settings.ADAM_BETA1, settings.ADAM_BETA2),
-        eps=settings.ADAM_EPS,
-    )
 
 
 @torch.no_grad()

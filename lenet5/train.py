@@ -38,15 +38,19 @@ from lib.data.augment import augment
 from lib.data.batches import batch_indices
 from lib.data.images import ImageData, Split, load_images
 from lib.guard import LossGuard
-from lib.optim import build_optimizer
+from lib.optim import describe_decay
+from lib.optim.from_settings import optimizer_from_settings
 from lib.optim.schedule import lr_at
 from lib.optim.update import apply_update
 from lib.progress import open_progress
-from lib.run import Run
+from lib.pruning.report import finish_pruning, log_scores
+from lib.run import NullRun, Run
 from lib.runtime import Runtime, setup
 from lib.stop import StopRequest
 
 EVAL_BATCH_SIZE = 1024
+CLASSES = 10
+MISTAKES_SHOWN = 16
 
 
 def train(settings: Settings) -> None:
@@ -61,7 +65,7 @@ def train(settings: Settings) -> None:
     save_interval = settings.CHECKPOINT_INTERVAL or eval_interval
 
     model = LeNet5().to(runtime.device)
-    optimizer = make_optimizer(settings, model)
+    optimizer, pruner = optimizer_from_settings(settings, model, total_steps)
 
     step = 0  # updates done
     best_val_loss, best_val_accuracy = math.inf, 0.0
@@ -90,6 +94,7 @@ def train(settings: Settings) -> None:
             f"{run.name}: {parameters:,} parameters, {len(data.train.labels):,} training images of "
             f"{settings.DATASET}, {total_steps:,} steps in {runtime.precision} on {runtime.device}"
         )
+        run.say(describe_decay(optimizer))
         started = time.perf_counter()
         since, since_step = started, step  # from where perf/* are measured
         try:
@@ -115,7 +120,9 @@ def train(settings: Settings) -> None:
                     total_steps=total_steps,
                     min_ratio=settings.MIN_LR_RATIO,
                 )
-                grad_norm = apply_update(optimizer, lr=lr, grad_clip=settings.GRAD_CLIP)
+                grad_norm = apply_update(
+                    optimizer, lr=lr, grad_clip=settings.GRAD_CLIP, pruner=pruner
+                )
                 step += 1
                 # ──────────────────────────────────────────────────────────────────────────────────
 
@@ -138,8 +145,10 @@ def train(settings: Settings) -> None:
                         "grad_norm": grad_norm.item(),
                         "perf/step_ms": 1000 * step_s,
                         "perf/samples_per_s": settings.BATCH_SIZE / step_s,
+                        **pruner.metrics(),
                     }
                     run.log(metrics, step)
+                    log_scores(run, pruner, step)
 
                 paused = time.perf_counter()
                 if evaluates:
@@ -148,10 +157,16 @@ def train(settings: Settings) -> None:
                     run.log(val_metrics, step)
                     guard.check("validation loss", val_loss, step)
                     metrics |= val_metrics
-                    best_val_accuracy = max(best_val_accuracy, val_accuracy)
-                    if val_loss < best_val_loss:
+                    # A network that is not pruned to the end yet is another one, and no rival.
+                    if pruner.done:
+                        best_val_accuracy = max(best_val_accuracy, val_accuracy)
+                    if pruner.done and val_loss < best_val_loss:
                         best_val_loss = val_loss
                         save("best.pt")
+                    every = settings.HISTOGRAM_INTERVAL
+                    if every and step // eval_interval % every == 0:
+                        for name, parameter in model.named_parameters():
+                            run.log_histogram(f"weights/{name}", parameter, step)
                 if saves:
                     save("last.pt")
                 if metrics:
@@ -171,8 +186,15 @@ def train(settings: Settings) -> None:
         # The only look at the test images, with the weights that training ended with.
         test_loss, test_accuracy = evaluate(model, data.test, runtime, stop)
         final_metrics |= {"final/test_loss": test_loss, "final/test_accuracy": test_accuracy}
+        final_metrics |= finish_pruning(run, pruner, step)
         run.log(final_metrics, step)
         run.summary(final_metrics)
+        log_mistakes(run, model, data.test, runtime, step)
+        if settings.LOG_CHECKPOINTS:
+            best = {"val/loss": best_val_loss, "val/accuracy": best_val_accuracy}
+            run.log_artifact(
+                run.dir / "checkpoints" / "best.pt", "model", best, name="lenet5", step=step
+            )
         if settings.PLOTS:
             run.plot()
     run.print_summary()
@@ -188,20 +210,6 @@ def load_data(settings: Settings, runtime: Runtime) -> ImageData:
         files=settings.LENET5_DATA_FILES or "",  # None when the data set is another
         workers=settings.NUM_WORKERS,
         device=runtime.device,
-    )
-
-
-def make_optimizer(settings: Settings, model: LeNet5) -> torch.optim.Optimizer:
-    """The optimizer that the settings ask for; those it does not have are None there."""
-    return build_optimizer(
-        model,
-        settings.OPTIMIZER,
-        lr=settings.LEARNING_RATE,
-        weight_decay=settings.WEIGHT_DECAY,
-        momentum=settings.MOMENTUM,
-        nesterov=settings.NESTEROV,
-        betas=(settings.ADAM_BETA1, settings.ADAM_BETA2),
-        eps=settings.ADAM_EPS,
     )
 
 
@@ -236,6 +244,29 @@ def evaluate(
     model.train()
     n = len(split.labels)
     return loss.item() / n, correct.item() / n
+
+
+@torch.inference_mode()
+def log_mistakes(
+    run: Run | NullRun, model: LeNet5, split: Split, runtime: Runtime, step: int
+) -> None:
+    """Log the confusion matrix over `split` and pictures of images that are read wrongly."""
+    model.eval()
+    with runtime.autocast():
+        batches = split.images.split(EVAL_BATCH_SIZE)
+        predicted = torch.cat([model(images).argmax(dim=1) for images in batches])
+    model.train()
+    confusion = torch.bincount(split.labels * CLASSES + predicted, minlength=CLASSES**2)
+    run.log_confusion_matrix("test/confusion", confusion.view(CLASSES, CLASSES), step)
+    wrong = (predicted != split.labels).nonzero()[:MISTAKES_SHOWN, 0]
+    if len(wrong) == 0:
+        return
+    # One strip of images, side by side; the table has their labels in the same order.
+    strip = torch.cat(list(split.images[wrong, 0].float()), dim=1)
+    strip = (strip - strip.min()) / (strip.max() - strip.min())
+    run.log_image("test/wrong", strip, step, caption="from left to right as in test/wrong_labels")
+    pairs = zip(split.labels[wrong].tolist(), predicted[wrong].tolist(), strict=True)
+    run.log_table("test/wrong_labels", ["label", "predicted"], list(pairs), step)
 
 
 if __name__ == "__main__":

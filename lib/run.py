@@ -22,7 +22,7 @@ import shutil
 import sys
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,8 @@ from lib.plots import plot_run
 from lib.redact import redact, redact_command
 from lib.runs import best_metrics
 from lib.signals import sigterm_raises, uninterrupted
+from lib.tracking.launch import Tracking, launch
+from lib.tracking.log_media import MediaLog, NullMediaLog
 
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
 _MIN_FREE_BYTES = 16 * 2**20
@@ -64,11 +66,12 @@ def now() -> str:
     return datetime.now().astimezone().isoformat(timespec="milliseconds")
 
 
-class Run:
+class Run(MediaLog):
     """A run in progress; made by `create` or `from_settings`, used in a `with` block.
 
     `dir`, `name` and `id` (12 hex digits, unique) identify it; `log(metrics, step)`,
-    `record(fields, step)` and `flush()` are the journal's.
+    `record(fields, step)` and `flush()` are the journal's; log_image and its siblings are in
+    MediaLog.
     """
 
     def __init__(self, directory: Path, info: Mapping[str, Any], lock_fd: int | None) -> None:
@@ -85,11 +88,12 @@ class Run:
         self.record = self.journal.record
         self.flush = self.journal.flush
         self.journal.event("start", run_name=self.name, run_id=self.id)
+        self._tracking: Tracking | None = None
 
     @staticmethod
     def from_settings(settings: Any, *, model: str) -> "Run | NullRun":
         """The run that the Settings of lib/settings.py describe. Raises as `create` does."""
-        return Run.create(
+        run = Run.create(
             settings.OUTPUT_DIR,
             settings.TRACKER_RUN_NAME or default_name(model, settings.OPTIMIZER),
             files=settings.files(),
@@ -100,8 +104,13 @@ class Run:
                 "seed": settings.SEED,
                 "model": {"name": model},
                 "optimizer": settings.OPTIMIZER,
+                "tags": settings.TRACKER_TAGS.replace(",", " ").split(),
+                "group": settings.TRACKER_GROUP,
+                "job_type": settings.TRACKER_JOB_TYPE,
             },
         )
+        run.track(settings.trackers, settings.as_dict())
+        return run
 
     @staticmethod
     def create(
@@ -136,6 +145,11 @@ class Run:
                 f"can not write a run directory in {output_dir}: {error.strerror}. Free some "
                 "space there, or choose another place: make SET='OUTPUT_DIR=…', --output-dir …"
             ) from error
+
+    def track(self, trackers: Sequence[str], settings: Mapping[str, Any]) -> None:
+        """Start forwarding to `trackers`; leaving the `with` block waits for them, for a while."""
+        if trackers:
+            self._tracking = launch(self.dir, trackers, settings, self.say)
 
     def set_info(self, **fields: Any) -> None:
         """Merge `fields` into metadata.yaml; mappings are merged key by key."""
@@ -186,6 +200,9 @@ class Run:
     def __exit__(self, kind: type[BaseException] | None, error: Any, trace: Any) -> None:
         with uninterrupted():
             self._finish(*_outcome(error))
+        if self._tracking is not None:
+            self._tracking.finish()
+        self._train_log.close()
         self._signals.__exit__(None, None, None)
 
     def _finish(self, status: str, error: BaseException | None) -> None:
@@ -204,11 +221,10 @@ class Run:
         self.set_info(
             status=status, end_time=now(), duration_s=round(time.monotonic() - self._started, 3)
         )
-        self._train_log.close()
         lock.release(self._lock_fd)
 
 
-class NullRun:
+class NullRun(NullMediaLog):
     """The run of every rank but 0: same methods, no effect; nothing can be written under `dir`."""
 
     dir = Path(os.devnull)
@@ -220,6 +236,8 @@ class NullRun:
     def record(self, fields: Mapping[str, Any], step: int) -> None: ...
 
     def flush(self) -> None: ...
+
+    def track(self, trackers: Sequence[str], settings: Mapping[str, Any]) -> None: ...
 
     def set_info(self, **fields: Any) -> None: ...
 

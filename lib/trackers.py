@@ -11,8 +11,18 @@ from collections.abc import Mapping
 
 from lib.dotconfig import Assignment, ConfigError, shorten
 
-SYMBOLS = {"trackio": "ENABLE_TRACKIO", "wandb": "ENABLE_WANDB"}
-WORDS = {"none": (), "both": ("trackio", "wandb")} | {name: (name,) for name in SYMBOLS}
+SYMBOLS = {
+    "trackio": "ENABLE_TRACKIO",
+    "wandb": "ENABLE_WANDB",
+    "mlflow": "ENABLE_MLFLOW",
+    "tensorboard": "ENABLE_TENSORBOARD",
+}
+WORDS = {
+    "none": (),
+    "both": ("trackio", "wandb"),
+    "all": tuple(SYMBOLS),
+    **{name: (name,) for name in SYMBOLS},
+}
 
 
 def parse_trackers(text: str, origin: str = "TRACKER") -> tuple[str, ...]:

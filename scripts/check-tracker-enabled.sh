@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: MIT
 #
 # check-tracker-enabled.sh NAME WORDS: prints y if the tracker NAME is among WORDS, else n.
-# WORDS is what TRACKER= takes: names of trackers or `both`, separated by commas or spaces, in any
-# order and case. Only whole words count: neither `wand` nor `wandbx` is wandb.
+# WORDS is what TRACKER= takes: names of trackers, `both` (Trackio and W&B) or `all`, separated by
+# commas or spaces, in any order and case. Only whole words count: neither `wand` nor `wandbx` is wandb.
 
 set -eu
 
@@ -14,7 +14,7 @@ fi
 
 words=$(printf '%s' "${2-}" | tr 'ABCDEFGHIJKLMNOPQRSTUVWXYZ,\n\t' 'abcdefghijklmnopqrstuvwxyz   ')
 case " $words " in
-*" $1 "*) echo y ;;
+*" $1 "* | *" all "*) echo y ;;
 *" both "*)
 	case $1 in
 	trackio | wandb) echo y ;;

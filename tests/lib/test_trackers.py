@@ -24,6 +24,8 @@ SCRIPT = Path(__file__).resolve().parents[2] / "scripts/check-tracker-enabled.sh
         (" WandB ,\ttrackio, ", ("trackio", "wandb")),
         ("wandb wandb", ("wandb",)),
         ("both,wandb", ("trackio", "wandb")),
+        ("tensorboard,both", ("trackio", "wandb", "tensorboard")),
+        ("all", ("trackio", "wandb", "mlflow", "tensorboard")),
     ],
 )
 def test_words(text, trackers):
@@ -39,13 +41,15 @@ def test_other_words_are_refused_with_the_allowed_ones(text):
 
 
 def test_a_near_word_is_suggested():
-    with pytest.raises(ConfigError, match=r"use both, none, trackio, wandb.*did you mean wandb"):
+    with pytest.raises(ConfigError, match=r"use all, both, mlflow, .*did you mean wandb"):
         parse_trackers("wand")
 
 
 def test_all_trackers_are_set_on_or_off():
     values = {a.name: a.value for a in tracker_assignments("wandb", "TRACKER")}
-    assert values == {"ENABLE_TRACKIO": "n", "ENABLE_WANDB": "y"}
+    assert values == {
+        symbol: "y" if symbol == "ENABLE_WANDB" else "n" for symbol in SYMBOLS.values()
+    }
     assert enabled_trackers({name: value == "y" for name, value in values.items()}) == ("wandb",)
 
 

@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: MIT
+"""One tracker's share of the forwarder: a thread that reads the journal and fills the tracker.
+
+Whatever the tracker does, only this thread waits or fails. After an error the backend is opened
+again, with growing pauses, so that a server that was down is filled as soon as it is back. A row
+that the tracker refuses for good is counted and left out; the rest goes on.
+"""
+
+import contextlib
+import copy
+import json
+import threading
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from lib.journal import read_rows
+from lib.redact import redact
+from lib.tracking import cursor as cursors
+from lib.tracking.backends import Backend, Refused, Row, load
+from lib.tracking.cursor import Cursor
+from lib.tracking.describe import describe, modified
+
+POLL_S = 0.5
+_LONGEST_PAUSE_S = 30.0
+_TRIES_AFTER_THE_END = 3
+
+
+class Ending:
+    """Set once, when no more rows will come; `status` is then how the run ended."""
+
+    def __init__(self) -> None:
+        self.status = ""
+        self._event = threading.Event()
+
+    def declare(self, status: str) -> None:
+        self.status = status
+        self._event.set()
+
+    def __bool__(self) -> bool:
+        return self._event.is_set()
+
+    def wait(self, seconds: float) -> None:
+        self._event.wait(seconds)
+
+
+class Delivery(threading.Thread):
+    """Delivers the journal of `run_dir` to the tracker `name` until `ending`.
+
+    `say` is called with one sentence for each new kind of trouble. `cursor.condition` tells the
+    outcome: finished, failed, or disabled.
+    """
+
+    def __init__(
+        self, run_dir: Path, name: str, ending: Ending, say: Callable[[str], None]
+    ) -> None:
+        super().__init__(name=name, daemon=True)
+        self.cursor = cursors.load(run_dir, name) or Cursor()
+        self._run_dir = run_dir
+        self._journal = run_dir / "logs" / "metrics.jsonl"
+        self._ending = ending
+        self._say = say
+        self._failures = 0
+        self._backend: Backend | None = None
+        self._modified = 0
+
+    def run(self) -> None:
+        with cursors.exclusive(self._run_dir, self.name) as lock:
+            while not lock():  # an earlier forwarder of this run is about to end
+                self._say(f"{self.name}: waiting, another process is delivering to it")
+                time.sleep(POLL_S)
+            while not self._attempt():
+                self._pause(min(2.0 ** (self._failures - 1), _LONGEST_PAUSE_S))
+
+    def _pause(self, seconds: float) -> None:
+        """Before another try; the end of the run cuts it short."""
+        if self._ending:
+            time.sleep(min(seconds, 1.0))
+        else:
+            self._ending.wait(seconds)
+
+    def _attempt(self) -> bool:
+        """Deliver to the end of the run; False when it is worth another try."""
+        try:
+            self._deliver()
+        except ImportError as error:
+            self._trouble("failed", f"{error}. Install it: make install")
+            return True
+        except Exception as error:  # an SDK may raise anything
+            self._failures += 1
+            over = bool(self._ending) and self._failures >= _TRIES_AFTER_THE_END
+            self._trouble("failed" if over else "retrying", _short(error))
+            if self._backend is not None:
+                with contextlib.suppress(Exception):
+                    self._backend.abandon()
+            return over
+        return True
+
+    def _deliver(self) -> None:
+        backend = self._open()
+        while True:
+            ended = bool(self._ending)  # asked before reading: then nothing comes after it
+            self._describe(backend)
+            more = self._deliver_batch(backend)
+            if more:
+                continue
+            if ended:
+                break
+            self._ending.wait(POLL_S)
+        backend.finish(self._ending.status)
+        self.cursor.condition = "finished"
+        self._save()
+
+    def _open(self) -> Backend:
+        description = describe(self._run_dir)
+        self._backend = backend = load(self.name)(description, self.cursor.state)
+        held = backend.open()
+        if held is not None and held != self.cursor.rows:
+            self.cursor.rewind()
+        self._held = held or 0
+        self.cursor.condition = "delivering"
+        self.cursor.where = redact(backend.where)
+        self._save()
+        return backend
+
+    def _describe(self, backend: Backend) -> None:
+        if (now := modified(self._run_dir)) == self._modified:
+            return
+        self._modified = now
+        facts = describe(self._run_dir).facts
+        mark = zlib.crc32(json.dumps(facts, default=str).encode())
+        if mark != self.cursor.described:
+            backend.describe(facts)
+            self.cursor.described = mark
+            self._save()
+
+    def _deliver_batch(self, backend: Backend) -> bool:
+        """Deliver up to one batch; False when there was nothing to read.
+
+        The cursor moves on only when the tracker has the rows.
+        """
+        after = copy.copy(self.cursor)  # shares `state` with the backend
+        after.steps = dict(self.cursor.steps)
+        rows: list[Row] = []
+        for row in self._read(after):
+            if row.index >= self._held and (row.metrics or row.media):
+                rows.append(row)
+            if len(rows) >= backend.batch_rows:
+                break
+        if after.offset == self.cursor.offset:
+            return False
+        if rows:
+            self._write(backend, rows, after)
+            after.condition, after.error = "delivering", after.error if after.dropped else ""
+        self.cursor = after
+        self._failures = 0
+        self._save()
+        return True
+
+    def _read(self, after: Cursor) -> Iterator[Row]:
+        for row, end in read_rows(self._journal, after.offset, on_damage=self._on_damage):
+            yield after.advance(row, end)
+
+    def _on_damage(self, damage: Any) -> None:
+        self._say(redact(str(damage)))
+
+    def _write(self, backend: Backend, rows: list[Row], after: Cursor) -> None:
+        try:
+            backend.write(rows)
+        except Refused:
+            for row in rows:
+                try:
+                    backend.write([row])
+                except Refused as reason:
+                    after.dropped += 1
+                    after.error = _short(reason)
+                    self._say(f"{self.name}: dropped the row at step {row.step}: {after.error}")
+
+    def _trouble(self, condition: str, reason: str) -> None:
+        if reason != self.cursor.error:
+            self._say(f"{self.name}: {condition}: {reason}")
+        self.cursor.condition, self.cursor.error = condition, reason
+        try:
+            self._save()
+        except OSError as error:
+            self._say(f"{self.name}: can not write its cursor: {error.strerror}")
+
+    def _save(self) -> None:
+        self.cursor.save(self._run_dir, self.name)
+
+
+def _short(error: BaseException) -> str:
+    """One line, without secrets."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return redact(text if len(text) <= 300 else f"{text[:300]}…")

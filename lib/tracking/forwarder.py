@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: MIT
+"""Forward the journal of a run to its trackers, beside the training process.
+
+    python -m lib.tracking.forwarder RUN_DIR --trackers wandb,mlflow [--finish-timeout 60]
+                                     [--system-interval 15] [--background]
+
+Follows a run that is going on until it ends or its process is gone, which makes the run
+interrupted; replays one that has ended. What the SDKs print goes into logs/tracking.log. With
+--background the priority is low until the run has ended.
+Exit code 0 when every tracker has everything, 1 otherwise.
+"""
+
+import argparse
+import contextlib
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from lib import lock, metadata
+from lib.journal import read_rows
+from lib.redact import redact
+from lib.runs import load_run
+from lib.tracking.delivery import POLL_S, Delivery, Ending
+from lib.tracking.system import SystemMetrics
+
+_NICE = 10
+
+
+class Console:
+    """The terminal of the training, while this process's own output goes into a log file."""
+
+    def __init__(self, log: Path) -> None:
+        self._said: set[str] = set()
+        self._terminal = os.fdopen(os.dup(2), "w")
+        os.set_inheritable(self._terminal.fileno(), False)
+        fd = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        for output in (1, 2):
+            os.dup2(fd, output)
+        os.close(fd)
+
+    def say(self, text: str) -> None:
+        """One line on the terminal and in the log, once however often it happens."""
+        text = redact(text)
+        if text in self._said:
+            return
+        self._said.add(text)
+        for stream in (self._terminal, sys.stderr):
+            try:
+                print(f"tracking: {text}", file=stream, flush=True)
+            except OSError:  # the terminal is gone, or the disk is full
+                continue
+
+
+def forward(
+    run_dir: Path,
+    trackers: list[str],
+    *,
+    finish_timeout: float,
+    say: Callable[[str], None],
+    system_interval: float = 0.0,
+    background: bool = False,
+) -> list[Delivery]:
+    """Deliver until the run has ended and `finish_timeout` seconds more, at most.
+
+    A finish_timeout of 0 waits for as long as it takes. Returns the deliveries; a thread that is
+    still alive could not finish.
+    """
+    if background:
+        _set_priority(_NICE)
+    ending = Ending()
+    deliveries = [Delivery(run_dir, name, ending, say) for name in trackers]
+    for delivery in deliveries:
+        delivery.start()
+    _watch(run_dir, system_interval, deliveries)
+    ending.declare(load_run(run_dir).status)
+    if background:
+        _set_priority(0)
+    deadline = time.monotonic() + finish_timeout
+    for delivery in deliveries:
+        delivery.join(max(0.0, deadline - time.monotonic()) if finish_timeout else None)
+    for delivery in deliveries:
+        if delivery.is_alive():
+            _give_up(run_dir, delivery, finish_timeout, say)
+    return deliveries
+
+
+def _watch(run_dir: Path, system_interval: float, deliveries: list[Delivery]) -> None:
+    """Return when the run has ended; load_run marks it interrupted if its process is gone.
+
+    Meanwhile the machine is measured, at the last step of the journal.
+    """
+    journal = run_dir / "logs" / "metrics.jsonl"
+    system = SystemMetrics(journal, system_interval)
+    step = offset = 0
+    while not _is_over(run_dir):
+        if not any(delivery.is_alive() for delivery in deliveries):
+            return
+        if system.due():
+            for row, end in read_rows(journal, offset, on_damage=lambda _: None):
+                step, offset = max(step, row.get("step", 0)), end
+            system.log(step)
+        time.sleep(POLL_S)
+
+
+def _is_over(run_dir: Path) -> bool:
+    """True when nobody holds the run's lock; where there are no locks, when its status says so."""
+    if lock.is_free(run_dir / ".lock"):
+        return True
+    return metadata.load(run_dir / "metadata.yaml").get("status") != "running"
+
+
+def _give_up(run_dir: Path, delivery: Delivery, seconds: float, say: Callable[[str], None]) -> None:
+    """Its thread hangs and is left behind; only the cursor file is told."""
+    cursor = delivery.cursor
+    cursor.condition = "failed"
+    cursor.error = cursor.error or f"did not finish within {seconds:g} s"
+    try:
+        cursor.save(run_dir, delivery.name)
+    except OSError as error:
+        say(f"{delivery.name}: can not write its cursor: {error.strerror}")
+
+
+def _set_priority(nice: int) -> None:
+    """Also for the session: where Linux schedules by session, nice alone is void.
+
+    Going back up is for everyone with sessions, and else for root only.
+    """
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, nice)
+    with contextlib.suppress(OSError):
+        Path("/proc/self/autogroup").write_text(str(nice))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The program described above."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("run_dir", type=Path)
+    parser.add_argument("--trackers", required=True)
+    parser.add_argument("--finish-timeout", type=float, default=0.0)
+    parser.add_argument("--system-interval", type=float, default=0.0)
+    parser.add_argument("--background", action="store_true")
+    arguments = parser.parse_args(argv)
+    console = Console(arguments.run_dir / "logs" / "tracking.log")
+    threading.excepthook = lambda args: console.say(f"{args.thread}: {args.exc_value!r}")
+    deliveries = forward(
+        arguments.run_dir,
+        arguments.trackers.split(","),
+        finish_timeout=arguments.finish_timeout,
+        say=console.say,
+        system_interval=arguments.system_interval,
+        background=arguments.background,
+    )
+    return int(any(delivery.cursor.condition != "finished" for delivery in deliveries))
+
+
+if __name__ == "__main__":
+    code = main()
+    sys.stderr.flush()
+    os._exit(code)  # an SDK's exit handlers could hang for ever

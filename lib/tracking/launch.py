@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: MIT
+"""The training process' side of tracking: start the forwarder, keep it alive, wait for its end.
+
+Training pays for starting one process, a few milliseconds, and for a thread that sleeps until that
+process ends. A forwarder that dies is started again; nothing is lost, since it goes on where the
+trackers are.
+"""
+
+import importlib.util
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lib.tracking import cursor as cursors
+from lib.tracking.wandb_login import CURES, wandb_mode
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+_GRACE_S = 2.0  # beyond the forwarder's own deadline
+_LONGEST_PAUSE_S = 60.0
+_STABLE_S = 30.0  # a forwarder that lived this long starts again at once
+
+
+def launch(
+    run_dir: Path, trackers: Sequence[str], settings: Mapping[str, Any], say: Callable[[str], None]
+) -> "Tracking | None":
+    """Start forwarding to those trackers that are usable; `settings` is symbol → value."""
+    usable = check(trackers, settings, say)
+    if not usable:
+        return None
+    return Tracking(
+        run_dir,
+        usable,
+        finish_timeout=settings["TRACKER_FINISH_TIMEOUT"],
+        system_interval=settings["SYSTEM_METRICS_INTERVAL"],
+        say=say,
+        # config.yaml, which the forwarder reads, has it without the password it may contain.
+        defaults={"MLFLOW_TRACKING_URI": settings["MLFLOW_TRACKING_URI"]},
+    )
+
+
+def check(
+    trackers: Sequence[str], settings: Mapping[str, Any], say: Callable[[str], None]
+) -> tuple[str, ...]:
+    """Say, before any training time is spent, what will not work, and the cure.
+
+    Takes no time and no network. Returns the trackers that are worth a try.
+    """
+    usable = []
+    for name in trackers:
+        mode, why = ("", "")
+        if importlib.util.find_spec(name) is None:
+            say(
+                f"warning: {name}: its package is not installed, this run is not sent there. "
+                f"Cure: make install; then make track RUN=… TRACKER={name} catches up"
+            )
+            continue
+        if name == "wandb":
+            mode, why = wandb_mode(bool(settings.get("WANDB_OFFLINE")))
+        if mode == "disabled":
+            say(f"wandb: {why}, so this run is not sent there")
+            continue
+        if why == "not logged in":
+            say(f"warning: wandb: not logged in, so this run is recorded offline. {CURES}")
+        usable.append(name)
+    return tuple(usable)
+
+
+def forwarder_command(run_dir: Path, trackers: Sequence[str], *options: str) -> list[str]:
+    """The command line of lib/tracking/forwarder.py."""
+    program = [sys.executable, "-m", "lib.tracking.forwarder", str(run_dir)]
+    return [*program, "--trackers", ",".join(trackers), *options]
+
+
+def environment(defaults: Mapping[str, str]) -> dict[str, str]:
+    """os.environ for the forwarder; `defaults` is for what is not set there."""
+    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    # One thread for each numerical library: the cores belong to the training.
+    threads = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")}
+    return {**defaults, **os.environ, **threads, "PYTHONPATH": path, "MALLOC_ARENA_MAX": "2"}
+
+
+def outcome(run_dir: Path, name: str) -> str:
+    """One line on what a tracker has in the end, and how to continue if that is not all."""
+    cursor = cursors.load(run_dir, name)
+    if cursor is not None and cursor.condition == "finished":
+        dropped = f", {cursor.dropped} dropped: {cursor.error}" if cursor.dropped else ""
+        return f"{name}: {cursor.rows} rows{dropped}; see {cursor.where}"
+    reason = (cursor and cursor.error) or "it did not finish in time"
+    return (
+        f"warning: {name} is incomplete: {reason}. Nothing is lost, the journal has it all; "
+        f"continue with: make track RUN={run_dir.name} TRACKER={name}"
+    )
+
+
+class Tracking:
+    """The forwarder of one run. `finish` has to be called; `say` prints a message.
+
+    `defaults` are environment variables for the forwarder where they are not set.
+    """
+
+    def __init__(
+        self,
+        run_dir: Path,
+        trackers: Sequence[str],
+        *,
+        finish_timeout: float,
+        system_interval: float,
+        say: Callable[[str], None],
+        defaults: Mapping[str, str],
+    ) -> None:
+        self._run_dir = run_dir
+        self._trackers = trackers
+        self._timeout = finish_timeout
+        self._say = say
+        self._finishing = threading.Event()
+        self._environment = environment(defaults)
+        options = {"--finish-timeout": finish_timeout, "--system-interval": system_interval}
+        flags = [text for name, value in options.items() for text in (name, str(value))]
+        self._command = forwarder_command(run_dir, trackers, *flags, "--background")
+        self._process = self._start()
+        threading.Thread(target=self._keep_alive, name="tracking", daemon=True).start()
+
+    def _start(self) -> "subprocess.Popen[bytes]":
+        """In a session of its own: Ctrl-C in the terminal is for the training only."""
+        return subprocess.Popen(
+            self._command,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def _keep_alive(self) -> None:
+        """Start the forwarder again when it is killed; it exits by itself only after the run."""
+        pause = 1.0
+        while True:
+            started = time.monotonic()
+            code = self._process.wait()
+            if code >= 0 or self._finishing.is_set():
+                return
+            lived = time.monotonic() - started
+            pause = 1.0 if lived > _STABLE_S else min(2 * pause, _LONGEST_PAUSE_S)
+            if self._finishing.wait(pause):
+                return
+            self._process = self._start()
+
+    def finish(self) -> None:
+        """Wait until the trackers have everything, at most the finish timeout; say how it went.
+
+        For when the journal is closed and the run's lock released. Ctrl-C ends the waiting.
+        """
+        self._finishing.set()
+        try:
+            if self._process.poll() is not None and self._unfinished():
+                self._process = self._start()
+            self._process.wait(self._timeout + _GRACE_S)
+        except (subprocess.TimeoutExpired, KeyboardInterrupt):
+            self._process.kill()
+        for name in self._trackers:
+            self._say(outcome(self._run_dir, name))
+
+    def _unfinished(self) -> bool:
+        states = [cursors.load(self._run_dir, name) for name in self._trackers]
+        return any(s is None or s.condition not in ("finished", "failed") for s in states)

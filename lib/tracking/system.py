@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: MIT
+"""Measurements of the machine, taken by the forwarder and put into the journal as system/*.
+
+Through the journal they reach every tracker, live and in a later replay, exactly once as all rows.
+GPUs: NVIDIA through nvidia-ml-py, AMD through amdsmi where it is installed; of those that the run
+may use, as CUDA_VISIBLE_DEVICES says.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+from lib.journal import Journal
+
+_GIB = 2**30
+
+
+class SystemMetrics:
+    """Logs a row of system/* every `interval` seconds; an interval of 0 switches it off."""
+
+    def __init__(self, journal: Path, interval: float) -> None:
+        self._interval = interval
+        self._next = time.monotonic()
+        if interval <= 0:
+            return
+        self._journal = Journal(journal, warn=lambda _: None)
+        self._disk = journal.parent
+        self._gpus = _gpu_reader()
+        psutil.cpu_percent()  # the first call has nothing to compare with
+
+    def due(self) -> bool:
+        """True when it is time for a row."""
+        return self._interval > 0 and time.monotonic() >= self._next
+
+    def log(self, step: int) -> None:
+        """Append one row at `step`."""
+        self._next = time.monotonic() + self._interval
+        self._journal.log(self.measure(), step)
+
+    def measure(self) -> dict[str, float]:
+        """CPU and memory use in percent, sizes in GiB, degrees Celsius, watts."""
+        memory = psutil.virtual_memory()
+        disk = psutil.disk_usage(str(self._disk))
+        return {
+            "system/cpu_percent": psutil.cpu_percent(),
+            "system/memory_percent": memory.percent,
+            "system/memory_used_gib": (memory.total - memory.available) / _GIB,
+            "system/disk_percent": disk.percent,
+            "system/disk_free_gib": disk.free / _GIB,
+            **self._gpus(),
+        }
+
+
+def _gpu_reader() -> Callable[[], dict[str, float]]:
+    for make in (_nvidia, _amd):
+        try:
+            return make()
+        except Exception:  # no driver, no library, no permission: each raises its own
+            continue
+    return dict
+
+
+def _nvidia() -> Callable[[], dict[str, float]]:
+    import pynvml
+
+    pynvml.nvmlInit()
+    chosen = _visible(os.environ.get("CUDA_VISIBLE_DEVICES"), pynvml.nvmlDeviceGetCount())
+    handles = {
+        index: pynvml.nvmlDeviceGetHandleByIndex(index)
+        if isinstance(index, int)
+        else pynvml.nvmlDeviceGetHandleByUUID(index)
+        for index in chosen
+    }
+    readings: dict[str, Callable[[object], float]] = {
+        "utilization_percent": lambda gpu: pynvml.nvmlDeviceGetUtilizationRates(gpu).gpu,
+        "memory_used_gib": lambda gpu: pynvml.nvmlDeviceGetMemoryInfo(gpu).used / _GIB,
+        "memory_percent": lambda gpu: _share(pynvml.nvmlDeviceGetMemoryInfo(gpu)),
+        "temperature_c": lambda gpu: pynvml.nvmlDeviceGetTemperature(
+            gpu, pynvml.NVML_TEMPERATURE_GPU
+        ),
+        "power_w": lambda gpu: pynvml.nvmlDeviceGetPowerUsage(gpu) / 1000,
+    }
+
+    def read() -> dict[str, float]:
+        values = {}
+        for number, gpu in enumerate(handles.values()):
+            for name, reading in readings.items():
+                try:
+                    values[f"system/gpu{number}_{name}"] = float(reading(gpu))
+                except pynvml.NVMLError:  # not every device reports everything
+                    continue
+        return values
+
+    return read
+
+
+def _share(memory: object) -> float:
+    return 100.0 * memory.used / memory.total  # type: ignore[attr-defined]
+
+
+def _amd() -> Callable[[], dict[str, float]]:
+    import amdsmi
+
+    amdsmi.amdsmi_init()
+    handles = amdsmi.amdsmi_get_processor_handles()
+
+    def read() -> dict[str, float]:
+        values = {}
+        for number, gpu in enumerate(handles):
+            prefix = f"system/gpu{number}_"
+            activity = amdsmi.amdsmi_get_gpu_activity(gpu)
+            values[f"{prefix}utilization_percent"] = float(activity["gfx_activity"])
+            memory = amdsmi.amdsmi_get_gpu_vram_usage(gpu)  # MiB
+            values[f"{prefix}memory_used_gib"] = memory["vram_used"] / 1024
+            values[f"{prefix}memory_percent"] = 100.0 * memory["vram_used"] / memory["vram_total"]
+            power = amdsmi.amdsmi_get_power_info(gpu)["average_socket_power"]
+            if isinstance(power, (int, float)):
+                values[f"{prefix}power_w"] = float(power)
+            values[f"{prefix}temperature_c"] = float(
+                amdsmi.amdsmi_get_temp_metric(
+                    gpu,
+                    amdsmi.AmdSmiTemperatureType.EDGE,
+                    amdsmi.AmdSmiTemperatureMetric.CURRENT,
+                )
+            )
+        return values
+
+    return read
+
+
+def _visible(devices: str | None, count: int) -> list[int | str]:
+    """The devices of CUDA_VISIBLE_DEVICES, by number or by UUID; all when it is not set."""
+    if devices is None:
+        return list(range(count))
+    names = [name.strip() for name in devices.split(",") if name.strip()]
+    return [int(name) if name.isdecimal() else name for name in names if name != "-1"]

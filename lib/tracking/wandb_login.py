@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: MIT
+"""Whether W&B runs online, found out without its SDK and without the network.
+
+The training process asks at the very start, so that a missing login is said before any training
+time is spent; the forwarder asks again and does what was said.
+"""
+
+import netrc
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlparse
+
+CURES = (
+    "log in once with `wandb login` (or set WANDB_API_KEY), or choose offline on purpose with "
+    "WANDB_MODE=offline or make SET='WANDB_OFFLINE=y'; offline runs are sent by `make wandb-sync`"
+)
+
+
+def wandb_mode(offline: bool, environ: Mapping[str, str] = os.environ) -> tuple[str, str]:
+    """(online, offline or disabled; why). WANDB_MODE wins over the configuration."""
+    mode = environ.get("WANDB_MODE", "").strip().lower()
+    if mode == "disabled":
+        return "disabled", "WANDB_MODE=disabled"
+    if mode in ("offline", "dryrun"):
+        return "offline", f"WANDB_MODE={mode}"
+    if offline and not mode:
+        return "offline", "WANDB_OFFLINE=y"
+    if is_logged_in(environ):
+        return "online", "logged in"
+    return "offline", "not logged in"
+
+
+def is_logged_in(environ: Mapping[str, str] = os.environ) -> bool:
+    """True when there is an API key for the W&B host in the environment or in the netrc file."""
+    if environ.get("WANDB_API_KEY") or environ.get("WANDB_IDENTITY_TOKEN_FILE"):
+        return True
+    host = urlparse(environ.get("WANDB_BASE_URL") or "https://api.wandb.ai").hostname or ""
+    path = Path(environ.get("NETRC") or "~/.netrc").expanduser()
+    try:
+        return netrc.netrc(path).authenticators(host) is not None
+    except (OSError, netrc.NetrcParseError):
+        return False

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: MIT
+# Trackers: fill them, look at them, prove that they work. See docs/tracking.md.
+
+##@ Experiment tracking
+
+.PHONY: track track-status tracker-test dashboard mlflow-ui tensorboard wandb-sync check-ui
+.PHONY: trackio-test wandb-test mlflow-test tensorboard-test bench-tracking
+
+track: | $(READY) ## send a run to trackers again or for the first time: RUN=name TRACKER=…
+	$(Q)$(PYTHON) -m scripts.track
+
+track-status: | $(READY) ## what each tracker has of a run, and its last error: RUN=name
+	$(Q)$(PYTHON) -m scripts.track_status
+
+dashboard: | $(READY) ## the Trackio page, on port TRACKIO_PORT
+mlflow-ui: | $(READY) ## the MLflow page, on port MLFLOW_PORT
+tensorboard: | $(READY) ## the TensorBoard page, on port TENSORBOARD_PORT
+wandb-sync: | $(READY) ## send what was recorded offline to Weights & Biases
+dashboard mlflow-ui tensorboard wandb-sync:
+	$(Q)exec $(PYTHON) -m scripts.tracker_pages $@
+
+trackio-test: | $(READY) ## send made-up metrics to Trackio and read them back
+wandb-test: | $(READY) ## the same with Weights & Biases, offline unless logged in
+mlflow-test: | $(READY) ## the same with MLflow
+tensorboard-test: | $(READY) ## the same with TensorBoard
+tracker-test: | $(READY) ## the same with all four at once
+trackio-test wandb-test mlflow-test tensorboard-test:
+	$(Q)$(PYTHON) -m scripts.tracker_test $(@:-test=)
+tracker-test:
+	$(Q)$(PYTHON) -m scripts.tracker_test all
+
+##@ Development
+
+check-ui: | $(READY) ## the trackers' pages in a real browser (needs chromium and chromium-driver)
+	$(Q)$(PYTHON) -m pytest -m ui
+
+##@ Benchmarks
+
+bench-tracking: | $(READY) ## cost of tracking: one row, a million rows, and LeNet-5's speed
+	$(Q)$(PYTHON) -m benchmarks.tracking
