@@ -80,7 +80,13 @@ def mlflow_ui(port: int | None) -> int:
         Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
     command += ["--host", HOST, "--port", str(port), "--workers", "1"]
-    return serve("mlflow-ui", port, command, MLFLOW_DISABLE_TELEMETRY="true")
+    return serve(
+        "mlflow-ui",
+        port,
+        command,
+        MLFLOW_DISABLE_TELEMETRY="true",
+        MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false",  # four processes that a page does not need
+    )
 
 
 def tensorboard(port: int | None) -> int:
