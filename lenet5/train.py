@@ -38,10 +38,12 @@ from lib.data.augment import augment
 from lib.data.batches import batch_indices
 from lib.data.images import ImageData, Split, load_images
 from lib.guard import LossGuard
-from lib.optim import build_optimizer
+from lib.optim import describe_decay
+from lib.optim.from_settings import optimizer_from_settings
 from lib.optim.schedule import lr_at
 from lib.optim.update import apply_update
 from lib.progress import open_progress
+from lib.pruning.report import finish_pruning, log_scores
 from lib.run import NullRun, Run
 from lib.runtime import Runtime, setup
 from lib.stop import StopRequest
@@ -63,7 +65,7 @@ def train(settings: Settings) -> None:
     save_interval = settings.CHECKPOINT_INTERVAL or eval_interval
 
     model = LeNet5().to(runtime.device)
-    optimizer = make_optimizer(settings, model)
+    optimizer, pruner = optimizer_from_settings(settings, model, total_steps)
 
     step = 0  # updates done
     best_val_loss, best_val_accuracy = math.inf, 0.0
@@ -92,6 +94,7 @@ def train(settings: Settings) -> None:
             f"{run.name}: {parameters:,} parameters, {len(data.train.labels):,} training images of "
             f"{settings.DATASET}, {total_steps:,} steps in {runtime.precision} on {runtime.device}"
         )
+        run.say(describe_decay(optimizer))
         started = time.perf_counter()
         since, since_step = started, step  # from where perf/* are measured
         try:
@@ -117,7 +120,9 @@ def train(settings: Settings) -> None:
                     total_steps=total_steps,
                     min_ratio=settings.MIN_LR_RATIO,
                 )
-                grad_norm = apply_update(optimizer, lr=lr, grad_clip=settings.GRAD_CLIP)
+                grad_norm = apply_update(
+                    optimizer, lr=lr, grad_clip=settings.GRAD_CLIP, pruner=pruner
+                )
                 step += 1
                 # ──────────────────────────────────────────────────────────────────────────────────
 
@@ -140,8 +145,10 @@ def train(settings: Settings) -> None:
                         "grad_norm": grad_norm.item(),
                         "perf/step_ms": 1000 * step_s,
                         "perf/samples_per_s": settings.BATCH_SIZE / step_s,
+                        **pruner.metrics(),
                     }
                     run.log(metrics, step)
+                    log_scores(run, pruner, step)
 
                 paused = time.perf_counter()
                 if evaluates:
@@ -150,15 +157,16 @@ def train(settings: Settings) -> None:
                     run.log(val_metrics, step)
                     guard.check("validation loss", val_loss, step)
                     metrics |= val_metrics
-                    best_val_accuracy = max(best_val_accuracy, val_accuracy)
-                    if val_loss < best_val_loss:
+                    # A network that is not pruned to the end yet is another one, and no rival.
+                    if pruner.done:
+                        best_val_accuracy = max(best_val_accuracy, val_accuracy)
+                    if pruner.done and val_loss < best_val_loss:
                         best_val_loss = val_loss
                         save("best.pt")
-                if settings.HISTOGRAM_INTERVAL and (
-                    step % (settings.HISTOGRAM_INTERVAL * steps_per_epoch) == 0
-                ):
-                    for name, parameter in model.named_parameters():
-                        run.log_histogram(f"weights/{name}", parameter, step)
+                    every = settings.HISTOGRAM_INTERVAL
+                    if every and step // eval_interval % every == 0:
+                        for name, parameter in model.named_parameters():
+                            run.log_histogram(f"weights/{name}", parameter, step)
                 if saves:
                     save("last.pt")
                 if metrics:
@@ -178,6 +186,7 @@ def train(settings: Settings) -> None:
         # The only look at the test images, with the weights that training ended with.
         test_loss, test_accuracy = evaluate(model, data.test, runtime, stop)
         final_metrics |= {"final/test_loss": test_loss, "final/test_accuracy": test_accuracy}
+        final_metrics |= finish_pruning(run, pruner, step)
         run.log(final_metrics, step)
         run.summary(final_metrics)
         log_mistakes(run, model, data.test, runtime, step)
@@ -201,20 +210,6 @@ def load_data(settings: Settings, runtime: Runtime) -> ImageData:
         files=settings.LENET5_DATA_FILES or "",  # None when the data set is another
         workers=settings.NUM_WORKERS,
         device=runtime.device,
-    )
-
-
-def make_optimizer(settings: Settings, model: LeNet5) -> torch.optim.Optimizer:
-    """The optimizer that the settings ask for; those it does not have are None there."""
-    return build_optimizer(
-        model,
-        settings.OPTIMIZER,
-        lr=settings.LEARNING_RATE,
-        weight_decay=settings.WEIGHT_DECAY,
-        momentum=settings.MOMENTUM,
-        nesterov=settings.NESTEROV,
-        betas=(settings.ADAM_BETA1, settings.ADAM_BETA2),
-        eps=settings.ADAM_EPS,
     )
 
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from lib import reals
+from lib.contradictions import contradictions
 from lib.dotconfig import PREFIX, Assignment, ConfigError
 from lib.kconfig import BOOL, INT, Choice, Symbol, Tree, has_prompt, location, unmet
 
@@ -53,6 +54,8 @@ def apply(tree: Tree, layers: Sequence[Sequence[Assignment]], tolerant: bool = F
             notes.append(f"{assignment.origin}: {assignment} has no effect: {reason}")
         else:
             problems.append(f"{assignment.origin}: {assignment}: {reason}")
+    if not problems:
+        problems = contradictions(tree.values())
     if problems:
         raise ConfigError(problems)
     return notes

@@ -6,6 +6,7 @@ with runtime.autocast():
     loss = …
 """
 
+import ctypes
 import os
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -56,7 +57,9 @@ def setup(
         precision = "bfloat16" if faster else "float32"
     torch.backends.fp32_precision = "ieee"  # float32 means float32: no TF32 in convolutions
     torch.manual_seed(seed)
-    if chosen.type == "cpu":  # costs nothing here, and would cost speed on a GPU
+    if chosen.type == "cpu":
+        _keep_freed_memory()
+        # costs nothing here, and would cost speed on a GPU
         torch.use_deterministic_algorithms(True)
         torch.utils.deterministic.fill_uninitialized_memory = False
     return Runtime(
@@ -65,6 +68,20 @@ def setup(
         rank=int(os.environ.get("RANK") or 0),
         world_size=int(os.environ.get("WORLD_SIZE") or 1),
     )
+
+
+def _keep_freed_memory() -> None:
+    """Have glibc keep what is freed for the next step instead of handing it to the kernel.
+
+    Activations of some megabytes each are otherwise mapped anew at every step, zeroed and faulted
+    in page by page: 78,000 page faults a step of a 6-layer GPT-2, and none with this. Other C
+    libraries have no mallopt and are left as they are.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        m_trim_threshold, m_mmap_max = -1, -4  # malloc.h
+        mallopt(m_trim_threshold, 2**31 - 1)
+        mallopt(m_mmap_max, 0)
 
 
 def _device(name: str) -> torch.device:

@@ -14,6 +14,7 @@ import contextlib
 import os
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType
 
 from lib.signals import Terminated
@@ -22,18 +23,21 @@ from lib.signals import Terminated
 class StopRequest:
     """Takes note of SIGINT and SIGTERM while its `with` block lasts.
 
+    `agree` turns "this process was asked to stop" into "all of us stop": several ranks end after
+    the same step (lib.distributed.any_rank), whichever of them the signal reached.
     The second Ctrl-C ends the process at once. In a thread other than the main one, where Python
     delivers no signals, it does nothing.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, agree: Callable[[bool], bool] = bool) -> None:
         self._signal: int | None = None
+        self._agree = agree
         self._restore = contextlib.ExitStack()
 
     def check(self) -> None:
         """Raise KeyboardInterrupt if Ctrl-C was pressed, lib.signals.Terminated after SIGTERM."""
-        if self._signal is not None:
-            raise Terminated if self._signal == signal.SIGTERM else KeyboardInterrupt
+        if self._agree(self._signal is not None):
+            raise KeyboardInterrupt if self._signal == signal.SIGINT else Terminated
 
     def __enter__(self) -> "StopRequest":
         if threading.current_thread() is threading.main_thread():

@@ -13,7 +13,9 @@ PROGRAMS = sorted(ROOT.glob("*/train.py"))
 SHARED = {
     "load_settings",
     "setup",
-    "build_optimizer",
+    "optimizer_from_settings",
+    "log_scores",
+    "finish_pruning",
     "lr_at",
     "apply_update",
     "open_progress",

@@ -2,7 +2,9 @@
 """Optimizers by name, each a torch.optim.Optimizer with fused kernels.
 
     optimizer = build_optimizer(model, "adamw", lr=0.002, weight_decay=0.01, betas=(0.9, 0.999))
+    optimizer = build_optimizer(model, "adamwspam", lr=0.002, …, pruner=pruner)
 
+A pruner (lib/pruning) is attached to whichever it is; adamwprune is the one that comes with it.
 Learning rate schedule (lib/optim/schedule.py) and clipping (lib/optim/update.py) are chosen apart
 from the optimizer, so that a comparison of optimizers differs in one thing only.
 """
@@ -12,6 +14,11 @@ from typing import Any
 
 import torch
 from torch import nn
+
+from lib.optim.adamwprune import AdamWPrune
+from lib.optim.adamwspam import AdamWSPAM, Spam
+from lib.pruning.build import Unpruned
+from lib.pruning.pruner import Pruner
 
 Groups = list[dict[str, Any]]
 
@@ -28,11 +35,38 @@ def _adamw(groups: Groups, *, betas: Any, eps: float, **_: Any) -> torch.optim.O
     return torch.optim.AdamW(groups, betas=betas, eps=eps, fused=True)
 
 
+def _adamwadv(groups: Groups, *, betas: Any, eps: float, **_: Any) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(groups, betas=betas, eps=eps, amsgrad=True, fused=True)
+
+
+def _adamwspam(
+    groups: Groups, *, betas: Any, eps: float, spam: Spam | None, **_: Any
+) -> torch.optim.Optimizer:
+    return AdamWSPAM(groups, betas=betas, eps=eps, spam=spam or Spam(), fused=True)
+
+
+def _adamwprune(
+    groups: Groups,
+    *,
+    betas: Any,
+    eps: float,
+    base: str,
+    spam: Spam | None,
+    pruner: Pruner,
+    **_: Any,
+) -> torch.optim.Optimizer:
+    spam = spam or Spam()
+    return AdamWPrune(groups, pruner, base=base, spam=spam, betas=betas, eps=eps, fused=True)
+
+
 # The kernels are fused on all devices that lib/runtime.py offers: CPU, CUDA and MPS.
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "sgd": _sgd,
     "adam": _adam,
     "adamw": _adamw,
+    "adamwadv": _adamwadv,
+    "adamwspam": _adamwspam,
+    "adamwprune": _adamwprune,
 }
 
 
@@ -46,14 +80,31 @@ def build_optimizer(
     nesterov: bool = False,
     betas: tuple[float | None, float | None] = (None, None),
     eps: float | None = None,
+    spam: Spam | None = None,
+    base: str = "adamw",
+    pruner: Pruner | Unpruned | None = None,
 ) -> torch.optim.Optimizer:
-    """The optimizer `name` for all parameters of `model`.
+    """The optimizer `name` for all parameters of `model`, with `pruner` attached if there is one.
 
-    `momentum` and `nesterov` are for sgd, `betas` and `eps` for adam and adamw; what an optimizer
-    does not have may stay None. Raises KeyError for an unknown name.
+    `momentum` and `nesterov` are for sgd, `betas` and `eps` for the Adam family, `spam` (None: the
+    published values) for adamwspam, `base` and `pruner`, which it must have, for adamwprune; what
+    an optimizer does not have may stay None. Raises KeyError for an unknown name, ValueError where
+    the optimizer can not serve the pruner.
     """
     groups = parameter_groups(model, lr=lr, weight_decay=weight_decay)
-    return OPTIMIZERS[name](groups, momentum=momentum, nesterov=nesterov, betas=betas, eps=eps)
+    optimizer = OPTIMIZERS[name](
+        groups,
+        momentum=momentum,
+        nesterov=nesterov,
+        betas=betas,
+        eps=eps,
+        spam=spam,
+        base=base,
+        pruner=pruner,
+    )
+    if pruner is not None and name != "adamwprune":
+        pruner.attach(optimizer)
+    return optimizer
 
 
 def parameter_groups(model: nn.Module, *, lr: float, weight_decay: float) -> Groups:
@@ -64,3 +115,14 @@ def parameter_groups(model: nn.Module, *, lr: float, weight_decay: float) -> Gro
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
     ]
     return [{**group, "lr": lr} for group in groups if group["params"]]
+
+
+def describe_decay(optimizer: torch.optim.Optimizer) -> str:
+    """Which weight decay acts on how many parameters, for the log of a run."""
+    parts = []
+    for group in optimizer.param_groups:
+        n = sum(p.numel() for p in group["params"])
+        parts.append(
+            f"{group['weight_decay']:g} on {n:,} parameters in {len(group['params'])} tensors"
+        )
+    return "weight decay: " + ", ".join(parts)

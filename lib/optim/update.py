@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""The tail of a training step: unscale → clip → step.
+"""The tail of a training step: unscale → prune → clip → step.
 
     loss.backward()
-    grad_norm = apply_update(optimizer, lr=lr, grad_clip=1.0)
+    grad_norm = apply_update(optimizer, lr=lr, grad_clip=1.0, pruner=pruner)
 
 It is the same for every model, so that a comparison between two runs is about their settings.
 """
@@ -11,6 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
+from lib.pruning.build import Unpruned
+from lib.pruning.pruner import Pruner
+
 
 def apply_update(
     optimizer: torch.optim.Optimizer,
@@ -18,20 +21,23 @@ def apply_update(
     lr: float,
     grad_clip: float,
     scaler: torch.amp.GradScaler | None = None,
+    pruner: Pruner | Unpruned | None = None,
 ) -> Tensor:
     """Update the optimizer's parameters from their gradients, and drop the gradients.
 
     `grad_clip` is the largest 2-norm of the gradient over all parameters together; longer ones
     are scaled down to it, 0 leaves all as they are. `scaler` is given when the loss was scaled by
-    it, as float16 needs.
+    it, as float16 needs. `pruner`, attached to `optimizer`, prunes when its schedule says so.
 
-    Returns the norm before clipping as a 0-d tensor on the gradients' device. Nothing here waits
-    for a GPU.
+    Returns the norm before clipping, of the gradient without its pruned entries, as a 0-d tensor on
+    the gradients' device. Nothing here waits for a GPU, but for an update of the masks.
     """
     for group in optimizer.param_groups:
         group["lr"] = lr
     if scaler is not None:
         scaler.unscale_(optimizer)
+    if pruner is not None:
+        pruner.prepare()
     parameters = [p for g in optimizer.param_groups for p in g["params"] if p.grad is not None]
     grad_norm = get_total_norm([p.grad for p in parameters])
     if grad_clip:

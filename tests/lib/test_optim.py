@@ -8,6 +8,8 @@ import torch
 from torch import nn
 
 from lib.optim import OPTIMIZERS, build_optimizer
+from lib.pruning.pruner import Pruner
+from lib.pruning.schedules import Schedule
 
 LR, DECAY, BETA1, BETA2, EPS, MOMENTUM = 0.01, 0.1, 0.8, 0.9, 1e-6, 0.9
 W0 = torch.tensor([[1.0, -2.0]])
@@ -24,6 +26,8 @@ def linear() -> nn.Linear:
 
 def build(model: nn.Module, name: str, **changes) -> torch.optim.Optimizer:
     options = {"momentum": MOMENTUM, "nesterov": False, "betas": (BETA1, BETA2), "eps": EPS}
+    if name == "adamwprune":
+        options["pruner"] = Pruner({"weight": model.weight}, Schedule(0.0, total_steps=9))
     return build_optimizer(model, name, lr=LR, weight_decay=DECAY, **{**options, **changes})
 
 

@@ -18,6 +18,7 @@ from lib.files import write_atomic
 from lib.journal import read_rows
 from lib.run import NullRun, Run, RunError, check_name, default_name
 from lib.runs import find_runs, load_run
+from lib.settings import load_settings
 from lib.signals import Terminated
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -136,18 +137,18 @@ def test_the_null_run_has_every_method_of_a_run():
 
 
 def test_from_settings(tmp_path):
-    settings = SimpleNamespace(
-        OUTPUT_DIR=str(tmp_path), TRACKER_RUN_NAME="", OPTIMIZER="adamw", DESCRIPTION="what",
-        HYPOTHESIS="why", SEED=3, hash="0123456789abcdef", files=lambda: {"defconfig": "x\n"},
-        trackers=(),
-    )  # fmt: skip
+    (tmp_path / ".config").write_text("CONFIG_SEED=3\n")
+    flags = ["--config", str(tmp_path / ".config"), "--output-dir", str(tmp_path)]
+    flags += ["--description", "what", "--hypothesis", "why", "--tracker-tags", "a, b"]
+    settings = load_settings("lenet5", flags)
     with Run.from_settings(settings, model="lenet5") as run:
         assert run.name.startswith("lenet5_adamw_2")
     fields = stored(run)
     assert (fields["description"], fields["hypothesis"]) == ("what", "why")
-    assert (fields["config_hash"], fields["seed"]) == ("0123456789abcdef", 3)
+    assert (fields["config_hash"], fields["seed"]) == (settings.hash, 3)
     assert (fields["model"], fields["optimizer"]) == ({"name": "lenet5"}, "adamw")
-    settings.TRACKER_RUN_NAME = "mine"
+    assert (fields["tags"], fields["group"], fields["job_type"]) == (["a", "b"], "", "train")
+    settings = load_settings("lenet5", [*flags, "--tracker-run-name", "mine"])
     with Run.from_settings(settings, model="lenet5") as run:
         assert run.name == "mine"
 

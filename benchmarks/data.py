@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: MIT
+"""Tokenising speed of `make data` against one tiktoken thread, and the cost of a batch:
+`make bench-data`.
+
+The corpus is Python's standard library, several times over. "One thread" is `encode_ordinary` on
+texts already in memory, nothing else; ours is a whole preparation from starting the processes to
+the rename: reading, hashing, tokenising, checksums, writing, syncing. The two alternate and the
+best of three rounds counts. On a busy machine look at the CPU seconds: they tell what the work
+costs, the clock tells what was left over for it. The tokenizer is gpt2 where its files are in
+tiktoken's cache; elsewhere a byte-level BPE with GPT-2's pattern is trained on the corpus first,
+and the output says so. The last line is JSON.
+"""
+
+import heapq
+import json
+import os
+import tempfile
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+from lib.data.corpora import StandardLibrary
+from lib.data.prepare import cpu_count, prepare
+from lib.data.tokenizers import END_OF_TEXT, GPT2_FILES, Tokenizer, cache_path, load_tokenizer
+from lib.data.tokens import TokenSet
+
+COPIES = 4
+ROUNDS = 3
+TRAINING_TEXT = 4_000_000  # characters
+MERGES = 16_000
+BATCH, BLOCK = 32, 1024
+ONE_THREAD = "tiktoken, one thread"
+
+
+def main() -> None:
+    corpus = Copies(StandardLibrary())
+    texts = [text for part in range(corpus.parts) for text in corpus.documents(part, 0)]
+    tokenizer, kind = bpe_tokenizer(texts)
+    workers = cpu_count()
+    several = f"prepare, {workers} workers"
+    costs = measure(
+        {
+            ONE_THREAD: lambda: one_thread(tokenizer, texts),
+            "prepare, 1 worker": lambda: prepare_once(corpus, tokenizer, 1),
+            several: lambda: prepare_once(corpus, tokenizer, workers),
+            f"{several}, bytes": lambda: prepare_once(corpus, load_tokenizer("bytes"), workers),
+        }
+    )
+    megabytes = sum(len(text.encode()) for text in texts) / 1e6
+    batches = batch_milliseconds(corpus)
+    report(f"{megabytes:.0f} MB of text, {kind}, best of {ROUNDS}", megabytes, costs, batches)
+    result = {
+        "benchmark": "data",
+        "tokenizer": kind,
+        "cpus": workers,
+        "text_mb": round(megabytes, 1),
+        "mb_per_s": {name: round(megabytes / cost.wall, 2) for name, cost in costs.items()},
+        "cpu_s": {name: round(cost.cpu, 2) for name, cost in costs.items()},
+        "ratio": round(costs[ONE_THREAD].wall / costs[several].wall, 2),
+        "batch_ms": {name: round(value, 3) for name, value in batches.items()},
+    }
+    print(json.dumps(result))
+
+
+def report(
+    title: str, megabytes: float, costs: dict[str, "Cost"], batches: dict[str, float]
+) -> None:
+    """Print the tables."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    console.print(title)
+    table = Table()
+    table.add_column()
+    for heading in ("MB/s", "of one thread", "CPU s", "of one thread"):
+        table.add_column(heading, justify="right")
+    base = costs[ONE_THREAD]
+    for name, cost in costs.items():
+        row = (megabytes / cost.wall, base.wall / cost.wall, cost.cpu, cost.cpu / base.cpu)
+        table.add_row(name, *(f"{value:.2f}" for value in row))
+    console.print(table)
+    for name, milliseconds in batches.items():
+        console.print(f"{name}: {milliseconds:.2f} ms")
+
+
+class Cost(NamedTuple):
+    """Seconds that passed, and seconds of all processors together."""
+
+    wall: float
+    cpu: float
+
+
+class Copies:
+    """A corpus several times over, so that the start of the processes does not decide."""
+
+    def __init__(self, corpus: StandardLibrary):
+        self._corpus = corpus
+        self.parts, self.size = corpus.parts * COPIES, corpus.size * COPIES
+        self.source = {"copies": COPIES} | corpus.source
+
+    def documents(self, part: int, skip: int):
+        return self._corpus.documents(part % self._corpus.parts, skip)
+
+
+def measure(tasks: dict[str, Callable[[], object]]) -> dict[str, Cost]:
+    """The least time of each task; the tasks take turns."""
+    costs: dict[str, list[Cost]] = {name: [] for name in tasks}
+    for _ in range(ROUNDS):
+        for name, task in tasks.items():
+            wall, cpu = time.perf_counter(), cpu_seconds()
+            task()
+            costs[name].append(Cost(time.perf_counter() - wall, cpu_seconds() - cpu))
+    return {
+        name: Cost(min(c.wall for c in rounds), min(c.cpu for c in rounds))
+        for name, rounds in costs.items()
+    }
+
+
+def cpu_seconds() -> float:
+    """Of this process and of those it has waited for."""
+    used = os.times()
+    return used.user + used.system + used.children_user + used.children_system
+
+
+def one_thread(tokenizer: Tokenizer, texts: list[str]) -> None:
+    for text in texts:
+        tokenizer.encoding.encode_ordinary(text)
+
+
+def prepare_once(corpus: Copies, tokenizer: Tokenizer, workers: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        prepare_into(Path(folder), corpus, tokenizer, workers)
+
+
+def prepare_into(folder: Path, corpus: Copies, tokenizer: Tokenizer, workers: int) -> Path:
+    return prepare(
+        folder,
+        "bench",
+        corpus,
+        tokenizer,
+        val_fraction=0.05,
+        shard_tokens=100_000_000,
+        workers=workers,
+    )
+
+
+def batch_milliseconds(corpus: Copies) -> dict[str, float]:
+    """The time of opening prepared data and of reading a batch of it."""
+    with tempfile.TemporaryDirectory() as folder:
+        directory = prepare_into(Path(folder), corpus, load_tokenizer("bytes"), cpu_count())
+        started = time.perf_counter()
+        split = TokenSet.open(directory).train
+        times = {"open": 1e3 * (time.perf_counter() - started)}
+        for kind in (split.random_batch, split.sequential_batch):
+            started = time.perf_counter()
+            for step in range(100):
+                kind(0, step, 0, 1, BATCH, BLOCK)
+            times[f"{kind.__name__}, {BATCH} windows of {BLOCK}"] = 10 * (
+                time.perf_counter() - started
+            )
+    return times
+
+
+def bpe_tokenizer(texts: list[str]) -> tuple[Tokenizer, str]:
+    """(a BPE tokenizer, what it is)."""
+    if all(cache_path(url).exists() for url in GPT2_FILES):
+        return load_tokenizer("gpt2"), "gpt2"
+    import tiktoken
+    from tiktoken_ext.openai_public import r50k_pat_str
+
+    sample = "".join(texts[:: 1 + len(texts) // 2000])[:TRAINING_TEXT]
+    ranks = train_bpe(sample, r50k_pat_str, MERGES)
+    special = {END_OF_TEXT: len(ranks)}
+    encoding = tiktoken.Encoding(
+        "trained-here", pat_str=r50k_pat_str, mergeable_ranks=ranks, special_tokens=special
+    )
+    return Tokenizer(encoding), f"a BPE of {len(ranks) + 1:,} tokens trained here, not gpt2's"
+
+
+def train_bpe(text: str, pattern: str, merges: int) -> dict[bytes, int]:
+    """Byte-pair encoding (Sennrich et al. 2016): merge the most frequent pair, again and again."""
+    import regex
+
+    counts = Counter(regex.findall(pattern, text))
+    words = [[bytes([byte]) for byte in word.encode()] for word in counts]
+    weights = list(counts.values())
+    pairs: Counter = Counter()
+    where = defaultdict(set)  # the words that hold, or held, a pair
+    for index, word in enumerate(words):
+        for pair in pairwise(word):
+            pairs[pair] += weights[index]
+            where[pair].add(index)
+    heap = [(-count, pair) for pair, count in pairs.items()]
+    heapq.heapify(heap)
+    ranks = {bytes([byte]): byte for byte in range(256)}
+    while heap and len(ranks) < 256 + merges:
+        count, pair = heapq.heappop(heap)
+        if not count or -count != pairs[pair]:  # it has changed since
+            continue
+        ranks.setdefault(pair[0] + pair[1], len(ranks))
+        changed = set()
+        for index in where.pop(pair):
+            word, weight = words[index], weights[index]
+            for old in pairwise(word):
+                pairs[old] -= weight
+            words[index] = word = merged(word, pair)
+            for new in pairwise(word):
+                pairs[new] += weight
+                where[new].add(index)
+                changed.add(new)
+        del pairs[pair]
+        for new in changed:
+            heapq.heappush(heap, (-pairs[new], new))
+    return ranks
+
+
+def merged(word: list[bytes], pair: tuple[bytes, bytes]) -> list[bytes]:
+    result = []
+    for symbol in word:
+        if result and (result[-1], symbol) == pair:
+            result[-1] = pair[0] + pair[1]
+        else:
+            result.append(symbol)
+    return result
+
+
+if __name__ == "__main__":
+    main()

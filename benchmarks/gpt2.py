@@ -1,0 +1,343 @@
+# SPDX-License-Identifier: MIT
+"""GPT-2 training speed against a plain implementation, on this machine: `make bench-gpt2`.
+
+    make bench-gpt2                      tokens a second; on a GPU when there is one
+    python -m benchmarks.gpt2 --loss     also 500 steps of each on real text: is the loss the same?
+
+Both sides train in a process of their own and take turns, a few steps each, so that whatever else
+the machine does hits both; the fastest step of each counts. The reference is
+benchmarks/reference_gpt2.py. Ours is the model, the optimizer and the tail of the step of
+gpt2/train.py, in the precision that its trial at the start chooses. Prints a table and ends with
+one JSON line.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from benchmarks.reference_gpt2 import ReferenceGPT2, reference_optimizer, reference_step
+from gpt2.model import GPT, GPTConfig
+from gpt2.trial import faster_precision
+from lib.data.corpora import open_corpus
+from lib.data.prepare import prepare
+from lib.data.tokenizers import load_tokenizer
+from lib.data.tokens import TokenSet
+from lib.flops import peak_flops, transformer_flops_per_token
+from lib.journal import read_rows
+from lib.optim import build_optimizer
+from lib.optim.update import apply_update
+from lib.runtime import Runtime, setup
+
+ROOT = Path(__file__).resolve().parent.parent
+LOSS_STEPS, LOSS_SEEDS, LOSS_WINDOWS = 500, 3, 64
+
+
+@dataclass(frozen=True)
+class Case:
+    """One model and batch; `target` is the ratio to the reference that is aimed at."""
+
+    layers: int
+    heads: int
+    width: int
+    block: int
+    batch: int
+    vocab: int
+    lr: float
+    target: float
+
+    @property
+    def name(self) -> str:
+        return f"{self.layers} layers, width {self.width}, block {self.block}, batch {self.batch}"
+
+    @property
+    def tokens(self) -> int:
+        return self.batch * self.block
+
+
+CPU_CASES = (
+    Case(6, 6, 384, 256, 8, 257, 1e-3, 3.0),
+    Case(4, 4, 128, 64, 12, 257, 1e-3, 1.2),
+)
+CUDA_CASES = (Case(12, 12, 768, 1024, 16, 50257, 6e-4, 1.25),)
+
+
+class Ours:
+    """What gpt2/train.py computes in a step of one micro-batch."""
+
+    def __init__(self, case: Case, seed: int, device: str) -> None:
+        self.runtime = setup(seed, device, "auto", 0)
+        config = GPTConfig(case.vocab, case.block, case.layers, case.heads, case.width)
+        self.model = GPT(config).to(self.runtime.device)
+        self.precision = self.runtime.precision
+        if self.precision == "bfloat16" and self.runtime.device.type == "cpu":
+            x = torch.zeros(case.batch, case.block, dtype=torch.long)
+            self.precision = faster_precision(self.model, x, x)
+        self.model.dtype = getattr(torch, self.precision)
+        if self.runtime.device.type == "cuda":
+            self.model.compile()
+        self.lr = case.lr
+        self.optimizer = build_optimizer(
+            self.model, "adamw", lr=case.lr, weight_decay=0.1, betas=(0.9, 0.95), eps=1e-8
+        )
+
+    def step(self, x: Tensor, y: Tensor) -> None:
+        self.model(x, y).backward()
+        apply_update(self.optimizer, lr=self.lr, grad_clip=1.0)
+
+    def loss(self, x: Tensor, y: Tensor) -> float:
+        with torch.no_grad():
+            return self.model(x, y).item()
+
+
+class Reference:
+    """Plain PyTorch; on a GPU with what a well-known trainer uses there: autocast and compile."""
+
+    def __init__(self, case: Case, seed: int, device: str) -> None:
+        torch.manual_seed(seed)
+        on_gpu = device == "cuda"
+        self.runtime = Runtime(torch.device(device), "bfloat16" if on_gpu else "float32", 0, 1)
+        self.precision = self.runtime.precision
+        self.model = ReferenceGPT2(case.vocab, case.block, case.layers, case.heads, case.width)
+        self.model.to(self.runtime.device)
+        if on_gpu:
+            torch.backends.cuda.matmul.allow_tf32 = True
+            self.model.compile()
+        self.optimizer = reference_optimizer(self.model, case.lr, fused=on_gpu)
+
+    def step(self, x: Tensor, y: Tensor) -> None:
+        with self.runtime.autocast():
+            loss = self.model(x, y)
+        reference_step(self.model, self.optimizer, loss)
+
+    def loss(self, x: Tensor, y: Tensor) -> float:
+        with torch.no_grad(), self.runtime.autocast():
+            return self.model(x, y).item()
+
+
+SIDES = {"reference": Reference, "ours": Ours}
+
+
+def work(side: str, case: Case, seed: int, device: str, data: str) -> None:
+    """A worker: for each line `steps N` trains N steps, for `loss` evaluates; answers in JSON."""
+    trainer = SIDES[side](case, seed, device)
+    tokens = TokenSet.open(data) if data else None
+    print(json.dumps({"precision": trainer.precision}), flush=True)
+    step = 0
+    for line in sys.stdin:
+        if line.startswith("loss"):
+            windows = tokens.val.windows(case.block, LOSS_WINDOWS)
+            parts = zip(*(part.split(case.batch) for part in windows), strict=True)
+            losses = [(trainer.loss(x, y), len(x)) for x, y in parts]
+            mean = sum(loss * n for loss, n in losses) / sum(n for _, n in losses)
+            print(json.dumps(mean), flush=True)
+            continue
+        seconds = []
+        for _ in range(int(line.split()[1])):
+            x, y = batch(case, tokens, seed, step, trainer.runtime.device)
+            seconds.append(timed(trainer, x, y))
+            step += 1
+        print(json.dumps(seconds), flush=True)
+
+
+def batch(
+    case: Case, tokens: TokenSet | None, seed: int, step: int, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """A batch of real text, or of noise, which takes the same time."""
+    if tokens is not None:
+        return tokens.train.random_batch(seed, step, 0, 1, case.batch, case.block)
+    generator = torch.Generator().manual_seed(step)
+    noise = torch.randint(case.vocab, (case.batch, case.block + 1), generator=generator)
+    return noise[:, :-1].to(device), noise[:, 1:].contiguous().to(device)
+
+
+def timed(trainer: Ours | Reference, x: Tensor, y: Tensor) -> float:
+    """Seconds of one step."""
+    start = time.perf_counter()
+    trainer.step(x, y)
+    if x.is_cuda:
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+class Worker:
+    """The other end of `work`, in a process of its own: memory allocators are per process."""
+
+    def __init__(self, side: str, case: Case, seed: int, device: str, data: str = "") -> None:
+        arguments = json.dumps([side, asdict(case), seed, device, data])
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.gpt2", "--worker", arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+        )
+        self.precision = json.loads(self.process.stdout.readline())["precision"]
+
+    def ask(self, question: str):
+        """Send a line and wait for the answer."""
+        self.process.stdin.write(question + "\n")
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())
+
+    def close(self) -> None:
+        """End the worker."""
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def measure(case: Case, device: str, rounds: int, steps: int) -> dict:
+    """Both sides by turns: the fastest step and the median of each, and what follows from them."""
+    workers = {side: Worker(side, case, 0, device) for side in SIDES}
+    seconds: dict[str, list[float]] = {side: [] for side in SIDES}
+    for worker in workers.values():
+        worker.ask("steps 3")
+    for _ in range(rounds):
+        for side, worker in workers.items():
+            seconds[side] += worker.ask(f"steps {steps}")
+    for worker in workers.values():
+        worker.close()
+    best = {side: min(values) for side, values in seconds.items()}
+    medians = {side: statistics.median(values) for side, values in seconds.items()}
+    width, layers = case.width, case.layers
+    flops = transformer_flops_per_token(
+        12 * layers * width**2 + case.vocab * width, layers, width, case.block
+    )
+    peak = peak_flops(torch.device(device), workers["ours"].precision)
+    return {
+        "case": case.name,
+        "precision": workers["ours"].precision,
+        "tokens_per_s": {side: round(case.tokens / value) for side, value in best.items()},
+        "step_ms": {side: round(1000 * value, 2) for side, value in best.items()},
+        "median_step_ms": {side: round(1000 * value, 2) for side, value in medians.items()},
+        "ratio": round(best["reference"] / best["ours"], 3),
+        "median_ratio": round(medians["reference"] / medians["ours"], 3),
+        "target": case.target,
+        "share_of_peak": round(case.tokens * flops / best["ours"] / peak.flops, 3)
+        if peak
+        else None,
+        "peak": peak.source if peak else None,
+    }
+
+
+def compare_losses(case: Case) -> dict:
+    """Validation loss after LOSS_STEPS of each side, over LOSS_SEEDS seeds, on real text."""
+    with tempfile.TemporaryDirectory() as folder:
+        data = prepare(
+            Path(folder),
+            "pystdlib",
+            open_corpus("pystdlib"),
+            load_tokenizer("bytes"),
+            val_fraction=0.05,
+            shard_tokens=100_000_000,
+        )
+        losses: dict[str, list[float]] = {side: [] for side in SIDES}
+        for seed in range(LOSS_SEEDS):
+            for side in SIDES:
+                worker = Worker(side, case, seed, "cpu", str(data))
+                worker.ask(f"steps {LOSS_STEPS}")
+                losses[side].append(round(worker.ask("loss"), 4))
+                worker.close()
+    return {"case": case.name, "steps": LOSS_STEPS, "val_loss": losses}
+
+
+def loop_overhead(case: Case, bare_ms: float) -> dict:
+    """The fastest ten steps of gpt2/train.py itself, with data and logging, against bare ones."""
+    with tempfile.TemporaryDirectory() as folder:
+        flags = {
+            "gpt2-size": "free",
+            "gpt2-n-layer": case.layers,
+            "gpt2-n-head": case.heads,
+            "gpt2-n-embd": case.width,
+            "gpt2-block-size": case.block,
+            "batch-size": case.batch,
+            "max-steps": 60,
+            "eval-interval": 1000,
+            "eval-windows": 1,
+            "sample-tokens": 0,
+            "output-dir": folder,
+            "data-dir": folder,
+            "tracker": "none",
+            "tracker-run-name": "loop",
+        }
+        command = [sys.executable, "gpt2/train.py", "--no-plots"]
+        for flag, value in flags.items():
+            command += [f"--{flag}", str(value)]
+        subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+        rows = [row for row, _ in read_rows(Path(folder) / "loop" / "logs" / "metrics.jsonl")]
+        steps = [
+            row["metrics"]["perf/step_ms"]
+            for row in rows
+            if "perf/step_ms" in row.get("metrics", ())
+        ]
+    loop_ms = min(steps[1:])
+    return {"loop_step_ms": round(loop_ms, 2), "loop_overhead": round(loop_ms / bare_ms - 1, 4)}
+
+
+def print_table(results: list[dict]) -> None:
+    table = Table(
+        "model", "precision", "reference tok/s", "ours tok/s", "ratio", "target", "of peak"
+    )
+    for result in results:
+        speed = result["tokens_per_s"]
+        share = result["share_of_peak"]
+        table.add_row(
+            result["case"],
+            result["precision"],
+            f"{speed['reference']:,}",
+            f"{speed['ours']:,}",
+            f"{result['ratio']:.2f}",
+            f"{result['target']:.2f}",
+            "?" if share is None else f"{share:.0%}",
+        )
+    Console().print(table)
+
+
+def main() -> None:
+    """The program; see the top of the file."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--loss", action="store_true", help="compare losses, too (CPU; minutes)")
+    parser.add_argument("--rounds", type=int, default=10, help="turns of each side")
+    parser.add_argument("--steps", type=int, default=3, help="steps in a turn")
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.worker:
+        side, case, seed, device, data = json.loads(given.worker)
+        work(side, Case(**case), seed, device, data)
+        return
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    cases = CUDA_CASES if device == "cuda" else CPU_CASES
+    results = [measure(case, device, given.rounds, given.steps) for case in cases]
+    print_table(results)
+    report = {"benchmark": "gpt2", "device": device_name(device), "torch": torch.__version__}
+    report |= {"threads": torch.get_num_threads(), "results": results}
+    if device == "cpu":
+        report["loop"] = loop_overhead(cases[0], results[0]["step_ms"]["ours"])
+    if given.loss:
+        report["losses"] = [compare_losses(case) for case in CPU_CASES]
+    print(json.dumps(report))
+
+
+def device_name(device: str) -> str:
+    """The GPU's name, or the CPU's with the instructions that decide about bfloat16."""
+    if device == "cuda":
+        return torch.cuda.get_device_name()
+    return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}, {os.cpu_count()} CPUs"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: MIT
+"""GPT-2 in the original's parameterisation, small enough to read in one go.
+
+Pre-norm blocks, learned positions, tanh-approximated GELU, and an output projection tied to the
+token embedding. Parameter names are those of the Hugging Face checkpoints, so that pretrained
+weights load by name (gpt2/pretrained.py).
+
+Parameters are float32 always. `GPT.dtype` is the precision of the arithmetic: the activations
+take it at the embedding, and every layer casts its weights to the dtype of what flows in. The
+optimizer, pruning, clipping and checkpoints therefore see float32 masters and nothing else, and
+no autocast context decides about precision behind the reader's back.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from gpt2.kernels import causal_attention, gelu, linear_cross_entropy
+
+# name: (layers, heads, width), the four published sizes
+SIZES = {
+    "124m": (12, 12, 768),
+    "350m": (24, 16, 1024),
+    "774m": (36, 20, 1280),
+    "1558m": (48, 25, 1600),
+}
+VOCAB_MULTIPLE = 64  # matrix units want the vocabulary dimension in whole tiles
+
+
+@dataclass(frozen=True)
+class GPTConfig:
+    """Shape of a model. Raises ValueError when the numbers do not fit together."""
+
+    vocab_size: int
+    block_size: int = 1024  # longest context, in tokens
+    n_layer: int = 12
+    n_head: int = 12
+    n_embd: int = 768
+    dropout: float = 0.0
+    bias: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("vocab_size", "block_size", "n_layer", "n_head", "n_embd"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if self.n_embd % self.n_head:
+            raise ValueError(
+                f"{self.n_head} heads do not divide width {self.n_embd}: make GPT2_N_EMBD a "
+                f"multiple of GPT2_N_HEAD, such as {64 * self.n_head}"
+            )
+
+    @property
+    def padded_vocab_size(self) -> int:
+        return math.ceil(self.vocab_size / VOCAB_MULTIPLE) * VOCAB_MULTIPLE
+
+
+class Linear(nn.Linear):
+    """Computes in the dtype of its input, whatever the dtype of its parameters."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        bias = None if self.bias is None else self.bias.to(x.dtype)
+        return F.linear(x, self.weight.to(x.dtype), bias)
+
+
+class LayerNorm(nn.LayerNorm):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        bias = None if self.bias is None else self.bias.to(x.dtype)
+        return F.layer_norm(x, self.normalized_shape, self.weight.to(x.dtype), bias, self.eps)
+
+
+class Attention(nn.Module):
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.n_head, self.dropout = config.n_head, config.dropout
+        self.c_attn = Linear(config.n_embd, 3 * config.n_embd, bias=config.bias)
+        self.c_proj = Linear(config.n_embd, config.n_embd, bias=config.bias)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = causal_attention(self.c_attn(x), self.n_head, self.dropout if self.training else 0.0)
+        return F.dropout(self.c_proj(y), self.dropout, self.training)
+
+
+class MLP(nn.Module):
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.dropout = config.dropout
+        self.c_fc = Linear(config.n_embd, 4 * config.n_embd, bias=config.bias)
+        self.c_proj = Linear(4 * config.n_embd, config.n_embd, bias=config.bias)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.c_proj(gelu(self.c_fc(x)))
+        return F.dropout(y, self.dropout, self.training)
+
+
+class Block(nn.Module):
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.ln_1 = LayerNorm(config.n_embd, bias=config.bias)
+        self.attn = Attention(config)
+        self.ln_2 = LayerNorm(config.n_embd, bias=config.bias)
+        self.mlp = MLP(config)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x + self.attn(self.ln_1(x))
+        return x + self.mlp(self.ln_2(x))
+
+
+class GPT(nn.Module):
+    """The language model; `dtype` is the precision it computes in, float32 or bfloat16."""
+
+    def __init__(self, config: GPTConfig, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        self.config, self.dtype = config, dtype
+        self.wte = nn.Embedding(config.padded_vocab_size, config.n_embd)
+        self.wpe = nn.Embedding(config.block_size, config.n_embd)
+        self.h = nn.ModuleList(Block(config) for _ in range(config.n_layer))
+        self.ln_f = LayerNorm(config.n_embd, bias=config.bias)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """N(0, 0.02); projections into the residual stream are scaled by 1/√(2 · layers), so
+        that its variance does not grow with depth (GPT-2 paper, section 2.3)."""
+        for name, parameter in self.named_parameters():
+            if parameter.ndim == 2:
+                residual = name.endswith("c_proj.weight")
+                scale = 1 / math.sqrt(2 * self.config.n_layer) if residual else 1.0
+                nn.init.normal_(parameter, std=0.02 * scale)
+            elif name.endswith("bias"):
+                nn.init.zeros_(parameter)
+
+    def forward(self, tokens: torch.Tensor, targets: torch.Tensor | None = None) -> torch.Tensor:
+        """Mean cross-entropy (nats, scalar) with `targets`, else logits (batch, length, vocab).
+
+        `tokens` and `targets` are (batch, length) int64, length at most `block_size`.
+        """
+        x = self.hidden(tokens)
+        if targets is None:
+            return self.logits(x)
+        vocab_size = self.config.vocab_size
+        return linear_cross_entropy(x.flatten(0, 1), self.wte.weight, targets.flatten(), vocab_size)
+
+    def hidden(self, tokens: torch.Tensor) -> torch.Tensor:
+        """The final hidden states, (batch, length, width), in the compute precision."""
+        length = tokens.shape[1]
+        if length > self.config.block_size:
+            raise ValueError(f"{length} tokens do not fit the block size {self.config.block_size}")
+        x = (self.wte(tokens) + self.wpe.weight[:length]).to(self.dtype)
+        x = F.dropout(x, self.config.dropout, self.training)
+        for block in self.h:
+            x = block(x)
+        return self.ln_f(x)
+
+    def logits(self, x: torch.Tensor) -> torch.Tensor:
+        """Logits of hidden states (…, width) over the true vocabulary, without its padding."""
+        return F.linear(x, self.wte.weight.to(x.dtype))[..., : self.config.vocab_size]
+
+    @torch.no_grad()
+    def generate(
+        self,
+        tokens: torch.Tensor,
+        count: int,
+        *,
+        temperature: float = 1.0,
+        top_k: int = 0,
+        generator: torch.Generator | None = None,
+    ) -> torch.Tensor:
+        """Append `count` sampled tokens to `tokens` (batch, length); gives (batch, length + count).
+
+        Each is drawn from softmax(logits / temperature), among the `top_k` likeliest when that is
+        above 0; temperature 0 takes the likeliest. Dropout follows `self.training`.
+        """
+        for _ in range(count):
+            context = tokens[:, -self.config.block_size :]
+            logits = self.logits(self.hidden(context)[:, -1]).float()
+            if top_k:
+                floor = logits.topk(min(top_k, logits.shape[-1])).values[:, -1:]
+                logits = logits.masked_fill(logits < floor, -math.inf)
+            if temperature == 0:
+                following = logits.argmax(-1, keepdim=True)
+            else:
+                odds = torch.softmax(logits / temperature, dim=-1)
+                following = torch.multinomial(odds, 1, generator=generator)
+            tokens = torch.cat((tokens, following), dim=1)
+        return tokens
+
+    def parameter_count(self) -> int:
+        """Trainable numbers; the tied projection counts once, padding rows do not count."""
+        padding = self.config.padded_vocab_size - self.config.vocab_size
+        return sum(p.numel() for p in self.parameters()) - padding * self.config.n_embd

@@ -1,0 +1,126 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Let a trained GPT-2 write.
+
+    python gpt2/sample.py outputs/training/<run>                       from the start of a document
+    python gpt2/sample.py outputs/training/<run> --prompt "def main"   from a beginning
+    … --tokens 500 --temperature 0.7 --top-k 50 --seed 1 --checkpoint last.pt
+
+Reads the run's own configuration and its best checkpoint; computes on the CPU.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for a script run by its path
+
+import torch
+
+from gpt2.model import GPT, GPTConfig
+from lib import checkpoint
+from lib.cli import BadUse, run_main
+from lib.data.tokenizers import Tokenizer, load_tokenizer
+from lib.run import NullRun, Run
+from lib.runtime import Runtime
+from lib.settings import Settings, load_settings
+
+
+def continue_text(
+    model: GPT,
+    tokenizer: Tokenizer,
+    prompt: str,
+    count: int,
+    *,
+    temperature: float,
+    top_k: int,
+    seed: int,
+) -> str:
+    """`prompt` and `count` tokens that the model adds to it."""
+    device = model.wte.weight.device
+    start = [tokenizer.end_of_text, *tokenizer.encode(prompt).tolist()]
+    generator = torch.Generator(device).manual_seed(seed)
+    model.eval()
+    tokens = model.generate(
+        torch.tensor([start], device=device),
+        count,
+        temperature=temperature,
+        top_k=top_k,
+        generator=generator,
+    )
+    model.train()
+    return tokenizer.decode(tokens[0, 1:].tolist())
+
+
+def write_sample(
+    settings: Settings,
+    run: Run | NullRun,
+    model: GPT,
+    tokenizer: Tokenizer,
+    runtime: Runtime,
+    step: int,
+) -> None:
+    """Print a sample and keep it as media/sample.txt; on all ranks, as a sharded model asks."""
+    text = continue_text(
+        model,
+        tokenizer,
+        settings.SAMPLE_PROMPT,
+        settings.SAMPLE_TOKENS,
+        temperature=settings.SAMPLE_TEMPERATURE,
+        top_k=settings.SAMPLE_TOP_K,
+        seed=settings.SEED,
+    )
+    if runtime.is_main:
+        (run.dir / "media" / "sample.txt").write_text(text, encoding="utf-8")
+        run.log_text("sample", text, step)
+        run.say(f"sample (media/sample.txt):\n{text}")
+
+
+def model_config(settings: Settings, tokenizer: Tokenizer) -> GPTConfig:
+    """The model that the settings describe. Raises BadUse when its numbers do not fit together."""
+    try:
+        return GPTConfig(
+            vocab_size=tokenizer.vocab_size,
+            block_size=settings.GPT2_BLOCK_SIZE,
+            n_layer=settings.GPT2_N_LAYER,
+            n_head=settings.GPT2_N_HEAD,
+            n_embd=settings.GPT2_N_EMBD,
+            dropout=settings.GPT2_DROPOUT,
+            bias=settings.GPT2_BIAS,
+        )
+    except ValueError as error:
+        raise BadUse(str(error)) from error
+
+
+def main() -> None:
+    """The program; see the top of the file."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--prompt", default="")
+    parser.add_argument("--tokens", type=int, default=256)
+    parser.add_argument("--temperature", type=float, default=0.8)
+    parser.add_argument("--top-k", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--checkpoint", default="best.pt")
+    given = parser.parse_args()
+    settings = load_settings("gpt2", ["--config", str(given.run / ".config")])
+    tokenizer = load_tokenizer(settings.TOKENIZER)
+    model = GPT(model_config(settings, tokenizer))
+    state = checkpoint.load(given.run / "checkpoints" / given.checkpoint)
+    model.load_state_dict(state["model_state_dict"])
+    text = continue_text(
+        model,
+        tokenizer,
+        given.prompt,
+        given.tokens,
+        temperature=given.temperature,
+        top_k=given.top_k,
+        seed=given.seed,
+    )
+    print(text)
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: MIT
+"""Model flops utilisation: the share of a device's arithmetic that goes into the model.
+
+    flops = transformer_flops_per_token(parameters, n_layer, width, context)
+    peak = peak_flops(device, "bfloat16")
+    mfu = tokens_per_s * flops / (peak.flops * devices)
+
+The peak is that of dense matrix products in the precision of the run: the maker's figure for a
+GPU, and for a CPU what a matrix product reaches here and now. Work that an implementation repeats
+or wastes does not count as useful (Chowdhery et al. 2022, appendix B).
+"""
+
+import time
+from typing import NamedTuple
+
+import torch
+
+# Dense bfloat16 TFLOP/s by the makers' data sheets, without sparsity; the A10G's is what it holds
+# at its clocks. The first name that occurs in the device's counts: the longer names come first.
+BFLOAT16_PEAKS = {
+    "B200": 2250.0,
+    "H200": 989.0,
+    "H100 NVL": 835.0,
+    "H100 PCIe": 756.0,
+    "H100": 989.0,
+    "A100": 312.0,
+    "L40S": 362.0,
+    "A10G": 70.0,
+    "A10": 125.0,
+    "L4": 121.0,
+    "RTX 4090": 165.0,
+    "RTX 3090": 71.0,
+    "MI300X": 1307.0,
+    "MI250X": 383.0,
+    "W7900": 123.0,
+}
+
+
+class Peak(NamedTuple):
+    """Flops a second and, for the reader of an MFU, where the figure comes from."""
+
+    flops: float
+    source: str
+
+
+def transformer_flops_per_token(parameters: int, n_layer: int, width: int, context: int) -> float:
+    """Flops of one training step per token: 6 N + 12 · layers · width · context.
+
+    `parameters` N are those that take part in a matrix product, the output projection once and
+    position embeddings not. A product costs 2 flops a weight forward and 4 backward; the second
+    term is that of the scores and the weighted sum of attention, not halved for causality
+    (Chowdhery et al. 2022, appendix B).
+    """
+    return 6.0 * parameters + 12.0 * n_layer * width * context
+
+
+def peak_flops(device: torch.device, precision: str) -> Peak | None:
+    """The peak of `device` in `precision`, float32 or bfloat16; None for one that is not known."""
+    if device.type == "cpu":
+        return _measured_cpu(precision)
+    if device.type != "cuda" or precision != "bfloat16":
+        return None
+    name = torch.cuda.get_device_name(device)
+    return next(
+        (
+            Peak(1e12 * tera, f"{tera:g} TFLOP/s, dense bfloat16 of the {known}")
+            for known, tera in BFLOAT16_PEAKS.items()
+            if known in name
+        ),
+        None,
+    )
+
+
+def _measured_cpu(precision: str, size: int = 1024, repeats: int = 5) -> Peak:
+    """The best of a few square products; float32 takes about 10 ms each on two cores."""
+    a = torch.ones(size, size, dtype=getattr(torch, precision))
+    a @ a  # the first one sets up the library
+    best = min(_seconds(a) for _ in range(repeats))
+    flops = 2.0 * size**3 / best
+    return Peak(flops, f"{flops / 1e9:,.0f} GFLOP/s, a {precision} product measured here")
+
+
+def _seconds(a: torch.Tensor) -> float:
+    start = time.perf_counter()
+    a @ a
+    return time.perf_counter() - start

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: MIT
+"""AdamW that is aware of gradient spikes and resets its momentum.
+
+    AdamWSPAM(params, lr=0.001)                           # SPAM, Huang et al. 2025
+    AdamWSPAM(params, lr=0.001, spam=Spam(stable=True))   # Stable-SPAM, the same authors 2025
+
+Both are AdamW on gradients that were tamed first, plus a periodic reset; AdamW's own arithmetic is
+PyTorch's fused kernel. Learning rate schedules compose with them: the warm-up after a reset scales
+the group's `lr` for the length of one step and puts it back. Spikes are judged on the gradient as
+the optimizer gets it, that is after clipping by norm.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+
+from lib.step_hooks import is_void, on_gradients
+
+
+@dataclass(frozen=True)
+class Spam:
+    """The published values.
+
+    theta: |g| is held to √(theta·v). reset_every: steps between resets of m, v and max_v to zero
+    (0: never); the step count of the bias correction goes on. grace: steps without spike clipping
+    at the start and after each reset, while v is still young. warmup: steps over which the learning
+    rate returns after a reset, along half a cosine from a hundredth.
+
+    stable: Stable-SPAM's taming instead of theta: each tensor's |g| is held to a running mean of
+    its largest |g| (memory `gamma3`), and its norm is steered by running means of the norm and of
+    its square (`gamma1`, `gamma2`); without grace.
+    """
+
+    theta: float = 5000.0
+    reset_every: int = 500
+    grace: int = 20
+    warmup: int = 150
+    stable: bool = False
+    gamma1: float = 0.7
+    gamma2: float = 0.9
+    gamma3: float = 0.999
+
+    def since_reset(self, step: int) -> int | None:
+        """Steps since the last reset before or at step `step` (from 1), None when there was none.
+
+        The first step after `reset_every` steps is the one that resets: 0.
+        """
+        done = step - 1
+        if not self.reset_every or done < self.reset_every:
+            return None
+        return done % self.reset_every
+
+    def resets(self, step: int) -> bool:
+        """Whether the moments are zeroed before this step."""
+        return self.since_reset(step) == 0
+
+    def clips(self, step: int) -> bool:
+        """Whether spikes are clipped at this step."""
+        since = self.since_reset(step)
+        return (step - 1 if since is None else since) >= self.grace
+
+    def lr_scale(self, step: int) -> float:
+        """Factor on the learning rate: 1 but for the warm-up after a reset."""
+        since = self.since_reset(step)
+        if since is None or since >= self.warmup:
+            return 1.0
+        return 1.0 - 0.99 * 0.5 * (1.0 + math.cos(math.pi * since / self.warmup))
+
+
+class AdamWSPAM(torch.optim.AdamW):
+    """torch.optim.AdamW, with the arguments it has, on tamed gradients; `spam=None` leaves AdamW.
+
+    An entry without history (v = 0) is not clipped: the published rule would hold its gradient at
+    zero until the next reset, as it would for a row of an embedding that was not met so far.
+    """
+
+    def __init__(self, params: Any, *, spam: Spam | None = Spam(), **adamw: Any):
+        super().__init__(params, **adamw)
+        self._rates: list[Any] | None = None
+        if spam is not None:
+            self.tame_by(spam)
+
+    def tame_by(self, spam: Spam) -> None:
+        """Tame the gradients of all steps from here on, after the hooks that are there already."""
+        self.spam = spam
+        for group in self.param_groups:
+            group.setdefault("spam_step", 0)
+        self.defaults["spam_step"] = 0  # for groups that are added later
+        self.register_step_pre_hook(self._begin)
+        self.register_step_post_hook(self._end)
+
+    def _begin(self, _: torch.optim.Optimizer, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+        self._restore_rates()
+        self._new_norms: dict[Parameter, Tensor] = {}
+        if is_void(self):
+            return args, kwargs
+        self._rates = [group["lr"] for group in self.param_groups]
+        for group in self.param_groups:
+            group["spam_step"] += 1
+            group["lr"] = group["lr"] * self.spam.lr_scale(group["spam_step"])
+        return on_gradients(self._tame, args, kwargs)
+
+    def _end(self, *_: Any) -> None:
+        self._restore_rates()
+        for p, norms in self._new_norms.items():
+            self.state[p]["spam_norms"] = norms
+
+    def _restore_rates(self) -> None:
+        # Also before a step: the last one may have ended in an exception.
+        if self._rates is not None:
+            for group, rate in zip(self.param_groups, self._rates, strict=False):
+                group["lr"] = rate
+        self._rates = None
+
+    def _reset_moments(self, group: dict[str, Any]) -> None:
+        for p in group["params"]:
+            for key in ("exp_avg", "exp_avg_sq", "max_exp_avg_sq"):
+                if key in self.state.get(p, {}):
+                    self.state[p][key].zero_()
+
+    @torch.no_grad()
+    def _tame(self) -> None:
+        for group in self.param_groups:
+            if self.spam.resets(group["spam_step"]):
+                self._reset_moments(group)
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                if self.spam.stable:
+                    norms = self.state.get(p, {}).get("spam_norms")
+                    if norms is None:
+                        # Adam takes a parameter with any state for one that it has met: what
+                        # belongs to a new one waits until the step is over.
+                        norms = self._new_norms[p] = p.new_zeros(4, dtype=torch.float32)
+                    steady_(p.grad, norms, self.spam, group["eps"])
+                elif self.spam.clips(group["spam_step"]) and "exp_avg_sq" in self.state.get(p, {}):
+                    clip_spikes_(p.grad, self.state[p]["exp_avg_sq"], self.spam.theta)
+
+
+def clip_spikes_(grad: Tensor, v: Tensor, theta: float) -> None:
+    """Hold |grad| to √(theta·v), elementwise, where v > 0 (SPAM, algorithm 1)."""
+    bound = v.mul(theta).sqrt_()
+    bound.masked_fill_(v == 0, math.inf)
+    torch.minimum(grad, bound, out=grad)
+    torch.maximum(grad, bound.neg_(), out=grad)
+
+
+def steady_(grad: Tensor, norms: Tensor, spam: Spam, eps: float) -> None:
+    """Stable-SPAM's AdaClip, then AdaGN, on one tensor; updates its `norms` in place.
+
+    norms: (4,) float32: steps so far, and the running means of max|g|, ‖g‖ and ‖g‖².
+    """
+    gammas = norms.new_tensor([0.0, spam.gamma3, spam.gamma1, spam.gamma2])
+    steps = norms[0] + 1.0
+    corrections = 1.0 - gammas**steps
+
+    largest = grad.abs().max().float()
+    running = spam.gamma3 * norms[1] + (1.0 - spam.gamma3) * largest
+    limit = running / corrections[1]
+    # A spike is scaled by limit / largest: spikes keep their proportions.
+    scaled = grad * (limit / largest).to(grad.dtype)
+    grad.copy_(torch.where(grad.abs() > limit.to(grad.dtype), scaled, grad))
+
+    norm = torch.linalg.vector_norm(grad).float()
+    mean = spam.gamma1 * norms[2] + (1.0 - spam.gamma1) * norm
+    square = spam.gamma2 * norms[3] + (1.0 - spam.gamma2) * norm**2
+    wanted = mean / corrections[2] / ((square / corrections[3]).sqrt() + eps)
+    grad.mul_(torch.where(norm > 0, wanted / norm, 1.0).to(grad.dtype))
+    norms.copy_(torch.stack([steps, running, mean, square]))

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: MIT
+"""The optimizer and the pruner that the settings of a run ask for, the same for every model."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from lib.cli import BadUse
+from lib.optim import build_optimizer
+from lib.optim.adamwspam import Spam
+from lib.pruning.build import Unpruned, build_pruner
+from lib.pruning.pruner import Pruner
+
+
+def optimizer_from_settings(
+    settings: Any, model: nn.Module, total_steps: int
+) -> tuple[torch.optim.Optimizer, Pruner | Unpruned]:
+    """An optimizer for all parameters of `model`, and what prunes it, attached to each other.
+
+    `settings` is a lib.settings.Settings; what an optimizer does not have is None there. Raises
+    BadUse where the model or the length of the training does not allow what is asked for.
+    """
+    try:
+        pruner = _pruner(settings, model, total_steps)
+        optimizer = build_optimizer(
+            model,
+            settings.OPTIMIZER,
+            lr=settings.LEARNING_RATE,
+            weight_decay=settings.WEIGHT_DECAY,
+            momentum=settings.MOMENTUM,
+            nesterov=settings.NESTEROV,
+            betas=(settings.ADAM_BETA1, settings.ADAM_BETA2),
+            eps=settings.ADAM_EPS,
+            spam=_spam(settings),
+            base=settings.ADAMWPRUNE_BASE,
+            pruner=pruner,
+        )
+    except ValueError as error:
+        raise BadUse(f"PRUNING_METHOD={settings.PRUNING_METHOD}: {error}") from None
+    return optimizer, pruner
+
+
+def _pruner(settings: Any, model: nn.Module, total_steps: int) -> Pruner | Unpruned:
+    return build_pruner(
+        model,
+        method=settings.PRUNING_METHOD,
+        total_steps=total_steps,
+        sparsity=settings.TARGET_SPARSITY,
+        score=settings.PRUNING_SCORE,
+        scope=settings.PRUNING_SCOPE,
+        pattern=settings.PRUNING_PATTERN,
+        schedule=settings.PRUNING_SCHEDULE,
+        unit=settings.PRUNING_UNIT,
+        start=settings.PRUNING_START,
+        end=settings.PRUNING_END,
+        frequency=settings.PRUNING_FREQUENCY,
+        regrowth=settings.REGROWTH,
+        exempt_first=settings.PRUNING_EXEMPT_FIRST,
+        exempt_last=settings.PRUNING_EXEMPT_LAST,
+        embeddings=settings.PRUNING_EMBEDDINGS,
+    )
+
+
+def _spam(settings: Any) -> Spam | None:
+    """The symbols of the SPAM menu; those of the other variant are None and keep their values."""
+    symbols = {
+        "theta": settings.SPAM_THETA,
+        "reset_every": settings.SPAM_RESET_EVERY,
+        "grace": settings.SPAM_GRACE,
+        "warmup": settings.SPAM_WARMUP,
+        "gamma1": settings.SPAM_GAMMA1,
+        "gamma2": settings.SPAM_GAMMA2,
+        "gamma3": settings.SPAM_GAMMA3,
+    }
+    given = {name: value for name, value in symbols.items() if value is not None}
+    return Spam(stable=settings.SPAM_VARIANT == "stable", **given) if given else None

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: MIT
+"""A pruner from plain values, as configuration gives them.
+
+pruner = build_pruner(model, method="state", score="bitter7", sparsity=0.9, …)
+optimizer = build_optimizer(model, "adamwprune", …, pruner=pruner)
+"""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from lib.pruning.pruner import Pruner
+from lib.pruning.schedules import Schedule
+from lib.pruning.scores import SCORES
+from lib.pruning.targets import prunable
+
+METHODS = ("none", "magnitude", "movement", "movement-from-start", "state")
+
+
+class Unpruned:
+    """Stands for the pruner where nothing is pruned."""
+
+    done = True
+    histogram = None
+
+    def attach(self, optimizer: torch.optim.Optimizer) -> None:
+        """Nothing to attach."""
+
+    def prepare(self) -> None:
+        """Nothing to prepare."""
+
+    def metrics(self) -> dict[str, float]:
+        """No sparsity."""
+        return {}
+
+    def layers(self) -> list[dict[str, Any]]:
+        """No layer."""
+        return []
+
+
+def build_pruner(
+    model: nn.Module,
+    *,
+    method: str,
+    total_steps: int,
+    sparsity: float | None = None,
+    score: str = "",
+    scope: str = "global",
+    pattern: str = "unstructured",
+    schedule: str = "cubic",
+    unit: str = "share",
+    start: float | None = None,
+    end: float | None = None,
+    frequency: float | None = None,
+    regrowth: float | None = None,
+    exempt_first: bool = False,
+    exempt_last: bool = False,
+    embeddings: bool = False,
+) -> "Pruner | Unpruned":
+    """A pruner for the prunable weights of `model`; one that does nothing when `method` is none.
+
+    `score` counts for the method state, the others are scores themselves. `start`, `end` and
+    `frequency` are steps, or shares of `total_steps`, as `unit` says (a share never means earlier
+    than the score allows); without an `end` everything happens at `start`. Raises ValueError where
+    model, method and schedule do not go together.
+    """
+    if method not in METHODS:
+        raise ValueError(f"pruning method {method!r} is unknown: {', '.join(METHODS)}")
+    if method == "none":
+        return Unpruned()
+
+    name = score if method == "state" else method
+    # A score by state or movement has nothing to judge by before the first step.
+    earliest = 2 if SCORES[name].state or SCORES[name].memory else 1
+
+    def steps(value: float) -> int:
+        return max(1, round(value * total_steps)) if unit == "share" else int(value)
+
+    first = max(earliest, steps(start)) if unit == "share" else int(start)
+    plan = Schedule(
+        sparsity,
+        total_steps,
+        start=first,
+        end=first if end is None else max(first, steps(end)),
+        frequency=1 if frequency is None else steps(frequency),
+        ramp=schedule,
+        regrowth=regrowth or 0.0,
+    )
+    if first < earliest and plan.sparsity_at(first):
+        raise ValueError(f"pruning by {name} can start at step {earliest}, not at {first}")
+    weights = prunable(
+        model, exempt_first=exempt_first, exempt_last=exempt_last, embeddings=embeddings
+    )
+    return Pruner(weights, plan, score=name, scope=scope, pattern=pattern)

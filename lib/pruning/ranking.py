@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: MIT
+"""From parameters and optimizer state to what lib/pruning/select.py ranks."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch.distributed as dist
+from torch import Tensor
+
+from lib.pruning.patterns import Pattern
+from lib.pruning.scores import Score, State, root_eps
+from lib.pruning.select import Scored, ScoreError, count_kept
+
+
+def scored(
+    name: str,
+    weight: Tensor,
+    mask: Tensor,
+    score: Score,
+    state: Mapping[str, Any],
+    group: Mapping[str, Any],
+    memory: Tensor | None,
+    tensors: Sequence[Tensor],
+    shards: dist.ProcessGroup | None,
+) -> Scored:
+    """The weights of one layer, their scores computed a slice at a time from views.
+
+    state, group: of the optimizer for this weight; tensors: what to zero where it is pruned.
+    Raises ScoreError when the state is not there yet: the optimizer has made no step, or the weight
+    had no gradient.
+    """
+    if missing := [key for key in score.state if key not in state]:
+        raise ScoreError(
+            f"{name}: the optimizer has no {' and '.join(missing)} for it: it has made no step "
+            "yet (let pruning start later), or the weight gets no gradient"
+        )
+    w = weight.detach().view(-1)
+    m, v = (state[key].view(-1) if key in score.state else None for key in _MOMENTS)
+    remembered = None if memory is None else memory.view(-1)
+    eps = _largest_root_eps(v, shards) if score.ratio else None
+    bias1 = 1.0 - group["betas"][0] ** float(state["step"]) if score.state else 1.0
+
+    def score_slice(start: int, stop: int) -> Tensor:
+        def part(x: Tensor | None) -> Tensor | None:
+            return None if x is None else x[start:stop].float()
+
+        return score.formula(part(w), State(part(m), part(v), eps, bias1, part(remembered)))
+
+    return Scored(name, mask.view(-1), score_slice, [t.view(-1) for t in tensors])
+
+
+_MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+def _largest_root_eps(v: Tensor, shards: dist.ProcessGroup | None) -> Tensor:
+    eps = root_eps(v)
+    if shards is not None:
+        dist.all_reduce(eps, dist.ReduceOp.MAX, group=shards)
+    return eps
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoredUnits(Scored):
+    """Groups or channels of one layer; `prune_weights` carries the choice over to the weights."""
+
+    weight_mask: Tensor
+    weight_scores: Tensor
+    pattern: Pattern
+
+    def prune_weights(self) -> None:
+        """Clear, in the mask of the weights, those that go with the pruned units."""
+        self.pattern.prune(self.weight_mask, self.weight_scores, self.mask)
+
+
+def scored_units(item: Scored, mask: Tensor, pattern: Pattern) -> ScoredUnits:
+    """The units of one layer. All its scores are held at once, a float32 a weight of the layer."""
+    scores = item.score(0, mask.numel()).view(mask.shape)
+    unit_mask = pattern.unit_mask(mask).contiguous()
+    unit_scores = pattern.unit_scores(scores) * unit_mask
+
+    return ScoredUnits(
+        item.name,
+        unit_mask,
+        lambda start, stop: unit_scores[start:stop].clone(),
+        weight_mask=mask,
+        weight_scores=scores,
+        pattern=pattern,
+    )
+
+
+def units_pruned(item: Scored) -> int:
+    """How many entries of the item's mask are 0."""
+    return item.mask.numel() - count_kept(item.mask)

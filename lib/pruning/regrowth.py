@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: MIT
+"""Exchange of weights by gradient, at constant sparsity (GraNet: Liu et al. 2021; RigL)."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from lib.pruning.select import Scored, ScoreError, count_kept, prune_smallest
+
+
+def exchange(
+    items: Sequence[Scored],
+    gradients: Mapping[str, Tensor | None],
+    share: float,
+    group: dist.ProcessGroup | None,
+) -> None:
+    """In each layer, drop `share` of the kept weights and regrow as many by gradient.
+
+    Dropped are those that score smallest, regrown those pruned before whose dense gradient is
+    largest; a regrown weight starts from zero, as does its optimizer state. A layer in which fewer
+    weights are pruned than would be exchanged exchanges that many.
+
+    Raises ScoreError when a layer has no gradient, or one that is not finite.
+    """
+    for item in items:
+        gradient = gradients[item.name]
+        if gradient is None:
+            raise ScoreError(f"{item.name}: regrowth needs its gradient, and there is none")
+        kept = _total(count_kept(item.mask), item.mask, group)
+        pruned = _total(item.mask.numel(), item.mask, group) - kept
+        n = min(round(share * kept), pruned)
+        if n == 0:
+            continue
+        pruned_before = 1 - item.mask  # what is dropped now does not return now
+        prune_smallest([item], pruned + n, group=group)
+        asleep = pruned_before.clone()
+        prune_smallest([_by_gradient(item.name, asleep, gradient)], kept + n, group=group)
+        item.mask.add_(pruned_before - asleep)
+
+
+def _by_gradient(name: str, asleep: Tensor, gradient: Tensor) -> Scored:
+    flat = gradient.reshape(-1)
+
+    def score(start: int, stop: int) -> Tensor:
+        return flat[start:stop].float().abs().neg_().mul_(asleep[start:stop]).add_(0.0)
+
+    # Weights between dead units have no gradient at all, and may as well return as others.
+    return Scored(f"{name}, gradient", asleep, score, may_be_zero=True)
+
+
+def _total(count: int, mask: Tensor, group) -> int:
+    if group is None:
+        return count
+    total = torch.tensor(count, device=mask.device)
+    dist.all_reduce(total, group=group)
+    return int(total)

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: MIT
+"""When to prune and how much: sparsity as a pure function of the step.
+
+The ramps run from 0 at `start` to `target` at `end`, with t = (step - start) / (end - start):
+
+    cubic       target·(1 - (1 - t)³)   early and easing off (Zhu and Gupta 2017)
+    linear      target·t
+    late-cubic  target·t³               hardly at first, then steeply
+    one-shot    target, all at `start`
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+RAMPS: dict[str, Callable[[float], float]] = {
+    "cubic": lambda t: 1.0 - (1.0 - t) ** 3,
+    "linear": lambda t: t,
+    "late-cubic": lambda t: t**3,
+    "one-shot": lambda t: 1.0,
+}
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Step n is the n-th update of the weights, from 1; the masks change at its beginning.
+
+    target: in [0, 1). start, end: steps, 1 ≤ start ≤ end ≤ total_steps. frequency: steps between
+    updates, at least 1; the one at `end` comes in any case. regrowth: share in [0, 1) of the kept
+    weights of each layer that is exchanged at an update (`regrowth_at`); such updates go on to the
+    end of training.
+
+    Raises ValueError saying which value is out of its range.
+    """
+
+    target: float
+    total_steps: int
+    start: int = 1
+    end: int = 1
+    frequency: int = 1
+    ramp: str = "cubic"
+    regrowth: float = 0.0
+
+    def __post_init__(self):
+        if self.ramp not in RAMPS:
+            raise ValueError(f"schedule {self.ramp!r} is unknown: {', '.join(RAMPS)}")
+        if not 0.0 <= self.target < 1.0:
+            raise ValueError(f"target sparsity {self.target} is outside [0, 1)")
+        if not 0.0 <= self.regrowth < 1.0:
+            raise ValueError(f"regrowth {self.regrowth} is outside [0, 1)")
+        if self.frequency < 1:
+            raise ValueError(f"pruning frequency {self.frequency} is less than one step")
+        if not 1 <= self.start <= self.end:
+            raise ValueError(f"pruning from step {self.start} to {self.end}: want 1 ≤ start ≤ end")
+        if self.end > self.total_steps:
+            raise ValueError(
+                f"pruning ends at step {self.end}, after the end of training ({self.total_steps})"
+            )
+
+    def sparsity_at(self, step: int) -> float:
+        """Share of the prunable weights that is zero during `step`."""
+        if step < self.start:
+            return 0.0
+        if step >= self.end:
+            return self.target
+        return self.target * RAMPS[self.ramp]((step - self.start) / (self.end - self.start))
+
+    def due(self, step: int) -> bool:
+        """Whether the masks change at this step."""
+        if step == self.end:
+            return True
+        last = self.total_steps if self.regrowth else self.end
+        return self.start <= step <= last and (step - self.start) % self.frequency == 0
+
+    def regrowth_at(self, step: int) -> float:
+        """Share of the kept weights to exchange, falling to 0 along a cosine (GraNet, RigL)."""
+        return self.regrowth * (1.0 + math.cos(math.pi * step / self.total_steps)) / 2.0

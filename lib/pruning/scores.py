@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: MIT
+"""How important is a weight? One pure function a formula, and the table of them.
+
+A score takes a slice of a weight `w` (float32, 1-D), the same slice of what is known about it
+(`State`) and returns a float32 tensor of that shape. The smallest scores are pruned. Each formula
+gives zero for w = m = v = 0, so that a pruned entry scores zero, and is finite for any finite
+state: products that leave the range of float32 are held at its ends.
+
+Adding a score is one function and one row of SCORES.
+
+Sources: `magnitude` Han et al. 2015; `movement` Sanh et al. 2020, eq. 5; `bitter0` … `bitter9` the
+state scores of AdamWPrune, on m and v, Adam's running means of the gradient and of its square.
+z = -sign(w)·m/√v is positive where the next step makes |w| grow.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+# Added to √v, as a share of the largest √v of the tensor. An absolute epsilon would decide the
+# score: with clipped gradients v is about 1e-9, and (v + 1e-8)^¼ is a constant.
+RELATIVE_EPS = 1e-8
+
+_LARGEST = torch.finfo(torch.float32).max
+_TINY = torch.finfo(torch.float32).tiny
+
+
+@dataclass
+class State:
+    """What the formulas may use of one slice, float32, 1-D; what a score does not need is None."""
+
+    m: Tensor | None = None  # exp_avg
+    v: Tensor | None = None  # exp_avg_sq
+    root_eps: Tensor | None = None  # 0-d: RELATIVE_EPS · max √v over the whole tensor
+    bias1: float = 1.0  # 1 - beta1^step: Adam's correction of m
+    memory: Tensor | None = None  # the accumulated movement, or the weights at the start
+
+
+def _held(x: Tensor) -> Tensor:
+    return x.clamp_(-_LARGEST, _LARGEST)
+
+
+def _signed(x: Tensor) -> Tensor:
+    return _held(x).add_(0.0)  # -0.0 + 0.0 is +0.0
+
+
+def _root(x: Tensor) -> Tensor:
+    """√x, for x ≥ 0. The square root of MKL is several times slower where x is 0, as pruned are."""
+    return x.rsqrt().reciprocal_()
+
+
+def _ratio(state: State) -> Tensor:
+    """m/√v, finite: Adam's own step in units of the learning rate."""
+    return _held(state.m / _root(state.v).add_(state.root_eps))
+
+
+def _z(w: Tensor, state: State) -> Tensor:
+    return _ratio(state).mul_(w.sign()).neg_()
+
+
+def magnitude(w: Tensor, state: State) -> Tensor:
+    """|w|"""
+    return w.abs()
+
+
+def movement(w: Tensor, state: State) -> Tensor:
+    """-Σ lr·g·w over the steps so far: large where training moved the weight away from zero."""
+    return state.memory + 0.0
+
+
+def movement_from_start(w: Tensor, state: State) -> Tensor:
+    """w·(w - w₀): large where the weight is far from zero and from where it began."""
+    return _signed(w * (w - state.memory))
+
+
+def bitter0(w: Tensor, state: State) -> Tensor:
+    """|w·m|·|w|/√v"""
+    return _held(_held(w.square()).mul_(_ratio(state).abs_()))
+
+
+def bitter3(w: Tensor, state: State) -> Tensor:
+    """|w|·√|m|"""
+    return _held(_root(state.m.abs()).mul_(w).abs_())
+
+
+def bitter5(w: Tensor, state: State) -> Tensor:
+    """-z + 0.1·|w|"""
+    return _signed(w.abs().mul_(0.1).sub_(_z(w, state)))
+
+
+def bitter6(w: Tensor, state: State) -> Tensor:
+    """|w|·√|m|·√(m²/v)"""
+    return _held(bitter3(w, state).mul_(_ratio(state).abs_()))
+
+
+def bitter7(w: Tensor, state: State) -> Tensor:
+    """|w|·v^¼"""
+    return _held(state.v.rsqrt().rsqrt_().mul_(w).abs_())
+
+
+def bitter8(w: Tensor, state: State) -> Tensor:
+    """|w|·√|m̂|, m̂ = m/(1 - β₁^t)"""
+    return _held(_root((state.m / state.bias1).abs_()).mul_(w).abs_())
+
+
+def bitter9(w: Tensor, state: State) -> Tensor:
+    """|w|·√|m̂| - 0.1·z"""
+    return _signed(bitter8(w, state).sub_(_z(w, state).mul_(0.1)))
+
+
+@dataclass(frozen=True)
+class Score:
+    """A row of SCORES: the formula and what it needs.
+
+    state: entries of the optimizer's state; memory: a float32 a weight kept by the pruner,
+    `accumulated` or `initial`; ratio: uses `State.root_eps`; ramp: sparsity rises from 0.7× the
+    target in the first layer to 1.3× in the last, whatever the scope.
+    """
+
+    formula: Callable[[Tensor, State], Tensor]
+    state: tuple[str, ...] = ()
+    memory: str | None = None
+    ratio: bool = False
+    ramp: bool = False
+
+
+_M, _V = ("exp_avg",), ("exp_avg_sq",)
+
+SCORES: dict[str, Score] = {
+    "magnitude": Score(magnitude),
+    "movement": Score(movement, memory="accumulated"),
+    "movement-from-start": Score(movement_from_start, memory="initial"),
+    "bitter0": Score(bitter0, _M + _V, ratio=True),
+    "bitter1": Score(magnitude),
+    "bitter2": Score(magnitude),  # its other half is a longer training (×1.21): docs/pruning.md
+    "bitter3": Score(bitter3, _M),
+    "bitter4": Score(bitter3, _M, ramp=True),
+    "bitter5": Score(bitter5, _M + _V, ratio=True),
+    "bitter6": Score(bitter6, _M + _V, ratio=True),
+    "bitter7": Score(bitter7, _V),
+    "bitter8": Score(bitter8, _M),
+    "bitter9": Score(bitter9, _M + _V, ratio=True),
+}
+
+
+def root_eps(v: Tensor) -> Tensor:
+    """0-d float32 for State.root_eps. The largest v, not the mean: exact in any order."""
+    return v.max().float().sqrt().mul(RELATIVE_EPS).clamp(min=_TINY)

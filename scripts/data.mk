@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: MIT
+# Tokenised corpora under $(DATA_DIR), by default data/.
+
+##@ Data
+
+.PHONY: data
+data: | $(READY) ## tokenise the configured corpus into shards; goes on where it was stopped
+	$(Q)$(PYTHON) -m scripts.prepare_data
+
+.PHONY: data-check
+data-check: | $(READY) ## read all shards of the configured corpus and verify their checksums
+	$(Q)$(PYTHON) -m scripts.check_data
+
+.PHONY: bench-data
+bench-data: | $(READY) ## tokenising speed, against one tiktoken thread
+	$(Q)$(PYTHON) -m benchmarks.data

@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: MIT
+
+##@ Pruning
+
+.PHONY: sparsity
+sparsity: | $(READY) ## per-layer sparsity of a run's checkpoint: RUN=name
+	$(Q)$(PYTHON) -m scripts.sparsity
+
+.PHONY: export
+export: | $(READY) ## weights of a run as a file: RUN=name FORMAT=dense|sparse|2to4
+	$(Q)$(PYTHON) -m scripts.export
+
+.PHONY: payoff
+payoff: | $(READY) ## dense against pruned on this machine: RUN=name
+	$(Q)$(PYTHON) -m scripts.payoff
+
+.PHONY: bench-prune
+bench-prune: | $(READY) ## what pruning costs a training step
+	$(Q)$(PYTHON) -m benchmarks.prune
+
+.PHONY: bench-pruning-quality
+bench-pruning-quality: | $(READY) ## accuracy of every pruning method, LeNet-5 on digits
+	$(Q)$(PYTHON) -m benchmarks.pruning_quality

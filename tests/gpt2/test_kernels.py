@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: MIT
+"""The kernels against PyTorch's own operators, values and gradients, in float64."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from gpt2 import kernels
+
+
+def attention_reference(qkv: torch.Tensor, n_head: int) -> torch.Tensor:
+    """softmax(q kᵀ / √d) v with the future masked, written out."""
+    batch, length, width = qkv.shape[0], qkv.shape[1], qkv.shape[2] // 3
+    q, k, v = (
+        part.view(batch, length, n_head, width // n_head).transpose(1, 2)
+        for part in qkv.split(width, dim=2)
+    )
+    scores = q @ k.transpose(2, 3) / (width // n_head) ** 0.5
+    future = torch.ones(length, length, dtype=torch.bool).triu(1)
+    y = scores.masked_fill(future, -torch.inf).softmax(-1) @ v
+    return y.transpose(1, 2).reshape(batch, length, width)
+
+
+def values_and_gradients(function, *inputs: torch.Tensor) -> list[torch.Tensor]:
+    leaves = [x.detach().clone().requires_grad_() for x in inputs]
+    y = function(*leaves)
+    weights = torch.linspace(-1, 1, y.numel(), dtype=y.dtype).view(y.shape)
+    return [y.detach(), *torch.autograd.grad((y * weights).sum(), leaves)]
+
+
+# Around the block size of 64, where the last block is whole, short, or of a single query.
+@pytest.mark.parametrize("length", [1, 5, 63, 64, 65, 150, 192])
+def test_attention_is_exact(length):
+    torch.manual_seed(length)
+    qkv = torch.randn(2, length, 3 * 12, dtype=torch.float64)
+    ours = values_and_gradients(lambda x: kernels.causal_attention(x, 3), qkv)
+    reference = values_and_gradients(lambda x: attention_reference(x, 3), qkv)
+    for a, b in zip(ours, reference, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+
+
+def test_attention_with_a_gradient_that_is_not_contiguous():
+    qkv = torch.randn(2, 70, 24, dtype=torch.float64, requires_grad=True)
+    outside = torch.randn(70, 2, 8, dtype=torch.float64).transpose(0, 1)
+    (ours,) = torch.autograd.grad(kernels.causal_attention(qkv, 2), qkv, outside)
+    (reference,) = torch.autograd.grad(attention_reference(qkv, 2), qkv, outside)
+    torch.testing.assert_close(ours, reference, rtol=1e-12, atol=1e-12)
+
+
+def test_attention_sees_no_future():
+    qkv = torch.randn(1, 100, 24)
+    before = kernels.causal_attention(qkv, 2)
+    qkv[:, 80:] = torch.randn(1, 20, 24)
+    after = kernels.causal_attention(qkv, 2)
+    assert torch.equal(before[:, :80], after[:, :80])
+    assert not torch.equal(before[:, 80:], after[:, 80:])
+
+
+def test_attention_in_bfloat16_is_within_its_precision():
+    qkv = torch.randn(2, 130, 48)
+    exact = attention_reference(qkv.to(torch.bfloat16).double(), 4)
+    got = kernels.causal_attention(qkv.to(torch.bfloat16), 4)
+    torch.testing.assert_close(got.double(), exact, rtol=0.03, atol=0.03)
+
+
+def test_attention_with_dropout_drops():
+    torch.manual_seed(0)
+    qkv = torch.randn(1, 16, 24)
+    a, b = (kernels.causal_attention(qkv, 2, dropout=0.5) for _ in range(2))
+    assert not torch.equal(a, b)
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 5, 7), (kernels.GELU_CHUNK + 3,)])
+def test_gelu_is_exact(shape):
+    x = torch.linspace(-30, 30, torch.Size(shape).numel(), dtype=torch.float64).view(shape)
+    ours = values_and_gradients(kernels.gelu, x)
+    reference = values_and_gradients(lambda x: F.gelu(x, approximate="tanh"), x)
+    for a, b in zip(ours, reference, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+
+
+def test_gelu_of_a_transposed_input_and_at_the_edges_of_float32():
+    x = torch.tensor([[0.0, -0.0, 1e-30], [50.0, -50.0, 3e4]]).t()
+    ours = values_and_gradients(kernels.gelu, x)
+    reference = values_and_gradients(lambda x: F.gelu(x, approximate="tanh"), x)
+    for a, b in zip(ours, reference, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_gelu_rounds_no_worse_than_pytorch(dtype):
+    x = torch.randn(10_000).to(dtype)
+    exact = F.gelu(x.double(), approximate="tanh")
+    ours = kernels.gelu(x.clone().requires_grad_()).detach()
+    theirs = F.gelu(x, approximate="tanh")
+    assert ours.dtype == dtype
+    assert (ours - exact).abs().max() <= 1.5 * (theirs - exact).abs().max()
+
+
+def loss_reference(x, weight, targets, vocab_size):
+    return F.cross_entropy((x @ weight.t())[:, :vocab_size], targets)
+
+
+# One chunk, several with a short last one, and a row each.
+@pytest.mark.parametrize("at_once", [2**20, 300, 1])
+def test_loss_is_exact(at_once, monkeypatch):
+    monkeypatch.setitem(kernels.LOGITS_AT_ONCE, "cpu", at_once)
+    torch.manual_seed(0)
+    x = torch.randn(23, 6, dtype=torch.float64)
+    weight = torch.randn(64, 6, dtype=torch.float64)
+    targets = torch.randint(50, (23,))
+    ours = values_and_gradients(
+        lambda x, w: 3 * kernels.linear_cross_entropy(x, w, targets, 50), x, weight
+    )
+    reference = values_and_gradients(lambda x, w: 3 * loss_reference(x, w, targets, 50), x, weight)
+    for a, b in zip(ours, reference, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+    assert not ours[2][50:].any(), "the padding has no gradient"
+    with torch.no_grad():
+        alone = kernels.linear_cross_entropy(x, weight, targets, 50)
+    torch.testing.assert_close(3 * alone, reference[0], rtol=1e-12, atol=1e-12)
+
+
+def test_loss_of_extreme_logits_is_finite():
+    x = torch.tensor([[300.0], [-300.0]], requires_grad=True)
+    weight = torch.tensor([[1.0], [-1.0], [0.5]], requires_grad=True)
+    loss = kernels.linear_cross_entropy(x, weight, torch.tensor([0, 0]), 3)
+    loss.backward()
+    assert loss.item() == pytest.approx(300.0)
+    assert x.grad.isfinite().all() and weight.grad.isfinite().all()
+
+
+def test_float32_weights_get_float32_gradients_from_a_bfloat16_product():
+    x = torch.randn(40, 16).to(torch.bfloat16).requires_grad_()
+    weight = torch.randn(32, 16, requires_grad=True)
+    targets = torch.randint(32, (40,))
+    kernels.linear_cross_entropy(x, weight, targets, 32).backward()
+    assert weight.grad.dtype == torch.float32 and x.grad.dtype == torch.bfloat16
+    exact = weight.detach().to(torch.bfloat16).double().requires_grad_()
+    loss_reference(x.detach().double(), exact, targets, 32).backward()
+    torch.testing.assert_close(weight.grad.double(), exact.grad, rtol=0.05, atol=2e-3)

@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: MIT
+"""SPAM and Stable-SPAM against float64 references from the papers; AdamW where they meet."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from lib.optim.adamwspam import AdamWSPAM, Spam
+
+LR, BETAS, EPS, DECAY = 0.01, (0.9, 0.99), 1e-8, 0.1
+STEPS = 40
+SPAM = Spam(theta=50.0, reset_every=12, grace=4, warmup=5)
+
+
+def gradients(n=STEPS, size=6) -> list[np.ndarray]:
+    """With a spike at every seventh step."""
+    rng = np.random.default_rng(0)
+    return [rng.normal(size=size) * (100.0 if t % 7 == 6 else 1.0) for t in range(n)]
+
+
+def run(optimizer_of, sequence) -> list[np.ndarray]:
+    p = nn.Parameter(torch.linspace(-1, 1, len(sequence[0]), dtype=torch.float64))
+    optimizer = optimizer_of([p])
+    seen = []
+    for g in sequence:
+        p.grad = torch.tensor(g)
+        optimizer.step()
+        seen.append(p.detach().numpy().copy())
+    return seen
+
+
+def ours(spam, **changes):
+    options = {"lr": LR, "betas": BETAS, "eps": EPS, "weight_decay": DECAY, **changes}
+    return lambda params: AdamWSPAM(params, spam=spam, **options)
+
+
+def spam_reference(sequence, s: Spam, amsgrad=False):
+    """Huang et al. 2025, algorithm 1, with AdamW's decay; t from 1, resets after `reset_every`."""
+    w = np.linspace(-1, 1, len(sequence[0]))
+    m = v = v_max = np.zeros_like(w)
+    seen, since, was_reset = [], 0, False
+    for t, g in enumerate(sequence, start=1):
+        if s.reset_every and t > 1 and (t - 1) % s.reset_every == 0:
+            m = v = v_max = np.zeros_like(w)
+            since, was_reset = 0, True
+        g = g.copy()
+        if since >= s.grace:
+            spikes = (g**2 > s.theta * v) & (v > 0)
+            g[spikes] = np.sign(g[spikes]) * np.sqrt(s.theta * v[spikes])
+        scale = 1.0
+        if was_reset and since < s.warmup:
+            scale = 1 - 0.99 * (1 + math.cos(math.pi * since / s.warmup)) / 2
+        lr = LR * scale
+        w = w * (1 - lr * DECAY)
+        m = BETAS[0] * m + (1 - BETAS[0]) * g
+        v = BETAS[1] * v + (1 - BETAS[1]) * g**2
+        v_max = np.maximum(v_max, v)
+        second = (v_max if amsgrad else v) / (1 - BETAS[1] ** t)
+        w = w - lr * (m / (1 - BETAS[0] ** t)) / (np.sqrt(second) + EPS)
+        since += 1
+        seen.append(w)
+    return seen
+
+
+@pytest.mark.parametrize("amsgrad", [False, True])
+def test_spam_against_the_paper(amsgrad):
+    sequence = gradients()
+    found = run(ours(SPAM, amsgrad=amsgrad), sequence)
+    np.testing.assert_allclose(found, spam_reference(sequence, SPAM, amsgrad), rtol=1e-9)
+
+
+def test_the_reference_is_not_plain_adamw():
+    """So that the test above is about SPAM."""
+    sequence = gradients()
+    assert not np.allclose(spam_reference(sequence, SPAM)[-1], run(ours(None), sequence)[-1])
+
+
+def stable_reference(sequence, s: Spam):
+    """Stable-SPAM: AdaClip and AdaGN on one tensor, then AdamW, with the resets of SPAM."""
+    w = np.linspace(-1, 1, len(sequence[0]))
+    m = v = np.zeros_like(w)
+    top = mean = square = 0.0
+    seen = []
+    for t, g in enumerate(sequence, start=1):
+        since = (t - 1) % s.reset_every
+        reset = t > s.reset_every
+        if reset and since == 0:
+            m = v = np.zeros_like(w)
+        largest = np.abs(g).max()
+        top = s.gamma3 * top + (1 - s.gamma3) * largest
+        limit = top / (1 - s.gamma3**t)
+        g = np.where(np.abs(g) > limit, g / largest * limit, g)
+        norm = np.linalg.norm(g)
+        mean = s.gamma1 * mean + (1 - s.gamma1) * norm
+        square = s.gamma2 * square + (1 - s.gamma2) * norm**2
+        wanted = mean / (1 - s.gamma1**t) / (math.sqrt(square / (1 - s.gamma2**t)) + EPS)
+        g = g / norm * wanted
+        scale = 1.0
+        if reset and since < s.warmup:
+            scale = 1 - 0.99 * (1 + math.cos(math.pi * since / s.warmup)) / 2
+        w = w * (1 - LR * scale * DECAY)
+        m = BETAS[0] * m + (1 - BETAS[0]) * g
+        v = BETAS[1] * v + (1 - BETAS[1]) * g**2
+        m_hat, v_hat = m / (1 - BETAS[0] ** t), v / (1 - BETAS[1] ** t)
+        w = w - LR * scale * m_hat / (np.sqrt(v_hat) + EPS)
+        seen.append(w)
+    return seen
+
+
+def test_stable_spam_against_the_paper():
+    spam = Spam(stable=True, reset_every=12, warmup=5)
+    sequence = gradients()
+    # The running norms are kept in float32.
+    np.testing.assert_allclose(
+        run(ours(spam), sequence), stable_reference(sequence, spam), rtol=1e-5, atol=1e-7
+    )
+
+
+def test_published_values_are_the_defaults():
+    s = Spam()
+    assert (s.theta, s.reset_every, s.grace, s.warmup) == (5000.0, 500, 20, 150)
+    assert (s.gamma1, s.gamma2, s.gamma3) == (0.7, 0.9, 0.999)
+
+
+def test_when_it_clips_resets_and_warms_up():
+    s = Spam()
+    assert [t for t in range(1, 1600) if s.resets(t)] == [501, 1001, 1501]
+    assert [t for t in range(1, 530) if not s.clips(t)] == [*range(1, 21), *range(501, 521)]
+    assert s.lr_scale(1) == s.lr_scale(500) == s.lr_scale(651) == 1.0
+    assert s.lr_scale(501) == pytest.approx(0.01)
+    assert s.lr_scale(576) == pytest.approx(1 - 0.99 / 2)
+
+
+@pytest.mark.parametrize("amsgrad", [False, True])
+@pytest.mark.parametrize("fused", [False, True])
+def test_without_spikes_and_resets_bit_equal_to_adamw(amsgrad, fused):
+    sequence = [g.clip(-1, 1) for g in gradients()]
+    options = {"lr": LR, "betas": BETAS, "weight_decay": DECAY}
+    calm = Spam(theta=1e12, reset_every=0)
+    found = run(ours(calm, amsgrad=amsgrad, fused=fused), sequence)
+    for spam in (None, calm):
+        found = run(ours(spam, amsgrad=amsgrad, fused=fused), sequence)
+        expected = run(
+            lambda p: torch.optim.AdamW(p, amsgrad=amsgrad, fused=fused, **options), sequence
+        )
+        assert np.array_equal(found, expected)
+
+
+def test_a_reset_zeroes_all_moments_and_keeps_the_step_count():
+    p = nn.Parameter(torch.ones(3))
+    optimizer = AdamWSPAM([p], spam=Spam(reset_every=3), amsgrad=True)
+    for _ in range(3):
+        p.grad = torch.full((3,), 10.0)
+        optimizer.step()
+    p.grad = torch.zeros(3)
+    optimizer.step()
+    state = optimizer.state[p]
+    for key in ("exp_avg", "exp_avg_sq", "max_exp_avg_sq"):
+        assert not state[key].any()
+    assert state["step"] == 4
+
+
+def test_warm_up_composes_with_a_schedule_without_compounding():
+    p = nn.Parameter(torch.ones(3))
+    optimizer = AdamWSPAM([p], spam=Spam(reset_every=2, warmup=4))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda t: 1 / (1 + t))
+    for t in range(9):
+        assert optimizer.param_groups[0]["lr"] == 1e-3 * (1 / (1 + t))
+        p.grad = torch.ones(3)
+        optimizer.step()
+        schedule.step()
+
+
+def test_a_failed_step_leaves_the_learning_rate():
+    p = nn.Parameter(torch.ones(3))
+    optimizer = AdamWSPAM([p], spam=Spam(reset_every=1, warmup=50))
+    p.grad = torch.ones(3)
+    optimizer.step()
+
+    def broken():
+        raise KeyError("broken")
+
+    with pytest.raises(KeyError):
+        optimizer.step(broken)
+    optimizer.step()
+    assert optimizer.param_groups[0]["lr"] == 1e-3
+
+
+def test_an_entry_without_history_is_not_held_at_zero():
+    p = nn.Parameter(torch.zeros(2))
+    optimizer = AdamWSPAM([p], spam=Spam(grace=0), weight_decay=0.0)
+    p.grad = torch.tensor([1.0, 0.0])
+    optimizer.step()
+    p.grad = torch.tensor([1.0, 1.0])
+    optimizer.step()
+    assert p[1] != 0
