@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from lib.cli import Failure, run_main
+from lib.signals import sigterm_raises
 from lib.tracking.wandb_login import CURES, is_logged_in
 from scripts.runs import output_dir
 
@@ -49,15 +50,16 @@ def free_port(given: int | None, symbol: str, unconfigured: int, page: str) -> i
 
 
 def serve(page: str, port: int, command: list[str], **variables: str) -> int:
-    """Run a server until it ends or Ctrl-C."""
+    """Run a server until it ends, or Ctrl-C or SIGTERM ends both."""
     print(f"{page}: http://{HOST}:{port}  (Ctrl-C stops it)", flush=True)
-    process = subprocess.Popen(command, env=os.environ | variables)
-    try:
-        return process.wait()
-    except KeyboardInterrupt:
-        process.terminate()
-        process.wait(10)
-        return 0
+    with sigterm_raises():
+        process = subprocess.Popen(command, env=os.environ | variables)
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            process.terminate()
+            process.wait(10)
+            return 0
 
 
 def dashboard(port: int | None) -> int:
