@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from lib.cli import Failure, run_main
+from lib.kconfig import Tree
 from lib.signals import sigterm_raises
 from lib.tracking.wandb_login import CURES, is_logged_in
 from scripts.runs import output_dir
@@ -26,18 +27,18 @@ HOST = "127.0.0.1"
 Arguments = argparse.Namespace
 
 
-def setting(name: str, unconfigured: Any) -> Any:
-    """A symbol of config.py, or the value it has before anything is configured."""
+def setting(name: str) -> Any:
+    """A symbol of config.py; before anything is configured, its default in Kconfig."""
     try:
         from config import config
     except ModuleNotFoundError:
-        return unconfigured
+        return Tree().values()[name]
     return getattr(config, name)
 
 
-def free_port(given: int | None, symbol: str, unconfigured: int, page: str) -> int:
+def free_port(given: int | None, symbol: str, page: str) -> int:
     """The port for `page`. Raises Failure when it is taken."""
-    port = given or int(setting(symbol, unconfigured))
+    port = given or setting(symbol)
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -65,20 +66,18 @@ def serve(page: str, port: int, command: list[str], **variables: str) -> int:
 
 def dashboard(given: Arguments) -> int:
     """Trackio."""
-    port = free_port(given.port, "TRACKIO_PORT", 7860, "dashboard")
+    port = free_port(given.port, "TRACKIO_PORT", "dashboard")
     code = f"import trackio; trackio.show(open_browser=False, host={HOST!r}, server_port={port})"
     return serve("dashboard", port, [sys.executable, "-c", code], HF_HUB_DISABLE_TELEMETRY="1")
 
 
 def mlflow_ui(given: Arguments) -> int:
     """MLflow's server on our database; a configured server has its page already."""
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or setting(
-        "MLFLOW_TRACKING_URI", "sqlite:///outputs/mlflow.db"
-    )
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or setting("MLFLOW_TRACKING_URI")
     if uri.startswith(("http://", "https://")):
         print(f"mlflow-ui: runs are on a server, its page is {uri}")
         return 0
-    port = free_port(given.port, "MLFLOW_PORT", 5000, "mlflow-ui")
+    port = free_port(given.port, "MLFLOW_PORT", "mlflow-ui")
     if uri.startswith("sqlite:///"):
         Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
@@ -94,7 +93,7 @@ def mlflow_ui(given: Arguments) -> int:
 
 def tensorboard(given: Arguments) -> int:
     """TensorBoard on all runs."""
-    port = free_port(given.port, "TENSORBOARD_PORT", 6006, "tensorboard")
+    port = free_port(given.port, "TENSORBOARD_PORT", "tensorboard")
     command = [
         sys.executable,
         "-m",
