@@ -25,15 +25,13 @@ def full_scores() -> list[torch.Tensor]:
     return [torch.randint(-2, 3, (ROWS, WIDTH)).float() for _ in range(LAYERS)]
 
 
+def scored(name: str, shard: torch.Tensor) -> Scored:
+    mask = torch.ones(shard.numel(), dtype=torch.uint8)
+    return Scored(name, mask, lambda a, b: shard.flatten()[a:b].clone())
+
+
 def select(shards: list[torch.Tensor], k: int, group) -> list[torch.Tensor]:
-    items = [
-        Scored(
-            f"layer{i}",
-            torch.ones(shard.numel(), dtype=torch.uint8),
-            lambda a, b, flat=shard.reshape(-1): flat[a:b].clone(),
-        )
-        for i, shard in enumerate(shards)
-    ]
+    items = [scored(f"layer{i}", shard) for i, shard in enumerate(shards)]
     prune_smallest(items, k, group=group)
     return [item.mask.view_as(shard) for item, shard in zip(items, shards, strict=True)]
 

@@ -2,6 +2,7 @@
 """Sparsity as a function of the step: closed forms, properties, refusals."""
 
 import math
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -36,7 +37,7 @@ def test_rises_from_zero_to_the_target_and_stays(schedule):
 def test_the_last_update_is_at_the_end_and_none_outside(schedule):
     due = [step for step in range(schedule.total_steps + 1) if schedule.due(step)]
     assert due[0] == schedule.start and due[-1] == schedule.end
-    assert all((b - a) == schedule.frequency for a, b in zip(due[:-2], due[1:-1], strict=True))
+    assert all(b - a == schedule.frequency for a, b in pairwise(due[:-1]))
 
 
 @pytest.mark.parametrize(
