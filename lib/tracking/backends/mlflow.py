@@ -24,7 +24,6 @@ from mlflow.tracking import MlflowClient
 from lib.tracking import media
 from lib.tracking.backends import Backend, Refused, Row
 
-DEFAULT_URI = "sqlite:///outputs/mlflow.db"
 RUN_TAG = "adamwprune.run_id"
 
 _MAX_METRICS = 1000  # of one log_batch, MLflow's own limit
@@ -34,10 +33,8 @@ _STATUS = {"completed": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
 
 
 def tracking_uri(settings: Mapping[str, Any]) -> str:
-    """Where MLflow keeps its runs: the environment, the configuration, a database in outputs/."""
-    return (
-        os.environ.get("MLFLOW_TRACKING_URI") or settings.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
-    )
+    """Where MLflow keeps its runs; the environment wins over the configuration."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or settings["MLFLOW_TRACKING_URI"]
 
 
 class MLflow(Backend):
