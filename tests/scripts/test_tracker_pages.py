@@ -133,7 +133,9 @@ def test_trackio(filled, browser):
 @pytest.mark.ui
 def test_tensorboard(filled, browser):
     with page(filled, "tensorboard", "--logdir", "outputs/tracker-test") as address:
-        see(browser, f"{address}/#timeseries", "tensorboard", run_of(filled).name, "train/loss")
+        name = run_of(filled).name
+        wait_until(lambda: name in urllib.request.urlopen(f"{address}/data/runs").read().decode())
+        see(browser, f"{address}/?tagFilter=loss#timeseries", "tensorboard", name, "train/loss")
 
 
 @pytest.mark.ui

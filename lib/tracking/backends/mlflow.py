@@ -30,6 +30,7 @@ _SQLITE = "sqlite:///"
 _MAX_METRICS = 1000  # of one log_batch, MLflow's own limit
 _MAX_PARAMS = 100
 _MAX_VALUE = 6000  # characters of a parameter
+_KIND = {"mlflow.experimentKind": "custom_model_development"}  # the page shows training, not chats
 _STATUS = {"completed": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
 
 
@@ -75,7 +76,7 @@ class MLflow(Backend):
             folder = Path(uri.removeprefix(_SQLITE)).parent / "mlflow-artifacts"
             location = (folder / name).as_uri()
         try:
-            return self._client.create_experiment(name, artifact_location=location)
+            return self._client.create_experiment(name, location, tags=_KIND)
         except MlflowException:  # another run made it meanwhile
             found = self._client.get_experiment_by_name(name)
             if found is None:
