@@ -183,6 +183,7 @@ class Worker:
             stdout=subprocess.PIPE,
             text=True,
             cwd=ROOT,
+            env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE"},  # as gpt2/train.py has it
         )
         self.precision = json.loads(self.process.stdout.readline())["precision"]
 

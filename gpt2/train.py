@@ -28,6 +28,9 @@ if __name__ == "__main__":
     # Before PyTorch, which takes two seconds to import: --help and a wrong flag answer at once.
     settings = load_settings("gpt2")
     os.chdir(Path(__file__).parent.parent)  # where relative paths in the settings start
+    # Threads that wait for each other sleep rather than spin: on a CPU that others use, too,
+    # spinning was seen to make a step eight times as long. Read once, when PyTorch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import io
 import math

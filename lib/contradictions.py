@@ -47,17 +47,4 @@ def _pattern_limit(values: Values) -> list[str]:
     return []
 
 
-def _sharded_pruning(values: Values) -> list[str]:
-    if values.get("GPT2_SHARD") and values.get("PRUNING_METHOD") != "none":
-        return [
-            f"PRUNING_METHOD={values['PRUNING_METHOD']}: pruning needs whole weights on each rank; "
-            "set GPT2_SHARD=n"
-        ]
-    return []
-
-
-CHECKS: tuple[Callable[[Values], list[str]], ...] = (
-    _pruning_times,
-    _pattern_limit,
-    _sharded_pruning,
-)
+CHECKS: tuple[Callable[[Values], list[str]], ...] = (_pruning_times, _pattern_limit)

@@ -71,7 +71,7 @@ def peak_flops(device: torch.device, precision: str) -> Peak | None:
     )
 
 
-def _measured_cpu(precision: str, size: int = 1024, repeats: int = 5) -> Peak:
+def _measured_cpu(precision: str, size: int = 1024, repeats: int = 10) -> Peak:
     """The best of a few square products; float32 takes about 10 ms each on two cores."""
     a = torch.ones(size, size, dtype=getattr(torch, precision))
     a @ a  # the first one sets up the library

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from lib.cli import BadUse, Failure, run_main
 from lib.runs import resolve
-from lib.trackers import enabled_trackers, parse_trackers
+from lib.trackers import SYMBOLS, enabled_trackers, parse_trackers
 from lib.tracking import cursor as cursors
 from lib.tracking.describe import describe
 from lib.tracking.launch import check, environment, forwarder_command, outcome
@@ -32,17 +32,11 @@ def choose(run_dir: Path, names: str) -> tuple[str, ...]:
     if names:
         chosen = parse_trackers(names)
     else:
-        chosen = enabled_trackers({**dict.fromkeys(_symbols(), False), **settings})
+        chosen = enabled_trackers({**dict.fromkeys(SYMBOLS.values(), False), **settings})
     chosen = check(chosen, settings, print)
     if not chosen:
         raise BadUse(f"{run_dir.name}: no tracker to send it to: add TRACKER=mlflow, for example")
     return chosen
-
-
-def _symbols() -> list[str]:
-    from lib.trackers import SYMBOLS
-
-    return list(SYMBOLS.values())
 
 
 def follow(process: "subprocess.Popen[bytes]", run_dir: Path, trackers: tuple[str, ...]) -> None:

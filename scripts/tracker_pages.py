@@ -2,7 +2,7 @@
 """Show the trackers' own pages on this machine, or send offline runs to Weights & Biases.
 
     make dashboard | mlflow-ui | tensorboard | wandb-sync
-    python -m scripts.tracker_pages [--port PORT] PAGE
+    python -m scripts.tracker_pages [--port PORT] [--logdir DIR] PAGE
 
 A page listens on 127.0.0.1 only, at the port that the configuration has for it, until Ctrl-C. From
 another machine: ssh -L PORT:127.0.0.1:PORT host.
@@ -18,24 +18,27 @@ from pathlib import Path
 from typing import Any
 
 from lib.cli import Failure, run_main
+from lib.kconfig import Tree
+from lib.signals import sigterm_raises
 from lib.tracking.wandb_login import CURES, is_logged_in
 from scripts.runs import output_dir
 
 HOST = "127.0.0.1"
+Arguments = argparse.Namespace
 
 
-def setting(name: str, unconfigured: Any) -> Any:
-    """A symbol of config.py, or the value it has before anything is configured."""
+def setting(name: str) -> Any:
+    """A symbol of config.py; before anything is configured, its default in Kconfig."""
     try:
         from config import config
     except ModuleNotFoundError:
-        return unconfigured
+        return Tree().values()[name]
     return getattr(config, name)
 
 
-def free_port(given: int | None, symbol: str, unconfigured: int, page: str) -> int:
+def free_port(given: int | None, symbol: str, page: str) -> int:
     """The port for `page`. Raises Failure when it is taken."""
-    port = given or int(setting(symbol, unconfigured))
+    port = given or setting(symbol)
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -49,48 +52,59 @@ def free_port(given: int | None, symbol: str, unconfigured: int, page: str) -> i
 
 
 def serve(page: str, port: int, command: list[str], **variables: str) -> int:
-    """Run a server until it ends or Ctrl-C."""
+    """Run a server until it ends, or Ctrl-C or SIGTERM ends both."""
     print(f"{page}: http://{HOST}:{port}  (Ctrl-C stops it)", flush=True)
-    process = subprocess.Popen(command, env=os.environ | variables)
-    try:
-        return process.wait()
-    except KeyboardInterrupt:
-        process.terminate()
-        process.wait(10)
-        return 0
+    with sigterm_raises():
+        process = subprocess.Popen(command, env=os.environ | variables)
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            process.terminate()
+            process.wait(10)
+            return 0
 
 
-def dashboard(port: int | None) -> int:
+def dashboard(given: Arguments) -> int:
     """Trackio."""
-    port = free_port(port, "TRACKIO_PORT", 7860, "dashboard")
+    port = free_port(given.port, "TRACKIO_PORT", "dashboard")
     code = f"import trackio; trackio.show(open_browser=False, host={HOST!r}, server_port={port})"
     return serve("dashboard", port, [sys.executable, "-c", code], HF_HUB_DISABLE_TELEMETRY="1")
 
 
-def mlflow_ui(port: int | None) -> int:
+def mlflow_ui(given: Arguments) -> int:
     """MLflow's server on our database; a configured server has its page already."""
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or setting(
-        "MLFLOW_TRACKING_URI", "sqlite:///outputs/mlflow.db"
-    )
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or setting("MLFLOW_TRACKING_URI")
     if uri.startswith(("http://", "https://")):
         print(f"mlflow-ui: runs are on a server, its page is {uri}")
         return 0
-    port = free_port(port, "MLFLOW_PORT", 5000, "mlflow-ui")
+    port = free_port(given.port, "MLFLOW_PORT", "mlflow-ui")
     if uri.startswith("sqlite:///"):
         Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
     command += ["--host", HOST, "--port", str(port), "--workers", "1"]
-    return serve("mlflow-ui", port, command, MLFLOW_DISABLE_TELEMETRY="true")
+    return serve(
+        "mlflow-ui",
+        port,
+        command,
+        MLFLOW_DISABLE_TELEMETRY="true",
+        MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false",  # four processes that a page does not need
+    )
 
 
-def tensorboard(port: int | None) -> int:
+def tensorboard(given: Arguments) -> int:
     """TensorBoard on all runs."""
-    port = free_port(port, "TENSORBOARD_PORT", 6006, "tensorboard")
-    command = [sys.executable, "-m", "tensorboard.main", "--logdir", output_dir(None)]
+    port = free_port(given.port, "TENSORBOARD_PORT", "tensorboard")
+    command = [
+        sys.executable,
+        "-m",
+        "tensorboard.main",
+        "--logdir",
+        given.logdir or output_dir(None),
+    ]
     return serve("tensorboard", port, [*command, "--host", HOST, "--port", str(port)])
 
 
-def wandb_sync(_port: int | None) -> int:
+def wandb_sync(_given: Arguments) -> int:
     """All local runs that are not on the server yet; the folders of one run in their order."""
     if not is_logged_in():
         raise Failure(f"wandb-sync: not logged in. {CURES}")
@@ -102,7 +116,7 @@ def wandb_sync(_port: int | None) -> int:
     return subprocess.run(command, check=False).returncode
 
 
-PAGES: dict[str, Callable[[int | None], int]] = {
+PAGES: dict[str, Callable[[Arguments], int]] = {
     "dashboard": dashboard,
     "mlflow-ui": mlflow_ui,
     "tensorboard": tensorboard,
@@ -116,8 +130,9 @@ def main() -> int:
     )
     flags.add_argument("page", choices=PAGES)
     flags.add_argument("--port", type=int, help="instead of the configured one")
+    flags.add_argument("--logdir", help="of TensorBoard, instead of the output directory")
     arguments = flags.parse_args()
-    return PAGES[arguments.page](arguments.port)
+    return PAGES[arguments.page](arguments)
 
 
 if __name__ == "__main__":

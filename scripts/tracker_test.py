@@ -21,6 +21,7 @@ from lib.journal import read_rows
 from lib.run import Run
 from lib.trackers import parse_trackers
 from lib.tracking.wandb_login import wandb_mode
+from scripts.tracker_pages import setting
 
 STEPS = 100
 CLASSES = 10
@@ -29,19 +30,9 @@ _HELD_BACK_S = 60
 
 def settings() -> dict[str, Any]:
     """What the run's config.yaml says; the places are those of this tree's configuration."""
-    chosen = {
-        "MLFLOW_TRACKING_URI": "sqlite:///outputs/mlflow.db",
-        "WANDB_ENTITY": "",
-        "WANDB_OFFLINE": False,
-    }
-    try:
-        from config import config
-    except ModuleNotFoundError:
-        pass
-    else:
-        chosen = {name: getattr(config, name) for name in chosen}
+    places = ("MLFLOW_TRACKING_URI", "WANDB_ENTITY", "WANDB_OFFLINE")
     return {
-        **chosen,
+        **{name: setting(name) for name in places},
         "TRACKER_PROJECT": "tracker-test",
         "TRACKER_NOTES": "made-up metrics of make tracker-test",
         "TRACKER_FINISH_TIMEOUT": _HELD_BACK_S,

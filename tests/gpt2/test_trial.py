@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Trial steps: they choose the faster precision and leave no trace."""
 
-import time
-
 import pytest
 import torch
 
@@ -44,12 +42,12 @@ def test_a_trial_out_of_memory_leaves_no_gradients(model, batch, monkeypatch):
 
 @pytest.mark.parametrize("slow", ["float32", "bfloat16"])
 def test_the_faster_precision_is_chosen(slow, model, batch, monkeypatch):
-    hidden = GPT.hidden
+    hidden, clock = GPT.hidden, [0.0]
 
-    def delayed(self, tokens):
-        if self.dtype == getattr(torch, slow):
-            time.sleep(0.1)
+    def takes_time(self, tokens):
+        clock[0] += 2.0 if self.dtype == getattr(torch, slow) else 1.0
         return hidden(self, tokens)
 
-    monkeypatch.setattr(GPT, "hidden", delayed)
+    monkeypatch.setattr(GPT, "hidden", takes_time)
+    monkeypatch.setattr("gpt2.trial.time.perf_counter", lambda: clock[0])
     assert faster_precision(model, *batch) != slow

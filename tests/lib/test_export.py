@@ -58,7 +58,7 @@ def test_dense(saved, tmp_path):
 
 
 def test_sparse(saved, tmp_path):
-    model, weights, masks = saved()
+    _, weights, masks = saved()
     (note,) = FORMATS["sparse"][1](tmp_path / "model", weights, masks)
     assert "times the bound" in note
     found = load_sparse(tmp_path / "model")
