@@ -63,5 +63,11 @@ def test_ramp_rises_from_seven_to_thirteen_tenths():
     units = [1000] * 4
     found = budgets("ramp", [(10, 100)] * 4, units, 2000, [0] * 4)
     assert found == [350, 450, 550, 650]
-    capped = budgets("ramp", [(10, 100)] * 4, units, 3800, [0] * 4)
-    assert sum(capped) == 3800 and capped[-1] == 1000 and capped == sorted(capped)
+
+
+def test_ramp_leaves_something_of_every_layer():
+    units = [1000] * 4
+    capped = budgets("ramp", [(10, 100)] * 4, units, 3600, [0] * 4)
+    assert sum(capped) == 3600 and capped[-1] == 950 and capped == sorted(capped)
+    capped = budgets("ramp", [(10, 100)] * 4, units, 3920, [0] * 4)
+    assert sum(capped) == 3920 and capped[-1] == 990
