@@ -135,7 +135,7 @@ def test_tensorboard(filled, browser):
     with page(filled, "tensorboard", "--logdir", "outputs/tracker-test") as address:
         name = run_of(filled).name
         wait_until(lambda: name in urllib.request.urlopen(f"{address}/data/runs").read().decode())
-        see(browser, f"{address}/?tagFilter=loss#timeseries", "tensorboard", name, "train/loss")
+        see(browser, f"{address}/?tagFilter=loss#timeseries", "tensorboard", name, "/loss")
 
 
 @pytest.mark.ui
