@@ -9,9 +9,9 @@ Measures, with the shapes of GPT-2 124M in float32 (on a GPU if there is one):
 - how the update grows with the number of weights;
 - the memory that is kept, in bytes a prunable weight.
 
-Works are timed in turn, round by round, so that a neighbour's load falls on all of them; what is
-reported is the median over the rounds. The last line is JSON. LAYERS=n and ROUNDS=n in the
-environment make it smaller.
+Works are timed in turn, round by round, so that a neighbour's load falls on all of them. A time is
+the median over the rounds, a ratio the median of the rounds' ratios. The last line is JSON. LAYERS=n
+and ROUNDS=n in the environment make it smaller.
 """
 
 import json
@@ -39,6 +39,7 @@ WIDTH = 768
 SPARSITY = 0.5
 
 Works = dict[str, Callable[[], object]]
+Times = dict[str, list[float]]  # seconds of each work in each round
 
 
 def gpt2_shapes(layers: int) -> dict[str, tuple[int, ...]]:
@@ -103,9 +104,9 @@ class Setting:
         return torch.kthvalue(scores, scores.numel() // 2).values
 
 
-def seconds(works: Works, device: str, rounds: int) -> dict[str, float]:
-    """Median seconds of each work, over rounds in which each has its turn."""
-    taken: dict[str, list[float]] = {name: [] for name in works}
+def seconds(works: Works, device: str, rounds: int) -> Times:
+    """Seconds of each work in rounds in which each has its turn, after one that does not count."""
+    taken: Times = {name: [] for name in works}
     for _ in range(rounds + 1):
         for name, work in works.items():
             if device == "cuda":
@@ -115,10 +116,15 @@ def seconds(works: Works, device: str, rounds: int) -> dict[str, float]:
             if device == "cuda":
                 torch.cuda.synchronize()
             taken[name].append(time.perf_counter() - start)
-    return {name: statistics.median(times[1:]) for name, times in taken.items()}
+    return {name: times[1:] for name, times in taken.items()}
 
 
-def measure_tail(setting: Setting, device: str) -> dict[str, float]:
+def ratio(times: Times, a: str, b: str) -> float:
+    """Median over the rounds of the time of `a` over that of `b`."""
+    return statistics.median(x / y for x, y in zip(times[a], times[b], strict=True))
+
+
+def measure_tail(setting: Setting, device: str) -> Times:
     setting.update_to(SPARSITY)
     return seconds(
         {
@@ -131,7 +137,7 @@ def measure_tail(setting: Setting, device: str) -> dict[str, float]:
     )
 
 
-def measure_update(setting: Setting, device: str, *, kthvalue: bool = False) -> dict[str, float]:
+def measure_update(setting: Setting, device: str, *, kthvalue: bool = False) -> Times:
     """Updates to ever higher sparsity, from `SPARSITY` on the first time."""
     start = max(setting.pruner.sparsity, SPARSITY)
     targets = iter([start + 0.1 * i / (ROUNDS + 1) for i in range(1, ROUNDS + 2)])
@@ -157,16 +163,16 @@ def main() -> int:
 
     limits = {"cpu": (1.25, 5.0, 8.0), "cuda": (1.05, 3.0, 0.0)}[device]
     rows = [
-        ("tail, AdamWPrune / AdamW fused", tail["pruned tail"], tail["dense tail"], "≤", limits[0]),
-        ("update of the masks / step", update["update"], update["step"], "≤", limits[1]),
-        ("kthvalue / update of the masks", slow["kthvalue"], slow["update"], "≥", limits[2]),
+        ("tail, AdamWPrune / AdamW fused", tail, "pruned tail", "dense tail", "≤", limits[0]),
+        ("update of the masks / step", update, "update", "step", "≤", limits[1]),
+        ("kthvalue / update of the masks", slow, "kthvalue", "update", "≥", limits[2]),
     ]
     table = Table(title=f"{total / 1e6:.1f}M parameters, {pruner.total / 1e6:.1f}M prunable")
     for column in ("", "ms", "ms", "ratio", "promise"):
         table.add_column(column, justify="left" if not column else "right")
-    for name, a, b, sign, limit in rows:
+    for name, times, a, b, sign, limit in rows:
         promise = f"{sign} {limit}" if limit else ""
-        table.add_row(name, f"{a * 1e3:.1f}", f"{b * 1e3:.1f}", f"{a / b:.2f}", promise)
+        table.add_row(name, _ms(times[a]), _ms(times[b]), f"{ratio(times, a, b):.2f}", promise)
     console.print(table)
 
     kept = sum(m.numel() * m.element_size() for m in pruner.masks.values()) / pruner.total
@@ -176,14 +182,18 @@ def main() -> int:
     figures = {
         "device": device,
         "parameters": total,
-        "tail_ratio": tail["pruned tail"] / tail["dense tail"],
-        "update_steps": update["update"] / update["step"],
-        "kthvalue_ratio": slow["kthvalue"] / slow["update"],
+        "tail_ratio": ratio(tail, "pruned tail", "dense tail"),
+        "update_steps": ratio(update, "update", "step"),
+        "kthvalue_ratio": ratio(slow, "kthvalue", "update"),
         "bytes_per_weight": kept,
         "ns_per_weight": growth,
     }
     print(json.dumps(figures))
     return 0
+
+
+def _ms(times: list[float]) -> str:
+    return f"{1e3 * statistics.median(times):.1f}"
 
 
 def measure_growth(device: str, console: Console) -> dict[str, float]:
@@ -198,7 +208,7 @@ def measure_growth(device: str, console: Console) -> dict[str, float]:
         gpt2_shapes(LAYERS),
     ):
         setting = Setting(shapes, device, embeddings=True)
-        took = measure_update(setting, device)["update"]
+        took = statistics.median(measure_update(setting, device)["update"])
         n = setting.pruner.total
         figures[f"{n / 1e6:.0f}M"] = took / n * 1e9
         table.add_row(f"{n / 1e6:.1f}M", f"{took * 1e3:.1f}", f"{took / n * 1e9:.2f}")

@@ -45,7 +45,7 @@ def budgets(
 def _fill(
     weights: Sequence[float], units: Sequence[int], total: float, cap: float = 1.0
 ) -> list[float]:
-    """xᵢ = unitsᵢ·min(cap, c·weightsᵢ), Σx = total: full layers leave the rest to the others."""
+    """xᵢ = unitsᵢ·min(cap, c·weightsᵢ) with Σx = total: what is capped goes to the others."""
     full: set[int] = set()
     while True:
         open_ = [i for i in range(len(units)) if i not in full]
