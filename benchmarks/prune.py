@@ -10,8 +10,8 @@ Measures, with the shapes of GPT-2 124M in float32 (on a GPU if there is one):
 - the memory that is kept, in bytes a prunable weight.
 
 Works are timed in turn, round by round, so that a neighbour's load falls on all of them. A time is
-the median over the rounds, a ratio the median of the rounds' ratios. The last line is JSON. LAYERS=n
-and ROUNDS=n in the environment make it smaller.
+the median over the rounds, a ratio the median of the rounds' ratios. The last line is JSON.
+LAYERS=n and ROUNDS=n in the environment make it smaller.
 """
 
 import json
