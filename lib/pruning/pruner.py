@@ -176,10 +176,11 @@ class Pruner:
         """
         if sparsity := self.schedule.sparsity_at(self.step):
             self._prune_to(sparsity)
-        if regrowth := self.schedule.regrowth_at(self.step):
+            self._count()
+        regrowth = self.schedule.regrowth_at(self.step)
+        if regrowth and self.pruned:
             gradients = {name: weight.grad for name, weight in self.weights.items()}
             exchange(self._scored(), gradients, regrowth, self.group)
-        self._count()
 
     def _tensors(self, name: str) -> list[Tensor]:
         """What is zero where a weight is pruned: it, its optimizer state, what its score keeps."""

@@ -22,12 +22,16 @@ def exchange(
     largest; a regrown weight starts from zero, as does its optimizer state. A layer in which fewer
     weights are pruned than would be exchanged exchanges that many.
 
-    Raises ScoreError when a layer has no gradient, or one that is not finite.
+    Nothing happens when a gradient is not finite: then a GradScaler voids the step. Raises
+    ScoreError when a layer has no gradient.
     """
+    if missing := [item.name for item in items if gradients[item.name] is None]:
+        raise ScoreError(f"{', '.join(missing)}: regrowth needs a gradient, and there is none")
+    finite = all(bool(gradients[item.name].isfinite().all()) for item in items)
+    if _total(int(not finite), items[0].mask, group):
+        return
     for item in items:
         gradient = gradients[item.name]
-        if gradient is None:
-            raise ScoreError(f"{item.name}: regrowth needs its gradient, and there is none")
         kept = _total(count_kept(item.mask), item.mask, group)
         pruned = _total(item.mask.numel(), item.mask, group) - kept
         n = min(round(share * kept), pruned)

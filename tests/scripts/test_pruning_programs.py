@@ -93,3 +93,34 @@ def test_payoff(runs):
     for row in ("file in bfloat16", "memory of", "latency, batch 256", "throughput, batch 1 "):
         assert row in done.stdout
     assert "Pruning " in done.stdout.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("flags", "complaint"),
+    [
+        (
+            "--pruning-method magnitude --pruning-unit steps --pruning-end 900",
+            "pruning ends at step 900, after the end of training (800)",
+        ),
+        (
+            "--optimizer adamwprune --pruning-unit steps --pruning-start 1 "
+            "--pruning-schedule one-shot",
+            "pruning by bitter7 can start at step 2, not at 1",
+        ),
+        (
+            "--pruning-method magnitude --pruning-unit steps --pruning-start 0",
+            "PRUNING_START=0.0: not a whole number of steps from 1 on",
+        ),
+        ("--pruning-method magnitude --target-sparsity 1", "TARGET_SPARSITY=1: out of range"),
+        ("--optimizer sgd --pruning-method state", "unmet dependency, needs !OPTIMIZER_SGD"),
+    ],
+)
+def test_bad_input_is_refused_before_there_is_a_run(tmp_path, runs, flags, complaint):
+    command = [
+        *(sys.executable, "lenet5/train.py", "--config", "defconfigs/lenet5-digits"),
+        *("--output-dir", str(tmp_path), "--data-dir", str(runs / "data"), "--tracker", "none"),
+        *flags.split(),
+    ]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and complaint in done.stderr, done.stderr
+    assert not list(tmp_path.iterdir())

@@ -303,3 +303,25 @@ def test_the_optimizer_must_train_the_weights():
     optimizer = torch.optim.AdamW(model[0].parameters())
     with pytest.raises(ValueError, match=r"does not train 3.weight, 5.weight"):
         Pruner(prunable(model), plan()).attach(optimizer)
+
+
+def test_nothing_is_exchanged_by_a_gradient_that_is_not_finite():
+    layer = nn.Linear(4, 1, bias=False)
+    schedule = Schedule(0.5, 3, start=1, end=1, regrowth=0.9)
+    pruner = Pruner(prunable(layer), schedule, score="magnitude")
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.0)
+    pruner.attach(optimizer)
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor([[1.0, 2, 3, 4]]))
+    layer.weight.grad = torch.tensor([[9.0, 9.0, float("inf"), 0.0]])
+    pruner.prepare()
+    assert pruner.masks["weight"].tolist() == [[0, 0, 1, 1]]
+
+
+def test_regrowth_without_a_gradient_names_the_layer():
+    layer = nn.Linear(4, 1, bias=False)
+    schedule = Schedule(0.5, 3, start=1, end=1, regrowth=0.9)
+    pruner = Pruner(prunable(layer), schedule, score="magnitude")
+    pruner.attach(torch.optim.SGD(layer.parameters(), lr=0.1))
+    with pytest.raises(ScoreError, match="weight: regrowth needs a gradient, and there is none"):
+        pruner.prepare()
