@@ -31,10 +31,10 @@ def _pruning_times(values: Values) -> list[str]:
     start, end = given.get("PRUNING_START"), given.get("PRUNING_END")
     if end is not None and start > end:
         problems.append(f"PRUNING_START={start}: later than PRUNING_END={end}")
-    last = max(given.get("PRUNING_START", 0.0), given.get("PRUNING_END", 0.0))
+    name, last = ("PRUNING_START", start) if end is None else ("PRUNING_END", end)
     limit = values.get("MAX_STEPS")
     if given and values["PRUNING_UNIT"] == "steps" and limit and last > limit:
-        problems.append(f"PRUNING_END={last}: pruning would end after training, MAX_STEPS={limit}")
+        problems.append(f"{name}={last}: pruning would end after training, MAX_STEPS={limit}")
     return problems
 
 
@@ -47,17 +47,4 @@ def _pattern_limit(values: Values) -> list[str]:
     return []
 
 
-def _sharded_pruning(values: Values) -> list[str]:
-    if values.get("GPT2_SHARD") and values.get("PRUNING_METHOD") != "none":
-        return [
-            f"PRUNING_METHOD={values['PRUNING_METHOD']}: pruning needs whole weights on each rank; "
-            "set GPT2_SHARD=n"
-        ]
-    return []
-
-
-CHECKS: tuple[Callable[[Values], list[str]], ...] = (
-    _pruning_times,
-    _pattern_limit,
-    _sharded_pruning,
-)
+CHECKS: tuple[Callable[[Values], list[str]], ...] = (_pruning_times, _pattern_limit)

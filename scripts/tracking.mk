@@ -16,7 +16,8 @@ dashboard: | $(READY) ## the Trackio page, on port TRACKIO_PORT
 mlflow-ui: | $(READY) ## the MLflow page, on port MLFLOW_PORT
 tensorboard: | $(READY) ## the TensorBoard page, on port TENSORBOARD_PORT
 wandb-sync: | $(READY) ## send what was recorded offline to Weights & Biases
-dashboard mlflow-ui tensorboard wandb-sync:
+# A config.py that is there is brought up to date first; none is made.
+dashboard mlflow-ui tensorboard wandb-sync: | $(wildcard $(CONFIGURED))
 	$(Q)exec $(PYTHON) -m scripts.tracker_pages $@
 
 trackio-test: | $(READY) ## send made-up metrics to Trackio and read them back

@@ -78,7 +78,9 @@ def test_two_steps(defconfig, tmp_path, data_dir):
     found = metadata.load(run / "metadata.yaml")
     assert found["status"] == "completed"
     assert found["model"]["name"] == model and found["dataset"]["name"] == dataset
-    rows = [row["metrics"] for row, _ in read_rows(run / "logs" / "metrics.jsonl") if "metrics" in row]
+    rows = [
+        row["metrics"] for row, _ in read_rows(run / "logs" / "metrics.jsonl") if "metrics" in row
+    ]
     assert any("train/loss" in metrics for metrics in rows)
     assert any("val/loss" in metrics for metrics in rows)
     assert {"best.pt", "last.pt"} <= {path.name for path in (run / "checkpoints").iterdir()}

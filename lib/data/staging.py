@@ -102,6 +102,8 @@ class Staging:
         if saved and saved["recipe"] == self._recipe:
             tokens = sum(saved["state"]["tokens"].values())
             say(f"{self._target}: going on after {tokens:,} tokens")
+            for leftover in self.directory.glob(".*.tmp"):  # of a write_atomic that was killed
+                leftover.unlink()
             return State(**saved["state"] | {"end": tuple(saved["state"]["end"])})
         if saved:
             changes = changed(saved["recipe"], self._recipe)

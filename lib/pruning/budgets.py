@@ -4,7 +4,8 @@
     layer  every layer the same share
     erk    Erdős–Rényi kernel (Evci et al. 2020, RigL): the kept share of a layer goes with the sum
            of the sides of its weight over their product, so that small layers keep more
-    ramp   the pruned share rises from 0.7 (first layer) to 1.3 (last) times the same c
+    ramp   the pruned share rises from 0.7 (first layer) to 1.3 (last) times the same c, capped: at
+           0.95, or halfway from the share of all to 1 where that is more, lest a layer vanish
 
 (The scope `global` needs no budgets: all layers stand in one selection.)
 """
@@ -33,23 +34,27 @@ def budgets(
         wanted = [n - x for n, x in zip(units, kept, strict=True)]
     elif scope == "ramp":
         last = max(len(units) - 1, 1)
-        wanted = _fill([0.7 + 0.6 * i / last for i in range(len(units))], units, k)
+        cap = max(0.95, (1.0 + k / sum(units)) / 2.0)
+        slopes = [0.7 + 0.6 * i / last for i in range(len(units))]
+        wanted = _fill(slopes, units, k, cap)
     else:
         wanted = _fill([1.0] * len(units), units, k)
     return _whole(wanted, units, k, pruned)
 
 
-def _fill(weights: Sequence[float], units: Sequence[int], total: float) -> list[float]:
-    """xᵢ = unitsᵢ·min(1, c·weightsᵢ) with Σx = total: full layers leave the rest to the others."""
+def _fill(
+    weights: Sequence[float], units: Sequence[int], total: float, cap: float = 1.0
+) -> list[float]:
+    """xᵢ = unitsᵢ·min(cap, c·weightsᵢ), Σx = total: full layers leave the rest to the others."""
     full: set[int] = set()
     while True:
         open_ = [i for i in range(len(units)) if i not in full]
         mass = sum(weights[i] * units[i] for i in open_)
-        rest = total - sum(units[i] for i in full)
+        rest = total - sum(cap * units[i] for i in full)
         c = rest / mass if mass else 0.0
-        over = {i for i in open_ if c * weights[i] > 1.0}
+        over = {i for i in open_ if c * weights[i] > cap}
         if not over:
-            return [n if i in full else n * c * weights[i] for i, n in enumerate(units)]
+            return [cap * n if i in full else c * weights[i] * n for i, n in enumerate(units)]
         full |= over
 
 

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: MIT
 """A pruner from plain values, as configuration gives them.
 
-pruner = build_pruner(model, method="state", score="bitter7", sparsity=0.9, …)
-optimizer = build_optimizer(model, "adamwprune", …, pruner=pruner)
+    pruner = build_pruner(model, method="state", score="bitter7", sparsity=0.9, …)
+    optimizer = build_optimizer(model, "adamwprune", …, pruner=pruner)
+
+(lib/optim/from_settings.py does both from the settings of a run.)
 """
 
 from typing import Any

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: MIT
 """What a run keeps about its pruning, beside the metric `sparsity`.
 
-log_scores(run, pruner, step)           # at the logging interval
-metrics = finish_pruning(run, pruner, step)     # at the end
+    log_scores(run, pruner, step)                   # at the logging interval
+    metrics = finish_pruning(run, pruner, step)     # at the end
+
+Of a run that prunes nothing neither keeps anything.
 """
 
 import math

@@ -102,7 +102,7 @@ def bitter7(w: Tensor, state: State) -> Tensor:
 
 def bitter8(w: Tensor, state: State) -> Tensor:
     """|w|·√|m̂|, m̂ = m/(1 - β₁^t)"""
-    return _held(_root((state.m / state.bias1).abs_()).mul_(w).abs_())
+    return _held(_root(state.m.abs()).div_(state.bias1**0.5).mul_(w).abs_())
 
 
 def bitter9(w: Tensor, state: State) -> Tensor:

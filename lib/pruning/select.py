@@ -2,10 +2,10 @@
 """Exact selection of the k smallest of many scores, without a sort.
 
 A float32 is ordered like its bit pattern (negative numbers in reverse), so the k-th smallest
-score is found digit by digit: a histogram over the upper 14 bits names one bin, a second one over
-the lower 18 bits of the few scores in that bin names the score itself. Scores are computed a slice
-at a time, twice, and never stored: the work is linear, and the transient memory is a few slices
-plus the scores that fall into the one bin.
+score is found digit by digit: a histogram over the upper 14 bits names one bin, and two more, of 9
+bits each, over the few scores in that bin name the score itself. Scores are computed a slice at a
+time, twice, and never stored: the work is linear, and the transient memory is a few slices plus the
+scores that fall into the one bin.
 
 Between the two passes a mask holds three values: 0 pruned, 1 undecided (in the bin), 2 kept.
 
@@ -27,13 +27,16 @@ from torch import Tensor
 
 from lib.cli import Failure
 
-LOWER = 18  # bits of the second digit
+LOWER = 18  # bits below the first digit
+DIGIT = 9  # bits of each of the two that follow
 BINS = 1 << (32 - LOWER)
 HALF = BINS // 2  # bins of the positive numbers, and of the negative ones
 NON_FINITE = 0x7F800000 >> LOWER  # the bins of one sign from here on hold inf and NaN
 
 # Scores in a slice: small enough for the second-level cache of a core, and on a GPU few launches.
 SLICE = {"cpu": 1 << 18, "cuda": 1 << 24}
+
+_WORTH_THREADS = 1 << 20  # scores; starting threads takes longer than ranking fewer
 
 Result = TypeVar("Result")
 
@@ -100,29 +103,30 @@ class _Counts:
 
 def _upper_histogram(items: Sequence[Scored], group) -> _Counts:
     device = items[0].mask.device
-    rows = torch.zeros(5, len(items), dtype=torch.int64, device=device)
-    total = torch.zeros(BINS, dtype=torch.int64, device=device)
-    for i, item in enumerate(items):
-        counts = torch.zeros_like(total)
-        for part in _each_slice(item, _upper_counts):
-            counts += part
-        live = torch.tensor(count_kept(item.mask), device=device)
-        pruned = item.mask.numel() - live
-        counts[HALF] -= pruned  # a pruned entry scores +0.0, and is not ranked
-        bad = counts[NON_FINITE:HALF].sum() + counts[HALF + NON_FINITE :].sum()
-        rows[:, i] = torch.stack([pruned, live, counts[HALF], bad, (counts[HALF] < 0).long()])
-        total += counts
+    histograms = torch.zeros(len(items), BINS, dtype=torch.int64, device=device)
+    for i, part in _each_slice(items, _upper_counts):
+        histograms[i] += part
+    live = torch.tensor([count_kept(item.mask) for item in items], device=device)
+    pruned = torch.tensor([item.mask.numel() for item in items], device=device) - live
+    histograms[:, HALF] -= pruned  # a pruned entry scores +0.0, and is not ranked
+    negative, positive = histograms.split(HALF, 1)
+    bad = negative[:, NON_FINITE:].sum(1) + positive[:, NON_FINITE:].sum(1)
+    rows = torch.stack([pruned, live, bad, positive[:, 0], (positive[:, 0] < 0).long()])
+    total = histograms.sum(0)
     _sum_over(group, total)
     _sum_over(group, rows)
-    pruned, live, zero, bad, unclean = rows.cpu()
-    for i, item in enumerate(items):
-        if bad[i]:
-            raise ScoreError(f"{item.name}: {int(bad[i])} of its scores are infinite or NaN")
-        if unclean[i]:
+    _check(items, *rows[1:].tolist())
+    return _Counts(total.cpu(), *rows[:2].cpu())
+
+
+def _check(items: Sequence[Scored], *columns: list[int]) -> None:
+    for item, live, bad, zero, unclean in zip(items, *columns, strict=True):
+        if bad:
+            raise ScoreError(f"{item.name}: {bad} of its scores are infinite or NaN")
+        if unclean:
             raise ScoreError(f"{item.name}: a pruned weight, its state or its score is not zero")
-        if live[i] and zero[i] == live[i] and not item.may_be_zero:
-            raise ScoreError(f"{item.name}: all of its {int(live[i])} scores are zero")
-    return _Counts(total.cpu(), pruned, live)
+        if live and zero == live and not item.may_be_zero:
+            raise ScoreError(f"{item.name}: all of its {live} scores are zero")
 
 
 def _upper_counts(item: Scored, start: int, stop: int) -> Tensor:
@@ -161,41 +165,58 @@ def _float_of(bits: int) -> float:
 def _mark(items: Sequence[Scored], first: float, beyond: float) -> list[Tensor]:
     """Prune what is below the bin [first, beyond); mark the live in it 1, and those above it 2.
 
-    Returns the scores of the entries marked 1, per item and in their order.
+    Returns the scores of the entries marked 1, for each item in their order.
     """
 
     def mark(item: Scored, start: int, stop: int) -> Tensor:
         scores, mask = item.score(start, stop), item.mask[start:stop]
+        live = mask.mul(2)
         mask.mul_(_at_least(scores, first).add_(_at_least(scores, beyond)))
-        kept = mask.clamp(max=1)
-        for tensor in item.tensors:  # while what was scored is still in the cache
-            tensor[start:stop].mul_(kept.to(tensor.dtype))
-        return scores[_positions(mask, 1)]
+        leaving = _where(mask, live, differ=True)  # few between two updates
+        undecided = mask[leaving] == 1
+        _clear([tensor[start:stop] for tensor in item.tensors], leaving[~undecided])
+        return scores[leaving[undecided]]
 
-    return [torch.cat([*_each_slice(item, mark)] or [torch.empty(0)]) for item in items]
+    parts: list[list[Tensor]] = [[items[0].mask.new_empty(0).float()] for _ in items]
+    for i, scores in _each_slice(items, mark):
+        parts[i].append(scores)
+    return [torch.cat(parts.pop(0)) for _ in items]
 
 
 def _decide(items: Sequence[Scored], undecided: list[Tensor], k: int, upper: int, group) -> None:
-    """Prune the k smallest of the undecided, whose upper digit is `upper`; keep the others."""
-    histogram = torch.zeros(1 << LOWER, dtype=torch.int64, device=items[0].mask.device)
-    for scores in undecided:
-        lower = scores.view(torch.int32).bitwise_and((1 << LOWER) - 1)
-        histogram += torch.bincount(lower, minlength=1 << LOWER)
-    _sum_over(group, histogram)
+    """Prune the k smallest of the undecided, whose upper 14 bits are `upper`; keep the others."""
+    path = upper  # the upper bits of the k-th score, as far as they are known
     negative = upper >= HALF
-    place, k = _bin_of(histogram.flip(0) if negative else histogram, k)
-    lower = (1 << LOWER) - 1 - place if negative else place
-    kth = _float_of(upper << LOWER | lower)
+    for shift in range(LOWER - DIGIT, -1, -DIGIT):
+        histogram = torch.zeros(1 << DIGIT, dtype=torch.int64, device=items[0].mask.device)
+        for scores in undecided:
+            histogram += _lower_counts(scores.view(torch.int32), shift, path)
+        _sum_over(group, histogram)
+        place, k = _bin_of(histogram.flip(0) if negative else histogram, k)
+        path = path << DIGIT | (len(histogram) - 1 - place if negative else place)
+    kth = _float_of(path)
 
     ties = torch.stack([(scores == kth).sum() for scores in undecided])
     for item, scores, taken in zip(items, undecided, _share_ties(ties, k, group), strict=True):
         tied = scores == kth
         keep = (scores > kth) | (tied & (tied.cumsum(0) > taken))
-        positions = _positions(item.mask, 1)
+        positions = _where(item.mask, item.mask.new_ones(1), differ=False)
         item.mask[positions] = keep.to(torch.uint8).mul_(2)
         item.mask.bitwise_right_shift_(1)
-        for tensor in item.tensors:
-            tensor[positions[~keep]] = 0.0
+        _clear(item.tensors, positions[~keep])
+
+
+def _lower_counts(bits: Tensor, shift: int, path: int) -> Tensor:
+    """Histogram of the digit at `shift` of those bit patterns that begin with `path`."""
+    above = shift + DIGIT
+    inside = bits.bitwise_right_shift(above).bitwise_and_((1 << 32 - above) - 1) == path
+    digits = bits[inside].bitwise_right_shift_(shift).bitwise_and_((1 << DIGIT) - 1)
+    return torch.bincount(digits, minlength=1 << DIGIT)
+
+
+def _clear(tensors: Sequence[Tensor], positions: Tensor) -> None:
+    for tensor in tensors:
+        tensor[positions] = 0.0
 
 
 def _share_ties(ties: Tensor, k: int, group) -> list[int]:
@@ -214,21 +235,32 @@ def _share_ties(ties: Tensor, k: int, group) -> list[int]:
 # -------------------------------------------------------------------- slices
 
 
-def _each_slice(item: Scored, work: Callable[[Scored, int, int], Result]) -> Iterator[Result]:
-    """work(item, start, stop) for every slice, in order; on a CPU in as many threads as it has.
+def _ranges(item: Scored) -> list[tuple[int, int]]:
+    n = item.mask.numel()
+    size = SLICE.get(item.mask.device.type, SLICE["cuda"])
+    return [(start, min(start + size, n)) for start in range(0, n, size)]
 
-    Some operations (bincount, indexing) run in one thread only, so that whole slices are shared
-    out rather than single operations.
+
+def _each_slice(
+    items: Sequence[Scored], work: Callable[[Scored, int, int], Result]
+) -> Iterator[tuple[int, Result]]:
+    """(i, work(items[i], start, stop)) for every slice, in order.
+
+    On a CPU in as many threads as torch has: some operations (bincount, indexing) run in one thread
+    only, so that whole slices are shared out rather than single operations.
     """
-    n, device = item.mask.numel(), item.mask.device.type
-    size = SLICE.get(device, SLICE["cuda"])
-    ranges = [(start, min(start + size, n)) for start in range(0, n, size)]
+    jobs = [(i, *each) for i, item in enumerate(items) for each in _ranges(item)]
+
+    def run(job: tuple[int, int, int]) -> tuple[int, Result]:
+        return job[0], work(items[job[0]], *job[1:])
+
     threads = torch.get_num_threads()
-    if device != "cpu" or threads == 1 or len(ranges) < 2:
-        yield from (work(item, *each) for each in ranges)
+    total = sum(item.mask.numel() for item in items)
+    if items[0].mask.device.type != "cpu" or threads == 1 or total < _WORTH_THREADS:
+        yield from map(run, jobs)
         return
     with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        yield from pool.map(lambda each: work(item, *each), ranges)
+        yield from pool.map(run, jobs)
     torch.set_num_threads(threads)  # the default of later threads, which the workers changed
 
 
@@ -250,11 +282,12 @@ def _at_least(scores: Tensor, border: float) -> Tensor:
     return (scores >= border).view(torch.uint8)
 
 
-def _positions(mask: Tensor, value: int) -> Tensor:
-    """Indices of the entries equal to `value`, (m,) int64."""
-    if mask.device.type == "cpu":
-        return torch.from_numpy(np.flatnonzero(mask.numpy() == value))
-    return (mask == value).nonzero().squeeze(1)
+def _where(a: Tensor, b: Tensor, *, differ: bool) -> Tensor:
+    """Indices at which two uint8 tensors differ, or agree, (m,) int64."""
+    if a.device.type == "cpu":
+        compare = np.not_equal if differ else np.equal
+        return torch.from_numpy(np.flatnonzero(compare(a.numpy(), b.numpy())))
+    return (a != b if differ else a == b).nonzero().squeeze(1)
 
 
 def _sum_over(group, counts: Tensor) -> None:

@@ -43,7 +43,9 @@ def alone(flags, tmp_path_factory) -> Path:
 
 
 def losses(run: Path) -> list[float]:
-    rows = [row["metrics"] for row, _ in read_rows(run / "logs" / "metrics.jsonl") if "metrics" in row]
+    rows = [
+        row["metrics"] for row, _ in read_rows(run / "logs" / "metrics.jsonl") if "metrics" in row
+    ]
     return [row[name] for row in rows for name in ("train/loss", "val/loss") if name in row]
 
 

@@ -26,6 +26,7 @@ from lib.tracking.backends import Backend, Refused, Row
 
 RUN_TAG = "adamwprune.run_id"
 
+_SQLITE = "sqlite:///"
 _MAX_METRICS = 1000  # of one log_batch, MLflow's own limit
 _MAX_PARAMS = 100
 _MAX_VALUE = 6000  # characters of a parameter
@@ -34,8 +35,15 @@ _STATUS = {"completed": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
 
 
 def tracking_uri(settings: Mapping[str, Any]) -> str:
-    """Where MLflow keeps its runs; the environment wins over the configuration."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or settings["MLFLOW_TRACKING_URI"]
+    """Where MLflow keeps its runs; the environment wins over the configuration.
+
+    The path of a database is made absolute: MLflow keeps its connections by address, and a relative
+    one would still be the old file after a change of directory.
+    """
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or settings["MLFLOW_TRACKING_URI"]
+    if uri.startswith(_SQLITE):
+        return f"{_SQLITE}{Path(uri.removeprefix(_SQLITE)).resolve()}"
+    return uri
 
 
 class MLflow(Backend):
@@ -45,8 +53,8 @@ class MLflow(Backend):
 
     def open(self) -> int | None:
         uri = tracking_uri(self.run.settings)
-        if uri.startswith("sqlite:///"):
-            Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        if uri.startswith(_SQLITE):
+            Path(uri.removeprefix(_SQLITE)).parent.mkdir(parents=True, exist_ok=True)
         self._client = MlflowClient(tracking_uri=uri)
         experiment = self._experiment(uri)
         found = self._client.search_runs([experiment], f"tags.`{RUN_TAG}` = '{self.run.id}'")
@@ -64,8 +72,8 @@ class MLflow(Backend):
         if found is not None:
             return found.experiment_id
         location = None
-        if uri.startswith("sqlite:///"):  # beside the database, not in the current directory
-            folder = Path(uri.removeprefix("sqlite:///")).resolve().parent / "mlflow-artifacts"
+        if uri.startswith(_SQLITE):  # beside the database, not in the current directory
+            folder = Path(uri.removeprefix(_SQLITE)).parent / "mlflow-artifacts"
             location = (folder / name).as_uri()
         try:
             return self._client.create_experiment(name, location, tags=_KIND)

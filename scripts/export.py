@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: MIT
+"""Write the weights of a run to a file for others.
+
+    make export [RUN=name] [FORMAT=dense|sparse|2to4]
+    python -m scripts.export [--output-dir DIR] [--checkpoint last|best] [--output FILE]
+
+The weights are those that training ended with (--checkpoint best: the best on the validation set),
+with the pruned ones zero. dense is safetensors; sparse a bitmap and bfloat16 values, read by
+lib.sparse_file.load_sparse; 2to4 the layout of torch.sparse.to_sparse_semi_structured. The file
+goes into the run's directory unless --output says otherwise. RUN is a name, its unique beginning,
+or a path; without it, the latest run.
+"""
+
+import os
+from pathlib import Path
+
+from lib import report
+from lib.cli import BadUse, Failure, run_main
+from lib.runs import resolve
+from scripts.runs import output_dir, parser
+
+
+def main() -> None:
+    flags = parser(__doc__)
+    flags.add_argument("--checkpoint", choices=("last", "best"), default="last")
+    flags.add_argument("--output", type=Path, metavar="FILE")
+    options = flags.parse_args()
+    run = resolve(output_dir(options.output_dir), os.environ.get("RUN", ""))
+    wanted = os.environ.get("FORMAT") or "dense"
+
+    from lib.export import FORMATS, trained_weights  # imports torch: bad use above answers at once
+
+    if wanted not in FORMATS:
+        raise BadUse(f"FORMAT={wanted}: want {', '.join(FORMATS)}")
+    suffix, export = FORMATS[wanted]
+    weights, masks = trained_weights(run / "checkpoints" / f"{options.checkpoint}.pt")
+    path = options.output or run / f"model{suffix}"
+    try:
+        notes = export(path, weights, masks)
+    except OSError as error:
+        raise Failure(f"can not write {path}: {error.strerror}") from error
+    n = sum(tensor.numel() for tensor in weights.values())
+    zeros = n - sum(int(tensor.count_nonzero()) for tensor in weights.values())
+    print(f"{path}: {report.size(path.stat().st_size)}, {n:,} parameters, {zeros:,} of them zero")
+    for note in notes:
+        print(f"  {note}")
+
+
+if __name__ == "__main__":
+    run_main(main)

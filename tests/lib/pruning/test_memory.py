@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: MIT
+"""What pruning keeps and what an update takes for its duration, counted byte by byte."""
+
+import tracemalloc
+
+import pytest
+import torch
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.nn import Parameter
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from lib.pruning import select
+from lib.pruning.pruner import Pruner
+from lib.pruning.schedules import Schedule
+
+LAYERS, SIDE = 8, 256
+N = LAYERS * SIDE * SIDE
+
+
+class Peak(TorchDispatchMode):
+    """Counts the bytes of storages that operations make and that are still alive."""
+
+    def __init__(self, *known: torch.Tensor):
+        super().__init__()
+        self.known = {tensor.untyped_storage()._cdata for tensor in known}
+        self.alive: dict[int, tuple[StorageWeakRef, int]] = {}
+        self.peak = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        self.alive = {k: v for k, v in self.alive.items() if not v[0].expired()}
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, torch.Tensor):
+                storage = tensor.untyped_storage()
+                if storage._cdata not in self.known:
+                    self.alive[storage._cdata] = StorageWeakRef(storage), storage.nbytes()
+        self.peak = max(self.peak, sum(size for _, size in self.alive.values()))
+        return result
+
+
+@pytest.fixture
+def one_thread():
+    """So that all operations run where they are counted."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def trained(fill) -> tuple[dict[str, Parameter], torch.optim.AdamW]:
+    torch.manual_seed(0)
+    weights = {f"layer{i}": Parameter(fill(SIDE, SIDE)) for i in range(LAYERS)}
+    optimizer = torch.optim.AdamW(weights.values(), lr=0.0)
+    for weight in weights.values():
+        weight.grad = torch.randn_like(weight)
+    optimizer.step()
+    return weights, optimizer
+
+
+def peak_of_an_update(weights, optimizer, score) -> int:
+    """Bytes beyond what was there before, at the worst moment."""
+    pruner = Pruner(weights, Schedule(0.5, 9, start=2, end=2), score=score)
+    pruner.attach(optimizer)
+    pruner.step = 2
+    state = [t for s in optimizer.state.values() for t in s.values()]
+    known = [*weights.values(), *pruner.masks.values(), *pruner.memory.values(), *state]
+    tracemalloc.start()  # NumPy reports to it
+    try:
+        with Peak(*known) as torch_side:
+            pruner.update()
+        return torch_side.peak + tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("score", ["magnitude", "bitter7", "bitter9"])
+def test_an_update_takes_less_than_a_float32_copy(one_thread, monkeypatch, score):
+    monkeypatch.setitem(select.SLICE, "cpu", 1 << 14)
+    peak = peak_of_an_update(*trained(torch.randn), score)
+    histograms = (LAYERS + 4) * select.BINS * 8  # small beside a real model
+    assert peak - histograms < 4 * N / 4
+
+
+def test_even_when_all_scores_are_equal(one_thread, monkeypatch):
+    """The worst case: nothing is decided by the first digit. A layer's indices come on top."""
+    monkeypatch.setitem(select.SLICE, "cpu", 1 << 14)
+    peak = peak_of_an_update(*trained(torch.ones), "magnitude")
+    histograms = (LAYERS + 4) * select.BINS * 8
+    assert peak - histograms < 4 * N + 24 * N / LAYERS
+
+
+def test_the_count_can_fail(one_thread):
+    with Peak() as counted:
+        kept = torch.ones(1000)
+        torch.ones(500)
+        del kept
+        torch.ones(10)
+    assert counted.peak == 4 * 1500

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: MIT
+"""The same masks on every rank and for any number of ranks: two processes over gloo."""
+
+from datetime import timedelta
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch import nn
+
+from lib.optim.adamwprune import AdamWPrune
+from lib.pruning.pruner import Pruner
+from lib.pruning.schedules import Schedule
+from lib.pruning.select import Scored, ScoreError, prune_smallest
+from lib.pruning.targets import prunable
+
+ROWS, WIDTH, LAYERS = 6, 8, 3
+SCORES = ["magnitude", "bitter7", "bitter9", "movement"]
+
+
+def full_scores() -> list[torch.Tensor]:
+    """Few values, so that most decisions are about ties."""
+    torch.manual_seed(0)
+    return [torch.randint(-2, 3, (ROWS, WIDTH)).float() for _ in range(LAYERS)]
+
+
+def scored(name: str, shard: torch.Tensor) -> Scored:
+    mask = torch.ones(shard.numel(), dtype=torch.uint8)
+    return Scored(name, mask, lambda a, b: shard.flatten()[a:b].clone())
+
+
+def select(shards: list[torch.Tensor], k: int, group) -> list[torch.Tensor]:
+    items = [scored(f"layer{i}", shard) for i, shard in enumerate(shards)]
+    prune_smallest(items, k, group=group)
+    return [item.mask.view_as(shard) for item, shard in zip(items, shards, strict=True)]
+
+
+def network() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 4))
+
+
+def train(model: nn.Module, score: str, group=None, reduce=False) -> Pruner:
+    """Four examples a step; each of two ranks sees two of them, and gradients are averaged."""
+    schedule = Schedule(0.7, 12, start=2, end=8, frequency=2, regrowth=0.2)
+    pruner = Pruner(prunable(model), schedule, score=score, group=group)
+    optimizer = AdamWPrune(model.parameters(), pruner, lr=0.01)
+    for step in range(12):
+        torch.manual_seed(step)
+        x = torch.randn(4, 6)
+        x = x[2 * dist.get_rank() :][:2] if reduce else x
+        model(x).square().mean().backward()
+        if reduce:
+            for p in model.parameters():
+                dist.all_reduce(p.grad)
+                p.grad /= dist.get_world_size()
+        optimizer.step()
+        optimizer.zero_grad()
+    return pruner
+
+
+def work(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group(
+        "gloo", f"file://{folder}/store", rank=rank, world_size=2, timeout=timedelta(seconds=60)
+    )
+    half = slice(0, 2) if rank == 0 else slice(2, ROWS)  # shards of unequal size
+    shards = [scores[half] for scores in full_scores()]
+    found = {"sharded": [select(shards, k, dist.group.WORLD) for k in range(0, 144, 7)]}
+    shards[1][0, 0] = float("nan")
+    try:
+        select(shards, 5, dist.group.WORLD)
+    except ScoreError as error:  # on both ranks, though only shards of layer1 have it
+        found["error"] = str(error)
+    for score in SCORES:
+        found[score] = train(network(), score, reduce=True).masks
+    torch.save(found, f"{folder}/rank{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ranks")
+    mp.spawn(work, (str(folder),), nprocs=2)
+    return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(2)]
+
+
+@pytest.mark.slow
+def test_sharded_selection_equals_the_whole(ranks):
+    for i, k in enumerate(range(0, 144, 7)):
+        expected = select(full_scores(), k, None)
+        whole = [torch.cat(parts) for parts in zip(*(r["sharded"][i] for r in ranks), strict=True)]
+        assert sum(int((mask == 0).sum()) for mask in whole) == k
+        assert all(a.equal(b) for a, b in zip(whole, expected, strict=True)), k
+
+
+@pytest.mark.slow
+def test_a_bad_score_on_any_rank_stops_all(ranks):
+    assert {r["error"] for r in ranks} == {"layer1: 2 of its scores are infinite or NaN"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("score", SCORES)
+def test_replicas_choose_the_same_weights(ranks, score):
+    first, second = (r[score] for r in ranks)
+    assert all(first[name].equal(second[name]) for name in first)
+    assert any((mask == 0).any() for mask in first.values())
+
+
+@pytest.mark.parametrize("score", SCORES)
+def test_the_number_of_threads_does_not_matter(score):
+    before = torch.get_num_threads()
+    masks = []
+    for threads in (1, 3):
+        torch.set_num_threads(threads)
+        masks.append(train(network(), score).masks)
+    torch.set_num_threads(before)
+    assert all(masks[0][name].equal(masks[1][name]) for name in masks[0])
