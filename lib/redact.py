@@ -58,7 +58,7 @@ _SHAPES = re.compile(
     r"\bgh[opsur]_[A-Za-z0-9]{20,}|\bgithub_pat_\w{20,}"  # GitHub
     r"|\bglpat-[\w-]{16,}"  # GitLab
     r"|\bhf_[A-Za-z0-9]{20,}"  # Hugging Face
-    r"|\bsk-(?=[A-Za-z_-]*\d)[\w-]{20,}"  # OpenAI, Anthropic
+    r"|\bsk-(?=[A-Za-z_-]*\d)[\w-]{20,}"  # language model services
     r"|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"  # AWS
     r"|\bAIza[\w-]{35}"  # Google
     r"|\bxox[a-z]-[\w-]{10,}"  # Slack
