@@ -20,7 +20,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from gpt2.kernels import causal_attention, gelu, linear_cross_entropy
+from gpt2.kernels import causal_attention, gelu_, linear_cross_entropy
 
 # name: (layers, heads, width), the four published sizes
 SIZES = {
@@ -93,7 +93,7 @@ class MLP(nn.Module):
         self.c_proj = Linear(4 * config.n_embd, config.n_embd, bias=config.bias)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = self.c_proj(gelu(self.c_fc(x)))
+        y = self.c_proj(gelu_(self.c_fc(x)))
         return F.dropout(y, self.dropout, self.training)
 
 

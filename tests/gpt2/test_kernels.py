@@ -73,7 +73,7 @@ def test_attention_with_dropout_drops():
 @pytest.mark.parametrize("shape", [(3,), (2, 5, 7), (kernels.GELU_CHUNK + 3,)])
 def test_gelu_is_exact(shape):
     x = torch.linspace(-30, 30, torch.Size(shape).numel(), dtype=torch.float64).view(shape)
-    ours = values_and_gradients(kernels.gelu, x)
+    ours = values_and_gradients(lambda x: kernels.gelu_(x.clone()), x)
     reference = values_and_gradients(lambda x: F.gelu(x, approximate="tanh"), x)
     for a, b in zip(ours, reference, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
@@ -81,7 +81,7 @@ def test_gelu_is_exact(shape):
 
 def test_gelu_of_a_transposed_input_and_at_the_edges_of_float32():
     x = torch.tensor([[0.0, -0.0, 1e-30], [50.0, -50.0, 3e4]]).t()
-    ours = values_and_gradients(kernels.gelu, x)
+    ours = values_and_gradients(lambda x: kernels.gelu_(x.clone()), x)
     reference = values_and_gradients(lambda x: F.gelu(x, approximate="tanh"), x)
     for a, b in zip(ours, reference, strict=True):
         torch.testing.assert_close(a, b)
@@ -91,10 +91,22 @@ def test_gelu_of_a_transposed_input_and_at_the_edges_of_float32():
 def test_gelu_rounds_no_worse_than_pytorch(dtype):
     x = torch.randn(10_000).to(dtype)
     exact = F.gelu(x.double(), approximate="tanh")
-    ours = kernels.gelu(x.clone().requires_grad_()).detach()
+    ours = kernels.gelu_(x.clone().requires_grad_()).detach()
     theirs = F.gelu(x, approximate="tanh")
     assert ours.dtype == dtype
     assert (ours - exact).abs().max() <= 1.5 * (theirs - exact).abs().max()
+
+
+def test_gelu_takes_its_input_over_and_autograd_knows():
+    x = torch.randn(5, requires_grad=True)
+    h = 2 * x
+    squares = h * h
+    y = kernels.gelu_(h)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        squares.sum().backward()
+    y.sum().backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.sum().backward()
 
 
 def loss_reference(x, weight, targets, vocab_size):
