@@ -22,15 +22,14 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for a script run by its path
 
 from lib.cli import run_main
+from lib.openmp import spin_briefly
 from lib.settings import Settings, load_settings
 
 if __name__ == "__main__":
     # Before PyTorch, which takes two seconds to import: --help and a wrong flag answer at once.
     settings = load_settings("gpt2")
     os.chdir(Path(__file__).parent.parent)  # where relative paths in the settings start
-    # Threads that wait for each other sleep rather than spin: on a CPU that others use, too,
-    # spinning was seen to make a step eight times as long. Read once, when PyTorch is loaded.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    spin_briefly()
 
 import io
 import math
