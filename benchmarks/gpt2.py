@@ -36,7 +36,7 @@ from lib.data.prepare import prepare
 from lib.data.tokenizers import load_tokenizer
 from lib.data.tokens import TokenSet
 from lib.flops import peak_flops, transformer_flops_per_token
-from lib.journal import read_rows
+from lib.openmp import spin_briefly
 from lib.optim import build_optimizer
 from lib.optim.update import apply_update
 from lib.runtime import Runtime, setup
@@ -47,7 +47,10 @@ LOSS_STEPS, LOSS_SEEDS, LOSS_WINDOWS = 500, 3, 64
 
 @dataclass(frozen=True)
 class Case:
-    """One model and batch; `target` is the ratio to the reference that is aimed at."""
+    """One model and batch; `target` is the ratio to the reference that is aimed at.
+
+    `loop_steps` of the whole program are measured; 0 for none.
+    """
 
     layers: int
     heads: int
@@ -57,6 +60,7 @@ class Case:
     vocab: int
     lr: float
     target: float
+    loop_steps: int = 0
 
     @property
     def name(self) -> str:
@@ -68,8 +72,8 @@ class Case:
 
 
 CPU_CASES = (
-    Case(6, 6, 384, 256, 8, 257, 1e-3, 3.0),
-    Case(4, 4, 128, 64, 12, 257, 1e-3, 1.2),
+    Case(6, 6, 384, 256, 8, 257, 1e-3, 3.0, 30),
+    Case(4, 4, 128, 64, 12, 257, 1e-3, 1.2, 300),
 )
 CUDA_CASES = (Case(12, 12, 768, 1024, 16, 50257, 6e-4, 1.25),)
 
@@ -183,7 +187,6 @@ class Worker:
             stdout=subprocess.PIPE,
             text=True,
             cwd=ROOT,
-            env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE"},  # as gpt2/train.py has it
         )
         self.precision = json.loads(self.process.stdout.readline())["precision"]
 
@@ -254,42 +257,25 @@ def compare_losses(case: Case) -> dict:
     return {"case": case.name, "steps": LOSS_STEPS, "val_loss": losses}
 
 
-def loop_overhead(case: Case, bare_ms: float) -> dict:
-    """The fastest ten steps of gpt2/train.py itself, with data and logging, against bare ones."""
-    with tempfile.TemporaryDirectory() as folder:
-        flags = {
-            "gpt2-size": "free",
-            "gpt2-n-layer": case.layers,
-            "gpt2-n-head": case.heads,
-            "gpt2-n-embd": case.width,
-            "gpt2-block-size": case.block,
-            "batch-size": case.batch,
-            "max-steps": 60,
-            "eval-interval": 1000,
-            "eval-windows": 1,
-            "sample-tokens": 0,
-            "output-dir": folder,
-            "data-dir": folder,
-            "tracker": "none",
-            "tracker-run-name": "loop",
-        }
-        command = [sys.executable, "gpt2/train.py", "--no-plots"]
-        for flag, value in flags.items():
-            command += [f"--{flag}", str(value)]
-        subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-        rows = [row for row, _ in read_rows(Path(folder) / "loop" / "logs" / "metrics.jsonl")]
-        steps = [
-            row["metrics"]["perf/step_ms"]
-            for row in rows
-            if "perf/step_ms" in row.get("metrics", ())
-        ]
-    loop_ms = min(steps[1:])
-    return {"loop_step_ms": round(loop_ms, 2), "loop_overhead": round(loop_ms / bare_ms - 1, 4)}
+def loop_overhead(case: Case) -> dict:
+    """What gpt2/train.py adds to its steps (benchmarks/gpt2_loop.py), in a fresh process."""
+    flags = {
+        "gpt2-size": "free",
+        "gpt2-n-layer": case.layers,
+        "gpt2-n-head": case.heads,
+        "gpt2-n-embd": case.width,
+        "gpt2-block-size": case.block,
+        "batch-size": case.batch,
+        "max-steps": case.loop_steps,
+    }
+    command = [sys.executable, "-m", "benchmarks.gpt2_loop", json.dumps(flags)]
+    done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def print_table(results: list[dict]) -> None:
     table = Table(
-        "model", "precision", "reference tok/s", "ours tok/s", "ratio", "target", "of peak"
+        "model", "precision", "reference tok/s", "ours tok/s", "ratio", "target", "of peak", "loop"
     )
     for result in results:
         speed = result["tokens_per_s"]
@@ -302,6 +288,7 @@ def print_table(results: list[dict]) -> None:
             f"{result['ratio']:.2f}",
             f"{result['target']:.2f}",
             "?" if share is None else f"{share:.0%}",
+            f"+{result['loop']['overhead']:.1%}" if "loop" in result else "",
         )
     Console().print(table)
 
@@ -320,14 +307,16 @@ def main() -> None:
         side, case, seed, device, data = json.loads(given.worker)
         work(side, Case(**case), seed, device, data)
         return
+    spin_briefly()  # the processes started from here, as gpt2/train.py does
     device = "cuda" if torch.cuda.is_available() else "cpu"
     cases = CUDA_CASES if device == "cuda" else CPU_CASES
     results = [measure(case, device, given.rounds, given.steps) for case in cases]
-    print_table(results)
     report = {"benchmark": "gpt2", "device": device_name(device), "torch": torch.__version__}
     report |= {"threads": torch.get_num_threads(), "results": results}
-    if device == "cpu":
-        report["loop"] = loop_overhead(cases[0], results[0]["step_ms"]["ours"])
+    for case, result in zip(cases, results, strict=True):
+        if case.loop_steps:
+            result["loop"] = loop_overhead(case)
+    print_table(results)
     if given.loss:
         report["losses"] = [compare_losses(case) for case in CPU_CASES]
     print(json.dumps(report))
