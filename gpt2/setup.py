@@ -5,6 +5,7 @@ Each function is one decision; gpt2/train.py makes them in order and holds the l
 """
 
 import dataclasses
+import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
 from itertools import count
@@ -100,23 +101,31 @@ def prepare_model(settings: Settings, runtime: Runtime, model: GPT) -> torch.nn.
 def fit_batch(
     settings: Settings, runtime: Runtime, model: torch.nn.Module, split: Split, plan: BatchPlan
 ) -> BatchPlan:
-    """With HYPER_PARAM_AUTO on a GPU, the plan whose micro-batch is the largest that fits."""
-    if not settings.HYPER_PARAM_AUTO or runtime.device.type != "cuda":
+    """On a GPU, the plan with the micro-batch for which all ranks have memory, found by trial.
+
+    That is the largest one with HYPER_PARAM_AUTO, else BATCH_SIZE or what is left of it. A single
+    process with a fixed BATCH_SIZE needs no trial: it halves when a step fails (`smaller_plan`).
+    """
+    if runtime.device.type != "cuda" or (runtime.world_size == 1 and not settings.HYPER_PARAM_AUTO):
         return plan
-    memory = autobatch.transformer_memory(
-        sum(p.numel() for p in model.parameters()),
-        settings.GPT2_N_LAYER,
-        settings.GPT2_N_EMBD,
-        settings.GPT2_BLOCK_SIZE,
-    )
 
     def attempt(plan: BatchPlan) -> None:
         with reduce_gradients(model, False):
             try_step(model, *first_batch(settings, runtime, split, plan), copies=2)
 
-    return autobatch.fit(
-        autobatch.first_guess(plan, runtime.device, *memory), attempt, runtime.device
-    )
+    if settings.HYPER_PARAM_AUTO:
+        memory = autobatch.transformer_memory(
+            sum(p.numel() for p in model.parameters()),
+            settings.GPT2_N_LAYER,
+            settings.GPT2_N_EMBD,
+            settings.GPT2_BLOCK_SIZE,
+        )
+        guess = autobatch.first_guess(plan, runtime.device, *memory)
+        return autobatch.fit(guess, attempt, runtime.device)
+    fitting = autobatch.fit(plan, attempt, runtime.device, headroom=0.0)
+    if fitting != plan and runtime.is_main:
+        print(f"out of memory with BATCH_SIZE={plan.micro}: now {fitting}", file=sys.stderr)
+    return fitting
 
 
 def smaller_plan(

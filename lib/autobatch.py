@@ -90,11 +90,17 @@ def first_guess(plan: BatchPlan, device: torch.device, fixed: int, per_sequence:
     return plan.at_most(max(1, math.floor((memory - fixed) / per_sequence)))
 
 
-def fit(plan: BatchPlan, try_step: Callable[[BatchPlan], None], device: torch.device) -> BatchPlan:
-    """The first of `plan`, `plan.halved()`, … that runs on all ranks and leaves HEADROOM free.
+def fit(
+    plan: BatchPlan,
+    try_step: Callable[[BatchPlan], None],
+    device: torch.device,
+    headroom: float = HEADROOM,
+) -> BatchPlan:
+    """The first of `plan`, `plan.halved()`, … that runs on all ranks and leaves `headroom` free.
 
-    `try_step(plan)` makes a real forward and backward pass without communication between ranks;
-    it may raise torch.OutOfMemoryError. Raises Failure when nothing fits.
+    `headroom` is a share of a GPU's memory. `try_step(plan)` makes a real forward and backward
+    pass without communication between ranks; it may raise torch.OutOfMemoryError. Raises Failure
+    when nothing fits.
     """
     while True:
         too_large = False
@@ -102,7 +108,7 @@ def fit(plan: BatchPlan, try_step: Callable[[BatchPlan], None], device: torch.de
             try_step(plan)
         except torch.OutOfMemoryError:
             too_large = True
-        if any_rank(too_large or _is_tight(device)):
+        if any_rank(too_large or _is_tight(device, headroom)):
             release(device)
             plan = plan.halved()
         else:
@@ -116,8 +122,8 @@ def release(device: torch.device) -> None:
         torch.cuda.reset_peak_memory_stats(device)
 
 
-def _is_tight(device: torch.device) -> bool:
+def _is_tight(device: torch.device, headroom: float) -> bool:
     if device.type != "cuda":
         return False
     total = torch.cuda.get_device_properties(device).total_memory
-    return torch.cuda.max_memory_allocated(device) > (1 - HEADROOM) * total
+    return torch.cuda.max_memory_allocated(device) > (1 - headroom) * total

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """How the threads of a CPU operation wait for the next one; to be called before PyTorch is loaded.
 
-    spin_briefly()
-    import torch
+spin_briefly()
+import torch
 """
 
 import os

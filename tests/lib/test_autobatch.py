@@ -3,6 +3,7 @@
 
 import pytest
 import torch
+import torch.distributed as dist
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -81,3 +82,21 @@ def test_the_first_guess_fills_the_memory_of_the_device(gib, micro, monkeypatch)
     plan = first_guess(BatchPlan(480, 1, 1), CPU, fixed, each)
     assert fixed + plan.micro * each < gib * 2**30
     assert plan.micro >= micro
+
+
+def _fit_as_rank(rank: int, meeting: str, limits: tuple[int, int]) -> None:
+    dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
+
+    def step(plan: BatchPlan) -> None:
+        if plan.micro > limits[rank]:
+            raise torch.OutOfMemoryError("injected")
+
+    try:
+        assert fit(BatchPlan(48, 2, 24), step, CPU).micro == min(limits)
+    finally:
+        dist.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_the_rank_with_the_least_memory_decides_for_all(tmp_path):
+    torch.multiprocessing.spawn(_fit_as_rank, (str(tmp_path / "meeting"), (24, 6)), nprocs=2)
