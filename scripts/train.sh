@@ -6,7 +6,8 @@
 # From the environment, and so from the make line:
 #   NPROC=n          processes on this machine (default: one a GPU, one without a GPU)
 #   NNODES=n         machines; n:m lets them come and go between n and m
-#   NODE_RANK=k      which of them this is, from 0; without it the machines find their own order
+#   NODE_RANK=k      which of them this is, from 0; without it the machines find their own order,
+#                    which those that come and go, or start again, must do
 #   MASTER_ADDR=host MASTER_PORT=29500   where they meet: machine 0
 #   MAX_RESTARTS=n   how often to start all processes again after one failed (default 0)
 
@@ -22,7 +23,7 @@ fail() {
 model=$(setting MODEL)
 program=$model/train.py
 if ! grep -q process_group "$program"; then
-	[ "${NPROC:-1}${NNODES:-1}" = 11 ] || fail "$model trains with one process; leave out NPROC and NNODES"
+	[ "${NPROC:-1}${NNODES:-1}" = 11 ] || fail "$model trains with one process: leave out NPROC and NNODES"
 	exec "$python" "$program"
 fi
 
@@ -34,7 +35,9 @@ if [ -z "$nproc" ]; then
 fi
 case $nproc in *[!0-9]* | 0*) fail "NPROC=$nproc: a number of processes from 1 on" ;; esac
 nnodes=${NNODES:-1}
-if [ "$nproc$nnodes" = 11 ]; then
+restarts=${MAX_RESTARTS:-0}
+case $restarts in *[!0-9]*) fail "MAX_RESTARTS=$restarts: how often, a number from 0 on" ;; esac
+if [ "$nproc$nnodes$restarts" = 110 ]; then
 	exec "$python" "$program"
 fi
 
@@ -45,7 +48,18 @@ if [ -z "${OMP_NUM_THREADS:-}" ]; then
 	export OMP_NUM_THREADS
 fi
 
-set -- --nproc-per-node "$nproc" --max-restarts "${MAX_RESTARTS:-0}"
+elastic=
+case $nnodes in *:*) elastic=NNODES=$nnodes ;; esac
+[ "$restarts" = 0 ] || elastic=MAX_RESTARTS=$restarts
+if [ -n "$elastic" ]; then
+	[ "$nnodes" = 1 ] || [ -z "${NODE_RANK:-}" ] ||
+		fail "$elastic is for machines that find their own order: leave out NODE_RANK"
+	# Each attempt meets in a store of its own. In a shared one it finds the addresses of processes
+	# that are gone and waits for them for ever.
+	export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1
+fi
+
+set -- --nproc-per-node "$nproc" --max-restarts "$restarts"
 if [ "$nnodes" = 1 ]; then
 	set -- "$@" --standalone
 else
