@@ -64,7 +64,7 @@ class Case:
 
     @property
     def name(self) -> str:
-        return f"{self.layers} layers, width {self.width}, block {self.block}, batch {self.batch}"
+        return f"{self.layers} × {self.width}, {self.batch} × {self.block}"
 
     @property
     def tokens(self) -> int:
@@ -274,9 +274,10 @@ def loop_overhead(case: Case) -> dict:
 
 
 def print_table(results: list[dict]) -> None:
-    table = Table(
-        "model", "precision", "reference tok/s", "ours tok/s", "ratio", "target", "of peak", "loop"
-    )
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("layers × width, batch × block")
+    for column in ("precision", "reference", "ours, tokens/s", "ratio", "goal", "of peak", "loop"):
+        table.add_column(column, justify="right")
     for result in results:
         speed = result["tokens_per_s"]
         share = result["share_of_peak"]
@@ -288,7 +289,7 @@ def print_table(results: list[dict]) -> None:
             f"{result['ratio']:.2f}",
             f"{result['target']:.2f}",
             "?" if share is None else f"{share:.0%}",
-            f"+{result['loop']['overhead']:.1%}" if "loop" in result else "",
+            f"+{result['loop']['overhead']:.2%}" if "loop" in result else "",
         )
     Console().print(table)
 
@@ -298,7 +299,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--loss", action="store_true", help="compare losses, too (CPU; minutes)")
+    parser.add_argument("--loss", action="store_true", help="compare losses, too (CPU; an hour)")
     parser.add_argument("--rounds", type=int, default=10, help="turns of each side")
     parser.add_argument("--steps", type=int, default=3, help="steps in a turn")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
