@@ -14,9 +14,10 @@ import argparse
 import contextlib
 import os
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from lib import lock, metadata
@@ -134,6 +135,15 @@ def _set_priority(nice: int) -> None:
         Path("/proc/self/autogroup").write_text(str(nice))
 
 
+@contextlib.contextmanager
+def _temporary_files() -> Iterator[None]:
+    """Remove at the end what the SDKs put there, whose exit handlers do not run (see below)."""
+    with tempfile.TemporaryDirectory(prefix="tracking-", ignore_cleanup_errors=True) as folder:
+        tempfile.tempdir = folder
+        yield
+        tempfile.tempdir = None
+
+
 def main(argv: list[str] | None = None) -> int:
     """The program described above."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -145,14 +155,15 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     console = Console(arguments.run_dir / "logs" / "tracking.log")
     threading.excepthook = lambda args: console.say(f"{args.thread}: {args.exc_value!r}")
-    deliveries = forward(
-        arguments.run_dir,
-        arguments.trackers.split(","),
-        finish_timeout=arguments.finish_timeout,
-        say=console.say,
-        system_interval=arguments.system_interval,
-        background=arguments.background,
-    )
+    with _temporary_files():
+        deliveries = forward(
+            arguments.run_dir,
+            arguments.trackers.split(","),
+            finish_timeout=arguments.finish_timeout,
+            say=console.say,
+            system_interval=arguments.system_interval,
+            background=arguments.background,
+        )
     return int(any(delivery.cursor.condition != "finished" for delivery in deliveries))
 
 

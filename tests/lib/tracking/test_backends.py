@@ -2,6 +2,7 @@
 """What each tracker holds at the end: scalars, media, configuration, names; and no secrets."""
 
 import math
+import time
 
 import numpy as np
 import pytest
@@ -124,3 +125,17 @@ def test_secrets_reach_no_file_and_no_tracker(home, monkeypatch):
         content = path.read_bytes()
         for name, secret in SECRETS.items():
             assert secret.encode() not in content, f"{name} is in {path.relative_to(home)}"
+
+
+@pytest.mark.parametrize("tracker", ["wandb", "mlflow"])
+def test_no_temporary_file_is_left_behind(home, tracker, monkeypatch):
+    (home / "temporary").mkdir()
+    monkeypatch.setenv("TMPDIR", str(home / "temporary"))
+    with make_run() as run:
+        run.log({"loss": 1.0}, 1)
+    code, said = forward(run.dir, tracker)
+    assert code == 0, said
+    deadline = time.monotonic() + 20  # wandb-core removes its socket when it is done
+    while left := list((home / "temporary").iterdir()):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.1)
