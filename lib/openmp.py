@@ -16,7 +16,7 @@ def spin_briefly() -> None:
     """Have threads without work spin for a moment, then sleep, unless the environment says else.
 
     GNU's OpenMP spins for milliseconds, which slows a training down by a factor as soon as others
-    compute on the machine, too. To sleep at once costs a small model 40 % of its speed
+    compute on the machine, too. To sleep at once halves the speed of a small model
     (docs/performance.md). Other OpenMP libraries do not read this setting.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
