@@ -40,6 +40,14 @@ def trained_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Tens
     return weights, masks
 
 
+def pruned_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The same of a run that pruned; Failure for one that did not."""
+    weights, masks = trained_weights(path)
+    if not masks:
+        raise Failure(f"{path}: nothing was pruned in this run (PRUNING_METHOD=none)")
+    return weights, masks
+
+
 def export_dense(path: Path, weights: Weights, masks: Weights) -> list[str]:
     """Safetensors with all weights, the pruned ones zero."""
     write_atomic(path, to_safetensors({name: t.contiguous() for name, t in weights.items()}))

@@ -16,16 +16,14 @@ from pathlib import Path
 
 from lib import report
 from lib.cli import BadUse, Failure, run_main
-from lib.runs import resolve
-from scripts.runs import output_dir, parser
+from scripts.runs import checkpoint_parser, chosen_checkpoint
 
 
 def main() -> None:
-    flags = parser(__doc__)
-    flags.add_argument("--checkpoint", choices=("last", "best"), default="last")
+    flags = checkpoint_parser(__doc__)
     flags.add_argument("--output", type=Path, metavar="FILE")
     options = flags.parse_args()
-    run = resolve(output_dir(options.output_dir), os.environ.get("RUN", ""))
+    checkpoint = chosen_checkpoint(options)
     wanted = os.environ.get("FORMAT") or "dense"
 
     from lib.export import FORMATS, trained_weights  # imports torch: bad use above answers at once
@@ -33,8 +31,8 @@ def main() -> None:
     if wanted not in FORMATS:
         raise BadUse(f"FORMAT={wanted}: want {', '.join(FORMATS)}")
     suffix, export = FORMATS[wanted]
-    weights, masks = trained_weights(run / "checkpoints" / f"{options.checkpoint}.pt")
-    path = options.output or run / f"model{suffix}"
+    weights, masks = trained_weights(checkpoint)
+    path = options.output or checkpoint.parent.parent / f"model{suffix}"
     try:
         notes = export(path, weights, masks)
     except OSError as error:

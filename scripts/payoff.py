@@ -11,31 +11,23 @@ pruned ones compute with the sparse kernels that PyTorch has here: compressed ro
 left out of the times. Says plainly where pruning does not pay.
 """
 
-import os
 import tempfile
 from pathlib import Path
 
 from lib import report
-from lib.cli import Failure, run_main
-from lib.runs import resolve
-from scripts.runs import output_dir, parser
+from lib.cli import run_main
+from scripts.runs import checkpoint_parser, chosen_checkpoint
 
 BATCH_SIZES = (1, 16, 256)
 
 
 def main() -> None:
-    flags = parser(__doc__)
-    flags.add_argument("--checkpoint", choices=("last", "best"), default="last")
-    options = flags.parse_args()
-    run = resolve(output_dir(options.output_dir), os.environ.get("RUN", ""))
+    path = chosen_checkpoint(checkpoint_parser(__doc__).parse_args())
 
-    from lib.export import FORMATS, trained_weights  # imports torch: bad use above answers at once
+    from lib.export import FORMATS, pruned_weights  # imports torch: bad use above answers at once
     from lib.payoff import measure_layers
 
-    path = run / "checkpoints" / f"{options.checkpoint}.pt"
-    weights, masks = trained_weights(path)
-    if not masks:
-        raise Failure(f"{path}: nothing was pruned in this run (PRUNING_METHOD=none)")
+    weights, masks = pruned_weights(path)
     kept = sum(int(mask.sum()) for mask in masks.values())
     total = sum(mask.numel() for mask in masks.values())
     print(f"{path}: {100 * (1 - kept / total):.1f} % of {total:,} prunable weights are zero\n")

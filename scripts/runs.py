@@ -9,12 +9,14 @@ marked interrupted.
 """
 
 import argparse
+import os
 import sys
 from datetime import datetime
+from pathlib import Path
 
 from lib import report
 from lib.cli import run_main
-from lib.runs import StoredRun, disk_usage, find_runs
+from lib.runs import StoredRun, disk_usage, find_runs, resolve
 
 UNCONFIGURED_OUTPUT_DIR = "outputs/training"
 HEADER = ("run", "model", "optimizer", "status", "val loss", "accuracy", "time", "age", "size")
@@ -27,6 +29,19 @@ def parser(doc: str) -> argparse.ArgumentParser:
     )
     made.add_argument("--output-dir", metavar="DIR", default=None, help="where the runs are")
     return made
+
+
+def checkpoint_parser(doc: str) -> argparse.ArgumentParser:
+    """`parser` for a program about one checkpoint of one run; see `chosen_checkpoint`."""
+    made = parser(doc)
+    made.add_argument("--checkpoint", choices=("last", "best"), default="last")
+    return made
+
+
+def chosen_checkpoint(options: argparse.Namespace) -> Path:
+    """The checkpoint that the flags and RUN in the environment say."""
+    run = resolve(output_dir(options.output_dir), os.environ.get("RUN", ""))
+    return run / "checkpoints" / f"{options.checkpoint}.pt"
 
 
 def output_dir(given: str | None) -> str:

@@ -8,27 +8,18 @@ Counts zeros in the weights themselves, in layers that were pruned; sparsity is 
 not of all parameters. RUN is a name, its unique beginning, or a path; without it, the latest run.
 """
 
-import os
-
 from lib import report
-from lib.cli import Failure, run_main
-from lib.runs import resolve
-from scripts.runs import output_dir, parser
+from lib.cli import run_main
+from scripts.runs import checkpoint_parser, chosen_checkpoint
 
 
 def main() -> None:
-    flags = parser(__doc__)
-    flags.add_argument("--checkpoint", choices=("last", "best"), default="last")
-    options = flags.parse_args()
-    run = resolve(output_dir(options.output_dir), os.environ.get("RUN", ""))
+    path = chosen_checkpoint(checkpoint_parser(__doc__).parse_args())
 
-    from lib.export import trained_weights  # imports torch: bad use above answers at once
+    from lib.export import pruned_weights  # imports torch: bad use above answers at once
     from lib.pruning.report import layer_rows
 
-    path = run / "checkpoints" / f"{options.checkpoint}.pt"
-    weights, masks = trained_weights(path)
-    if not masks:
-        raise Failure(f"{path}: nothing was pruned in this run (PRUNING_METHOD=none)")
+    weights, masks = pruned_weights(path)
     layers = []
     for name in masks:
         weight = weights[name]
