@@ -274,9 +274,9 @@ def loop_overhead(case: Case) -> dict:
 
 
 def print_table(results: list[dict]) -> None:
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    table.add_column("layers × width, batch × block")
-    for column in ("precision", "reference", "ours, tokens/s", "ratio", "goal", "of peak", "loop"):
+    table = Table(box=None, padding=(0, 2, 0, 0), title="Tokens a second", title_justify="left")
+    table.add_column("model, batch")
+    for column in ("precision", "reference", "ours", "ratio", "goal", "of peak", "loop"):
         table.add_column(column, justify="right")
     for result in results:
         speed = result["tokens_per_s"]
