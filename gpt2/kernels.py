@@ -22,6 +22,10 @@ GELU_CHUNK = 2**17  # elements; a handful of such float32 buffers share the last
 LOGITS_AT_ONCE = {"cpu": 2**23, "cuda": 2**27}  # elements; 32 MiB in float32, 256 MiB in bfloat16
 
 
+def _on_cpu(x: torch.Tensor) -> bool:
+    return x.device.type == "cpu"
+
+
 def causal_attention(qkv: torch.Tensor, n_head: int, dropout: float = 0.0) -> torch.Tensor:
     """Multi-head causal self-attention, softmax(q kᵀ / √d) v.
 
@@ -29,7 +33,7 @@ def causal_attention(qkv: torch.Tensor, n_head: int, dropout: float = 0.0) -> to
     heads of width / n_head. The result is (batch, length, width). `dropout` is the probability
     with which an attention weight is zeroed.
     """
-    if qkv.device.type == "cpu" and dropout == 0.0:
+    if _on_cpu(qkv) and dropout == 0.0:
         return _BlockedAttention.apply(qkv, n_head)
     batch, length, width = qkv.shape[0], qkv.shape[1], qkv.shape[2] // 3
     q, k, v = qkv.view(batch, length, 3, n_head, width // n_head).permute(2, 0, 3, 1, 4).unbind(0)
@@ -104,7 +108,7 @@ def gelu_(x: torch.Tensor) -> torch.Tensor:
     0.5 x (1 + tanh(√(2/π) (x + 0.044715 x³))), elementwise, any shape. Takes `x` over: what it
     holds afterwards is undefined, and autograd refuses to use it for anything else.
     """
-    if x.device.type == "cpu" and torch.is_grad_enabled() and x.requires_grad:
+    if _on_cpu(x) and torch.is_grad_enabled() and x.requires_grad:
         return _SigmoidGELU.apply(x)
     return F.gelu(x, approximate="tanh")
 

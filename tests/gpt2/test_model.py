@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from gpt2 import kernels
 from gpt2.model import GPT, SIZES, GPTConfig
 from gpt2.pretrained import load_pretrained
 from lib.cli import Failure
@@ -168,3 +169,20 @@ def test_generation_is_repeatable_and_top_k_bounds_the_choice(model):
     likeliest = model(start)[:, -1].topk(2).indices
     assert all(token in likeliest[0] for token in draws[0][:, 1])
     assert len(draws[0][:, 1].unique()) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_what_a_gpu_computes_compiles_to_one_graph(dtype, monkeypatch):
+    monkeypatch.setattr(kernels, "_on_cpu", lambda x: False)
+    monkeypatch.setitem(kernels.LOGITS_AT_ONCE, "cpu", 320 * 100)  # three parts, the last short
+    model = GPT(GPTConfig(257, 128, 2, 4, 64), dtype)
+    x, y = torch.randint(257, (2, 2, 128))
+    losses, gradients = [], []
+    for forward in (model, torch.compile(model, backend="aot_eager", fullgraph=True)):
+        losses.append(forward(x, y))
+        losses[-1].backward()
+        gradients.append([p.grad for p in model.parameters()])
+        model.zero_grad()
+    torch.testing.assert_close(*losses)
+    torch.testing.assert_close(*gradients)
