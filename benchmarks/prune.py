@@ -32,6 +32,7 @@ from lib.optim.update import apply_update
 from lib.pruning.pruner import Pruner
 from lib.pruning.schedules import Schedule
 from lib.pruning.scores import SCORES, State
+from lib.runtime import setup
 
 LAYERS = int(os.environ.get("LAYERS", 12))
 ROUNDS = int(os.environ.get("ROUNDS", 9))
@@ -152,6 +153,7 @@ def measure_update(setting: Setting, device: str, *, kthvalue: bool = False) -> 
 
 def main() -> int:
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    setup(0, device, "float32", 0)  # as every training begins: freed memory stays at hand
     console = Console()
     console.print(f"{device}, {torch.get_num_threads()} threads, torch {torch.__version__}")
     setting = Setting(gpt2_shapes(LAYERS), device)
