@@ -75,7 +75,10 @@ from lib.stop import StopRequest
 
 
 def train(settings: Settings, runtime: Runtime) -> None:
-    """One training, from data to table of results; one rank's part of it if there are several."""
+    """One training, from data to table of results; one rank's part of it if there are several.
+
+    Long on purpose: whoever wants to know what a step does reads on, and looks nowhere else.
+    """
     tokenizer = load_tokenizer(settings.TOKENIZER)
     config = model_config(settings, tokenizer)
     tokens = load_tokens(settings, tokenizer, quiet=not runtime.is_main)
