@@ -32,8 +32,7 @@ from lib.data.augment import augment
 from lib.data.batches import batch_indices
 from lib.data.images import load_images
 from lib.files import write_atomic
-from lib.optim.from_settings import optimizer_from_settings
-from lib.optim.schedule import lr_at
+from lib.optim.from_settings import optimizer_from_settings, schedule_from_settings
 from lib.optim.update import apply_update
 from lib.pruning.ranking import scored
 from lib.pruning.scores import SCORES
@@ -113,18 +112,12 @@ def train(cell: Cell) -> dict[str, Any]:
     total_steps = round(longer * cell.epochs * (n // settings.BATCH_SIZE))
     model = LeNet5()
     optimizer, pruner = optimizer_from_settings(settings, model, total_steps)
+    learning_rate = schedule_from_settings(settings, total_steps)
     for step in range(total_steps):
         batch = batch_indices(settings.SEED, step, n, settings.BATCH_SIZE)
         images = augment(data.train.images[batch], settings.SEED, step)
         F.cross_entropy(model(images), data.train.labels[batch]).backward()
-        lr = lr_at(
-            step,
-            base_lr=settings.LEARNING_RATE,
-            schedule=settings.LR_SCHEDULE,
-            warmup_steps=settings.WARMUP_STEPS,
-            total_steps=total_steps,
-            min_ratio=settings.MIN_LR_RATIO,
-        )
+        lr = learning_rate(step)
         apply_update(optimizer, lr=lr, grad_clip=settings.GRAD_CLIP, pruner=pruner)
     with torch.inference_mode():
         unseen = [data.val, data.test]

@@ -64,8 +64,7 @@ from lib.distributed import (
 )
 from lib.flops import peak_flops, transformer_flops_per_token
 from lib.guard import LossGuard
-from lib.optim.from_settings import optimizer_from_settings
-from lib.optim.schedule import lr_at
+from lib.optim.from_settings import optimizer_from_settings, schedule_from_settings
 from lib.optim.update import apply_update
 from lib.progress import open_progress
 from lib.pruning.report import finish_pruning, log_scores
@@ -94,6 +93,7 @@ def train(settings: Settings, runtime: Runtime) -> None:
     plan = fit_batch(settings, runtime, trained, tokens.train, plan)
     steps_per_epoch, total_steps = plan_steps(settings, tokens.train, plan)
     optimizer, pruner = optimizer_from_settings(settings, model, total_steps)
+    learning_rate = schedule_from_settings(settings, total_steps)
     eval_interval = settings.EVAL_INTERVAL or steps_per_epoch
     save_interval = settings.CHECKPOINT_INTERVAL or eval_interval
 
@@ -159,14 +159,7 @@ def train(settings: Settings, runtime: Runtime) -> None:
                     plan = smaller_plan(plan, trained, runtime, run, step)
                     batches = read_batches(settings, runtime, tokens.train, plan, step)
                     continue  # the same step again: the batches are a function of its number
-                lr = lr_at(
-                    step,
-                    base_lr=settings.LEARNING_RATE,
-                    schedule=settings.LR_SCHEDULE,
-                    warmup_steps=settings.WARMUP_STEPS,
-                    total_steps=total_steps,
-                    min_ratio=settings.MIN_LR_RATIO,
-                )
+                lr = learning_rate(step)
                 grad_norm = apply_update(
                     optimizer, lr=lr, grad_clip=settings.GRAD_CLIP, pruner=pruner
                 )

@@ -39,8 +39,7 @@ from lib.data.batches import batch_indices
 from lib.data.images import ImageData, Split, load_images
 from lib.guard import LossGuard
 from lib.optim import describe_decay
-from lib.optim.from_settings import optimizer_from_settings
-from lib.optim.schedule import lr_at
+from lib.optim.from_settings import optimizer_from_settings, schedule_from_settings
 from lib.optim.update import apply_update
 from lib.progress import open_progress
 from lib.pruning.report import finish_pruning, log_scores
@@ -69,6 +68,7 @@ def train(settings: Settings) -> None:
 
     model = LeNet5().to(runtime.device)
     optimizer, pruner = optimizer_from_settings(settings, model, total_steps)
+    learning_rate = schedule_from_settings(settings, total_steps)
 
     step = 0  # updates done
     best_val_loss, best_val_accuracy = math.inf, 0.0
@@ -115,14 +115,7 @@ def train(settings: Settings) -> None:
                     logits = model(images)
                     loss = F.cross_entropy(logits, labels)
                 loss.backward()
-                lr = lr_at(
-                    step,
-                    base_lr=settings.LEARNING_RATE,
-                    schedule=settings.LR_SCHEDULE,
-                    warmup_steps=settings.WARMUP_STEPS,
-                    total_steps=total_steps,
-                    min_ratio=settings.MIN_LR_RATIO,
-                )
+                lr = learning_rate(step)
                 grad_norm = apply_update(
                     optimizer, lr=lr, grad_clip=settings.GRAD_CLIP, pruner=pruner
                 )

@@ -16,7 +16,7 @@ SHARED = {
     "optimizer_from_settings",
     "log_scores",
     "finish_pruning",
-    "lr_at",
+    "schedule_from_settings",
     "apply_update",
     "open_progress",
     "StopRequest",
@@ -59,5 +59,5 @@ def test_the_step_is_fenced_by_rules_and_holds_forward_backward_and_update(progr
     rules = [i for i, line in enumerate(lines) if line.strip().startswith("# ──")]
     assert len(rules) == 2
     step = "\n".join(lines[rules[0] : rules[1]])
-    for part in ("loss.backward()", "lr_at(", "apply_update("):
+    for part in ("loss.backward()", "learning_rate(step)", "apply_update("):
         assert part in step

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""The optimizer and the pruner that the settings of a run ask for, the same for every model."""
+"""Optimizer, pruner and learning rate as the settings of a run ask, the same for every model."""
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -9,6 +11,7 @@ from torch import nn
 from lib.cli import BadUse
 from lib.optim import build_optimizer
 from lib.optim.adamwspam import Spam
+from lib.optim.schedule import lr_at
 from lib.pruning.build import Unpruned, build_pruner
 from lib.pruning.pruner import Pruner
 
@@ -39,6 +42,18 @@ def optimizer_from_settings(
     except ValueError as error:
         raise BadUse(f"PRUNING_METHOD={settings.PRUNING_METHOD}: {error}") from None
     return optimizer, pruner
+
+
+def schedule_from_settings(settings: Any, total_steps: int) -> Callable[[int], float]:
+    """The learning rate by the number of updates done (lib/optim/schedule.py)."""
+    return functools.partial(
+        lr_at,
+        base_lr=settings.LEARNING_RATE,
+        schedule=settings.LR_SCHEDULE,
+        warmup_steps=settings.WARMUP_STEPS,
+        total_steps=total_steps,
+        min_ratio=settings.MIN_LR_RATIO,
+    )
 
 
 def _pruner(settings: Any, model: nn.Module, total_steps: int) -> Pruner | Unpruned:
