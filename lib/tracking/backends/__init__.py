@@ -7,6 +7,7 @@ are idempotent, and the cursor may be a little behind the truth (Trackio, MLflow
 out how many rows are held already (W&B); or it puts the tracker back to the cursor (TensorBoard).
 """
 
+import abc
 import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -37,7 +38,7 @@ class Refused(Exception):
     """The tracker will never take this row, however often it is tried."""
 
 
-class Backend:
+class Backend(abc.ABC):
     """What the forwarder needs from a tracker. Any method may raise; it is then opened again.
 
     `state` is a small dict, kept in the cursor file, that survives the process. It is written
@@ -51,26 +52,26 @@ class Backend:
         self.run = run
         self.state = state
 
+    @abc.abstractmethod
     def open(self) -> int | None:
         """Connect, and create the run or find it again.
 
         Returns how many rows the tracker holds if it can tell, None to go on from the cursor.
         """
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def describe(self, facts: Mapping[str, Any]) -> None:
         """Store what the run is: flat name → number, text or bool. Called again when it changes."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def write(self, rows: Sequence[Row]) -> None:
         """Store the rows; once this has returned they survive the death of this process."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def finish(self, status: str) -> None:
         """Close the run as completed, failed or interrupted."""
-        raise NotImplementedError
 
-    def abandon(self) -> None:
+    def abandon(self) -> None:  # noqa: B027 (optional: most have nothing to let go of)
         """Let go of everything after an error, without waiting; `open` may follow."""
 
 
