@@ -22,10 +22,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from lib.data.corpora import StandardLibrary
-from lib.data.prepare import cpu_count, prepare
-from lib.data.tokenizers import END_OF_TEXT, GPT2_FILES, Tokenizer, cache_path, load_tokenizer
-from lib.data.tokens import TokenSet
+from lib.data.text.corpora import StandardLibrary
+from lib.data.text.prepare import cpu_count, prepare
+from lib.data.text.tokenizers import END_OF_TEXT, GPT2_FILES, Tokenizer, cache_path, load_tokenizer
+from lib.data.text.tokens import TokenSet
 
 COPIES = 4
 ROUNDS = 3

@@ -31,15 +31,15 @@ from torch import Tensor
 from benchmarks.reference_gpt2 import ReferenceGPT2, reference_optimizer, reference_step
 from gpt2.model import GPT, GPTConfig
 from gpt2.trial import faster_precision
-from lib.data.corpora import open_corpus
-from lib.data.prepare import prepare
-from lib.data.tokenizers import load_tokenizer
-from lib.data.tokens import TokenSet
-from lib.flops import peak_flops, transformer_flops_per_token
-from lib.openmp import spin_briefly
+from lib.data.text.corpora import open_corpus
+from lib.data.text.prepare import prepare
+from lib.data.text.tokenizers import load_tokenizer
+from lib.data.text.tokens import TokenSet
 from lib.optim import build_optimizer
 from lib.optim.update import apply_update
-from lib.runtime import Runtime, setup
+from lib.train.flops import peak_flops, transformer_flops_per_token
+from lib.train.openmp import spin_briefly
+from lib.train.runtime import Runtime, setup
 
 ROOT = Path(__file__).resolve().parent.parent
 LOSS_STEPS, LOSS_SEEDS, LOSS_WINDOWS = 500, 3, 64

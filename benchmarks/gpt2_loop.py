@@ -24,7 +24,7 @@ import torch
 
 import gpt2.train as program
 from gpt2.model import GPT
-from lib.settings import load_settings
+from lib.config.settings import load_settings
 
 
 class Clock:

@@ -23,7 +23,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from lib.journal import Journal, read_rows
+from lib.runs.journal import Journal, read_rows
 
 ROUNDS = 5
 

@@ -32,7 +32,7 @@ from lib.optim.update import apply_update
 from lib.pruning.pruner import Pruner
 from lib.pruning.schedules import Schedule
 from lib.pruning.scores import SCORES, State
-from lib.runtime import setup
+from lib.train.runtime import setup
 
 LAYERS = int(os.environ.get("LAYERS", 12))
 ROUNDS = int(os.environ.get("ROUNDS", 9))

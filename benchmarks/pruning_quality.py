@@ -28,16 +28,16 @@ from rich.table import Table
 from torch.nn import functional as F
 
 from lenet5.model import LeNet5
-from lib.data.augment import augment
+from lib.config.settings import Settings, load_settings
 from lib.data.batches import batch_indices
-from lib.data.images import load_images
+from lib.data.images.augment import augment
+from lib.data.images.datasets import load_images
 from lib.files import write_atomic
 from lib.optim.from_settings import optimizer_from_settings, schedule_from_settings
 from lib.optim.update import apply_update
 from lib.pruning.ranking import scored
 from lib.pruning.scores import SCORES
 from lib.pruning.targets import prunable
-from lib.settings import Settings, load_settings
 
 SPARSITIES = (0.5, 0.7, 0.9, 0.95, 0.98)
 STATE_SCORES = tuple(name for name in SCORES if name.startswith("bitter"))

@@ -26,9 +26,9 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from lib import metadata
 from lib.cli import run_main
-from lib.run import Run
+from lib.runs import metadata
+from lib.runs.run import Run
 from lib.tracking import cursor as cursors
 from lib.tracking.launch import environment, forwarder_command
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from gpt2.model import GPT
-from lib.cli import Failure
+from lib.errors import Failure
 
 _PROJECTIONS = re.compile(r"h\.\d+\.(attn\.c_attn|attn\.c_proj|mlp\.c_fc|mlp\.c_proj)\.weight")
 _BUFFERS = re.compile(r"h\.\d+\.attn\.(bias|masked_bias)")  # causal masks, in older files

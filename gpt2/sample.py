@@ -18,12 +18,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for a script 
 import torch
 
 from gpt2.model import GPT, GPTConfig
-from lib import checkpoint
-from lib.cli import BadUse, run_main
-from lib.data.tokenizers import Tokenizer, load_tokenizer
-from lib.run import NullRun, Run
-from lib.runtime import Runtime
-from lib.settings import Settings, load_settings
+from lib.cli import run_main
+from lib.config.settings import Settings, load_settings
+from lib.data.text.tokenizers import Tokenizer, load_tokenizer
+from lib.errors import BadUse
+from lib.runs.run import NullRun, Run
+from lib.train import checkpoint
+from lib.train.runtime import Runtime
 
 
 def continue_text(

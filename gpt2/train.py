@@ -22,8 +22,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for a script run by its path
 
 from lib.cli import run_main
-from lib.openmp import spin_briefly
-from lib.settings import Settings, load_settings
+from lib.config.settings import Settings, load_settings
+from lib.train.openmp import spin_briefly
 
 if __name__ == "__main__":
     # Before PyTorch, which takes two seconds to import: --help and a wrong flag answer at once.
@@ -38,9 +38,7 @@ import time
 import torch
 
 from gpt2.model import GPT
-from gpt2.pretrained import load_pretrained
-from gpt2.sample import model_config, write_sample
-from gpt2.setup import (
+from gpt2.prepare import (
     batch_plan,
     choose_precision,
     dataset_info,
@@ -51,10 +49,19 @@ from gpt2.setup import (
     read_batches,
     smaller_plan,
 )
-from lib import checkpoint
+from gpt2.pretrained import load_pretrained
+from gpt2.sample import model_config, write_sample
 from lib.data.prefetch import Batch
-from lib.data.tokenizers import load_tokenizer
-from lib.distributed import (
+from lib.data.text.tokenizers import load_tokenizer
+from lib.optim.from_settings import optimizer_from_settings, schedule_from_settings
+from lib.optim.update import apply_update
+from lib.runs.run import Run
+from lib.train import checkpoint
+from lib.train.flops import peak_flops, transformer_flops_per_token
+from lib.train.guard import LossGuard
+from lib.train.progress import open_progress
+from lib.train.pruning_report import finish_pruning, log_scores
+from lib.train.ranks import (
     any_rank,
     full_state,
     mean_over_ranks,
@@ -62,15 +69,8 @@ from lib.distributed import (
     reduce_gradients,
     whole,
 )
-from lib.flops import peak_flops, transformer_flops_per_token
-from lib.guard import LossGuard
-from lib.optim.from_settings import optimizer_from_settings, schedule_from_settings
-from lib.optim.update import apply_update
-from lib.progress import open_progress
-from lib.pruning.report import finish_pruning, log_scores
-from lib.run import Run
-from lib.runtime import Runtime, setup
-from lib.stop import StopRequest
+from lib.train.runtime import Runtime, setup
+from lib.train.stop import StopRequest
 
 
 def train(settings: Settings, runtime: Runtime) -> None:
@@ -268,7 +268,7 @@ def perplexity(loss: float) -> float:
 
 
 class Meter:
-    """Model flops utilisation of this training (lib/flops.py)."""
+    """Model flops utilisation of this training (lib/train/flops.py)."""
 
     def __init__(self, model: GPT, runtime: Runtime) -> None:
         config = model.config

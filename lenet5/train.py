@@ -18,8 +18,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for a script run by its path
 
-from lib.cli import BadUse, run_main
-from lib.settings import Settings, load_settings
+from lib.cli import run_main
+from lib.config.settings import Settings, load_settings
+from lib.errors import BadUse
 
 if __name__ == "__main__":
     # Before PyTorch, which takes two seconds to import: --help and a wrong flag answer at once.
@@ -33,19 +34,19 @@ import torch
 from torch.nn import functional as F
 
 from lenet5.model import LeNet5
-from lib import checkpoint
-from lib.data.augment import augment
 from lib.data.batches import batch_indices
-from lib.data.images import ImageData, Split, load_images
-from lib.guard import LossGuard
+from lib.data.images.augment import augment
+from lib.data.images.datasets import ImageData, Split, load_images
 from lib.optim import describe_decay
 from lib.optim.from_settings import optimizer_from_settings, schedule_from_settings
 from lib.optim.update import apply_update
-from lib.progress import open_progress
-from lib.pruning.report import finish_pruning, log_scores
-from lib.run import NullRun, Run
-from lib.runtime import Runtime, setup
-from lib.stop import StopRequest
+from lib.runs.run import NullRun, Run
+from lib.train import checkpoint
+from lib.train.guard import LossGuard
+from lib.train.progress import open_progress
+from lib.train.pruning_report import finish_pruning, log_scores
+from lib.train.runtime import Runtime, setup
+from lib.train.stop import StopRequest
 
 EVAL_BATCH_SIZE = 1024
 CLASSES = 10

@@ -17,21 +17,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import NoReturn
 
+from lib.errors import Failure
 from lib.signals import Terminated
 
 _ROOT = Path(__file__).resolve().parent.parent
-
-
-class Failure(Exception):
-    """Something outside the program went wrong; the message says what and what to do."""
-
-    exit_code = 1
-
-
-class BadUse(Failure):
-    """The user asked for something that can not be; the message says what is allowed."""
-
-    exit_code = 2
 
 
 def run_main(main: Callable[[], int | None]) -> NoReturn:

@@ -4,6 +4,8 @@
 import os
 from pathlib import Path
 
+ROOT = Path(__file__).resolve().parent.parent  # of the project
+
 
 def write_atomic(path: str | Path, data: str | bytes) -> None:
     """Write `data`, text in UTF-8, to a temporary file beside `path`, sync it, then rename it.

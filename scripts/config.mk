@@ -5,7 +5,7 @@ ifneq ($(words $(KCONFIG_CONFIG)),1)
 $(error KCONFIG_CONFIG names one file, without spaces in its path)
 endif
 
-KCONFIG_FILES := $(wildcard Kconfig */Kconfig */Kconfig.* */*/Kconfig)
+KCONFIG_FILES := $(wildcard Kconfig */Kconfig */Kconfig.* */*/Kconfig */*/Kconfig.*)
 
 # What a training program needs: `train: | $(CONFIGURED)`. Python starts only when config.py is older
 # than what it is made from, was made from another .config, or when a change is asked for.
@@ -17,7 +17,7 @@ CONFIG_CHANGE := # the defconfig below takes them
 endif
 
 $(CONFIGURED): $(KCONFIG_CONFIG) $(KCONFIG_FILES) | $(READY)
-	$(Q)$(PYTHON) -m scripts.kconfig syncconfig
+	$(Q)$(PYTHON) -m scripts.config.change syncconfig
 ifneq ($(CONFIG_SOURCE),$(KCONFIG_CONFIG))
 $(CONFIGURED): FORCE
 else ifneq ($(CONFIG_CHANGE),)
@@ -26,7 +26,7 @@ endif
 
 $(KCONFIG_CONFIG): | $(READY)
 	@echo "There is no $$KCONFIG_CONFIG yet, so make defconfig comes first."
-	$(Q)$(PYTHON) -m scripts.kconfig defconfig
+	$(Q)$(PYTHON) -m scripts.config.change defconfig
 
 .PHONY: FORCE
 FORCE:
@@ -52,14 +52,14 @@ helpconfig: ## what SYM=NAME is for, what it may hold, where it is defined
 diffconfig: ## what differs between A=… and B=…, .config files or runs (default: from .config.old)
 
 $(CONFIG_TARGETS): | $(READY)
-	$(Q)$(PYTHON) -m scripts.kconfig $@
+	$(Q)$(PYTHON) -m scripts.config.change $@
 
 $(CONFIG_REPORTS): | $(READY)
-	$(Q)$(PYTHON) -m scripts.kconfig_show $@
+	$(Q)$(PYTHON) -m scripts.config.show $@
 
 defconfig-%: override export DEFCONFIG = $(value *)
 defconfig-%: | $(READY)
-	$(Q)$(PYTHON) -m scripts.kconfig defconfig
+	$(Q)$(PYTHON) -m scripts.config.change defconfig
 
 ##@ Cleaning
 

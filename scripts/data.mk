@@ -5,11 +5,11 @@
 
 .PHONY: data
 data: | $(READY) ## tokenise the configured corpus into shards; goes on where it was stopped
-	$(Q)$(PYTHON) -m scripts.prepare_data
+	$(Q)$(PYTHON) -m scripts.data.prepare
 
 .PHONY: data-check
 data-check: | $(READY) ## read all shards of the configured corpus and verify their checksums
-	$(Q)$(PYTHON) -m scripts.check_data
+	$(Q)$(PYTHON) -m scripts.data.check
 
 .PHONY: bench-data
 bench-data: | $(READY) ## tokenising speed, against one tiktoken thread

@@ -4,15 +4,15 @@
 
 .PHONY: sparsity
 sparsity: | $(READY) ## per-layer sparsity of a run's checkpoint: RUN=name
-	$(Q)$(PYTHON) -m scripts.sparsity
+	$(Q)$(PYTHON) -m scripts.pruning.sparsity
 
 .PHONY: export
 export: | $(READY) ## weights of a run as a file: RUN=name FORMAT=dense|sparse|2to4
-	$(Q)$(PYTHON) -m scripts.export
+	$(Q)$(PYTHON) -m scripts.pruning.export
 
 .PHONY: payoff
 payoff: | $(READY) ## dense against pruned on this machine: RUN=name
-	$(Q)$(PYTHON) -m scripts.payoff
+	$(Q)$(PYTHON) -m scripts.pruning.payoff
 
 .PHONY: bench-prune
 bench-prune: | $(READY) ## what pruning costs a training step

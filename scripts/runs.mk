@@ -5,13 +5,13 @@
 
 .PHONY: runs show plots bench-journal
 runs: | $(READY) ## all training runs, newest last
-	$(Q)$(PYTHON) -m scripts.runs
+	$(Q)$(PYTHON) -m scripts.runs.table
 
 show: | $(READY) ## one run in detail: RUN=name, by default the latest
-	$(Q)$(PYTHON) -m scripts.show
+	$(Q)$(PYTHON) -m scripts.runs.show
 
 plots: | $(READY) ## draw the curves of a run again: RUN=name
-	$(Q)$(PYTHON) -m scripts.plots
+	$(Q)$(PYTHON) -m scripts.runs.plots
 
 ##@ Benchmarks
 

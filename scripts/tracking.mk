@@ -7,10 +7,10 @@
 .PHONY: trackio-test wandb-test mlflow-test tensorboard-test bench-tracking
 
 track: | $(READY) ## send a run to trackers again or for the first time: RUN=name TRACKER=…
-	$(Q)$(PYTHON) -m scripts.track
+	$(Q)$(PYTHON) -m scripts.tracking.track
 
 track-status: | $(READY) ## what each tracker has of a run, and its last error: RUN=name
-	$(Q)$(PYTHON) -m scripts.track_status
+	$(Q)$(PYTHON) -m scripts.tracking.status
 
 dashboard: | $(READY) ## the Trackio page, on port TRACKIO_PORT
 mlflow-ui: | $(READY) ## the MLflow page, on port MLFLOW_PORT
@@ -18,7 +18,7 @@ tensorboard: | $(READY) ## the TensorBoard page, on port TENSORBOARD_PORT
 wandb-sync: | $(READY) ## send what was recorded offline to Weights & Biases
 # A config.py that is there is brought up to date first; none is made.
 dashboard mlflow-ui tensorboard wandb-sync: | $(wildcard $(CONFIGURED))
-	$(Q)exec $(PYTHON) -m scripts.tracker_pages $@
+	$(Q)exec $(PYTHON) -m scripts.tracking.pages $@
 
 trackio-test: | $(READY) ## send made-up metrics to Trackio and read them back
 wandb-test: | $(READY) ## the same with Weights & Biases, offline unless logged in
@@ -26,9 +26,9 @@ mlflow-test: | $(READY) ## the same with MLflow
 tensorboard-test: | $(READY) ## the same with TensorBoard
 tracker-test: | $(READY) ## the same with all four at once
 trackio-test wandb-test mlflow-test tensorboard-test:
-	$(Q)$(PYTHON) -m scripts.tracker_test $(@:-test=)
+	$(Q)$(PYTHON) -m scripts.tracking.selftest $(@:-test=)
 tracker-test:
-	$(Q)$(PYTHON) -m scripts.tracker_test all
+	$(Q)$(PYTHON) -m scripts.tracking.selftest all
 
 ##@ Development
 

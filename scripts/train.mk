@@ -6,4 +6,4 @@
 # The model is read when the recipe runs, since config.py may only just have been made.
 .PHONY: train
 train: | $(CONFIGURED) ## (default) train the model of .config; SET="SYMBOL=VALUE …" TRACKER=… NPROC=… NNODES=…
-	$(Q)exec scripts/train.sh "$(PYTHON)"
+	$(Q)exec scripts/train/launch.sh "$(PYTHON)"

@@ -10,8 +10,8 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from lib import metadata
-from lib.journal import read_rows
+from lib.runs import metadata
+from lib.runs.journal import read_rows
 from tests.mnist_files import write_mnist
 
 ROOT = Path(__file__).resolve().parent.parent

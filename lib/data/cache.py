@@ -13,7 +13,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from lib import checkpoint
+from lib.train import checkpoint
 
 Tensors = dict[str, Tensor]
 

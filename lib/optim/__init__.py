@@ -59,7 +59,7 @@ def _adamwprune(
     return AdamWPrune(groups, pruner, base=base, spam=spam, betas=betas, eps=eps, fused=True)
 
 
-# The kernels are fused on all devices that lib/runtime.py offers: CPU, CUDA and MPS.
+# The kernels are fused on all devices that lib/train/runtime.py offers: CPU, CUDA and MPS.
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "sgd": _sgd,
     "adam": _adam,

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from lib.step_hooks import is_void, on_gradients
+from lib.pruning.step_hooks import is_void, on_gradients
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from lib.cli import BadUse
+from lib.errors import BadUse
 from lib.optim import build_optimizer
 from lib.optim.adamwspam import Spam
 from lib.optim.schedule import lr_at
@@ -21,8 +21,8 @@ def optimizer_from_settings(
 ) -> tuple[torch.optim.Optimizer, Pruner | Unpruned]:
     """An optimizer for all parameters of `model`, and what prunes it, attached to each other.
 
-    `settings` is a lib.settings.Settings; what an optimizer does not have is None there. Raises
-    BadUse where the model or the length of the training does not allow what is asked for.
+    `settings` is a lib.config.settings.Settings; what an optimizer does not have is None there.
+    Raises BadUse where the model or the length of the training does not allow what is asked for.
     """
     try:
         pruner = _pruner(settings, model, total_steps)

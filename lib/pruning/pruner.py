@@ -31,7 +31,7 @@ from lib.pruning.regrowth import exchange
 from lib.pruning.schedules import Schedule
 from lib.pruning.scores import SCORES
 from lib.pruning.select import count_kept, prune_smallest
-from lib.step_hooks import on_gradients
+from lib.pruning.step_hooks import on_gradients
 
 KEY = "pruner"  # in the optimizer's state_dict
 

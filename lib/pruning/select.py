@@ -25,7 +25,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from lib.cli import Failure
+from lib.errors import Failure
 
 LOWER = 18  # bits below the first digit
 DIGIT = 9  # bits of each of the two that follow

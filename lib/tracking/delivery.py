@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from lib.journal import read_rows
-from lib.redact import redact
+from lib.runs.journal import read_rows
+from lib.runs.redact import redact
 from lib.tracking import cursor as cursors
 from lib.tracking.backends import Backend, Refused, Row, load
 from lib.tracking.cursor import Cursor

@@ -13,8 +13,8 @@ from typing import Any
 
 import yaml
 
-from lib import metadata
-from lib.redact import redact, redact_tree
+from lib.runs import metadata
+from lib.runs.redact import redact, redact_tree
 
 _FACTS = ("seed", "config_hash", "version", "command", "git", "environment", "dataset", "model")
 

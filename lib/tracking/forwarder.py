@@ -20,10 +20,11 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from lib import lock, metadata
-from lib.journal import read_rows
-from lib.redact import redact
-from lib.runs import load_run
+from lib import lock
+from lib.runs import metadata
+from lib.runs.journal import read_rows
+from lib.runs.redact import redact
+from lib.runs.stored import load_run
 from lib.tracking.delivery import POLL_S, Delivery, Ending
 from lib.tracking.system import SystemMetrics
 

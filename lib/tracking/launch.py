@@ -16,10 +16,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lib.files import ROOT
 from lib.tracking import cursor as cursors
 from lib.tracking.wandb_login import CURES, wandb_mode
-
-ROOT = Path(__file__).resolve().parent.parent.parent
 
 _GRACE_S = 2.0  # beyond the forwarder's own deadline
 _LONGEST_PAUSE_S = 60.0

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Media of the journal in the forms that trackers take: files, tables, Markdown, PNG.
 
-An item is the JSON object that lib/tracking/log_media.py put into the journal. What a tracker has
+An item is the JSON object that lib/runs/media_log.py put into the journal. What a tracker has
 no type for is turned into something it has, here and in one way for all.
 """
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from lib.journal import Journal
+from lib.runs.journal import Journal
 
 _GIB = 2**30
 

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from gpt2 import kernels
 from gpt2.model import GPT, SIZES, GPTConfig
 from gpt2.pretrained import load_pretrained
-from lib.cli import Failure
+from lib.errors import Failure
 
 HERE = Path(__file__).parent
 WEIGHTS = HERE / "huggingface_weights.safetensors"

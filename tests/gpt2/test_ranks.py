@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from lib import checkpoint, metadata
-from lib.journal import read_rows
+from lib.runs import metadata
+from lib.runs.journal import read_rows
+from lib.train import checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 pytestmark = pytest.mark.slow

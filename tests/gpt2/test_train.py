@@ -9,12 +9,13 @@ import torch
 
 from gpt2 import train as program
 from gpt2.model import GPT
-from lib import checkpoint, metadata
-from lib.cli import BadUse, Failure
-from lib.data.shards import DataError
-from lib.guard import Diverged
-from lib.journal import read_rows
-from lib.settings import load_settings
+from lib.config.settings import load_settings
+from lib.data.text.shards import DataError
+from lib.errors import BadUse, Failure
+from lib.runs import metadata
+from lib.runs.journal import read_rows
+from lib.train import checkpoint
+from lib.train.guard import Diverged
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +33,7 @@ def _restore_pytorch():
 @pytest.fixture
 def run(small, tmp_path, monkeypatch):
     """Train with some flags; gives the run's directory and its rows of metrics."""
-    monkeypatch.setattr("lib.settings.configfiles.CONFIG_PY", tmp_path / "no-config.py")
+    monkeypatch.setattr("lib.config.settings.store.CONFIG_PY", tmp_path / "no-config.py")
     numbers = itertools.count(1)
 
     def train(*flags: str):

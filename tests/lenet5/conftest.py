@@ -8,8 +8,9 @@ from typing import NamedTuple
 import pytest
 import torch
 
-from lib import checkpoint, metadata
-from lib.journal import read_rows
+from lib.runs import metadata
+from lib.runs.journal import read_rows
+from lib.train import checkpoint
 
 
 class Finished(NamedTuple):
@@ -62,7 +63,7 @@ def runs(tmp_path) -> Callable[[], list[Finished]]:
 def train(flags, runs):
     """Train in this process with flags; returns the new run."""
     from lenet5.train import train
-    from lib.settings import load_settings
+    from lib.config.settings import load_settings
 
     def call(*more: str) -> Finished:
         before = runs()

@@ -13,14 +13,14 @@ import torch
 
 from lenet5 import train as program
 from lenet5.model import LeNet5
-from lib import metadata
-from lib.cli import BadUse, Failure
 from lib.data.cache import fingerprint
-from lib.data.images import load_images
-from lib.guard import Diverged
-from lib.runtime import setup
+from lib.data.images.datasets import load_images
+from lib.errors import BadUse, Failure
+from lib.runs import metadata
 from lib.signals import Terminated
-from lib.stop import StopRequest
+from lib.train.guard import Diverged
+from lib.train.runtime import setup
+from lib.train.stop import StopRequest
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAIN = [sys.executable, str(ROOT / "lenet5" / "train.py")]
@@ -152,7 +152,7 @@ def test_missing_data_is_a_failure_before_there_is_a_run(train, runs, tmp_path):
 
 
 def test_ranks_other_than_zero_write_nothing(flags, runs, monkeypatch):
-    from lib.settings import load_settings
+    from lib.config.settings import load_settings
 
     monkeypatch.setenv("RANK", "1")
     program.train(load_settings("lenet5", flags()))
@@ -223,7 +223,7 @@ def test_help_and_bad_flags_do_not_wait_for_pytorch(flag, code):
     command = [sys.executable, "-X", "importtime", TRAIN[1], flag]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == code
-    assert "lib.settings" in done.stderr
+    assert "lib.config.settings" in done.stderr
     assert " torch\n" not in done.stderr
 
 

@@ -20,14 +20,16 @@ def run(code: str) -> subprocess.CompletedProcess:
     [
         ("return", 0, ""),
         ("return 3", 3, ""),
-        ("raise cli.Failure('the disk is full')", 1, "error: the disk is full\n"),
-        ("raise cli.BadUse('no such run')", 2, "error: no such run\n"),
+        ("raise errors.Failure('the disk is full')", 1, "error: the disk is full\n"),
+        ("raise errors.BadUse('no such run')", 2, "error: no such run\n"),
         ("raise KeyboardInterrupt", 130, ""),
-        ("raise cli.Terminated", 143, ""),
+        ("raise signals.Terminated", 143, ""),
     ],
 )
 def test_exit_codes(statement, code, message):
-    result = run(f"from lib import cli\ndef main():\n    {statement}\ncli.run_main(main)")
+    result = run(
+        f"from lib import cli, errors, signals\ndef main():\n    {statement}\ncli.run_main(main)"
+    )
     assert (result.returncode, result.stderr) == (code, message)
 
 

@@ -7,10 +7,10 @@ import time
 import numpy as np
 import pytest
 
-from lib.run import Run
+from lib.runs.run import Run
 from lib.tracking import cursor
-from scripts.tracker_read import read
-from tests.lib.tracking.conftest import TRACKERS, forward, make_run
+from scripts.tracking.read_back import read
+from tests.lib.conftest import TRACKERS, forward, make_run
 
 SECRETS = {
     "url": "s3cretpassw0rd",

@@ -9,8 +9,8 @@ import time
 import pytest
 
 from lib.tracking import cursor
-from scripts.tracker_read import read
-from tests.lib.tracking.conftest import TRACKERS, forward, forwarder, make_run
+from scripts.tracking.read_back import read
+from tests.lib.conftest import TRACKERS, forward, forwarder, make_run
 
 KILLS = int(os.environ.get("KILLS", 30))
 

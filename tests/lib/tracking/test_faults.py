@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from lib import metadata
-from lib.run import Run
+from lib.runs import metadata
+from lib.runs.run import Run
 from lib.tracking import cursor
-from scripts.tracker_read import read
-from tests.lib.tracking.conftest import forward, make_run, settings
+from scripts.tracking.read_back import read
+from tests.lib.conftest import forward, make_run, settings
 
 STEPS = 50
 
@@ -129,7 +129,7 @@ def test_a_locked_database(home, capsys):
 
 KILLED = """
     import sys, time
-    from tests.lib.tracking.conftest import make_run, settings
+    from tests.lib.conftest import make_run, settings
     with make_run() as run:
         run.track(["tensorboard"], settings())
         for step in range(10_000):

@@ -51,7 +51,7 @@ def test_disabled_is_left_out(home, monkeypatch):
 
 
 def test_the_training_process_imports_no_sdk(home):
-    code = "import lib.run, sys; print([m for m in sys.modules if m in %r])"
+    code = "import lib.runs.run, sys; print([m for m in sys.modules if m in %r])"
     sdks = ["wandb", "trackio", "mlflow", "tensorboard", "numpy", "PIL", "psutil"]
     done = subprocess.run([sys.executable, "-c", code % sdks], capture_output=True, text=True)
     assert done.stdout.strip() == "[]"

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""From a user's words to typed values: the Kconfig tree, assignments, .config, Settings."""

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: MIT
+"""Values that are each in range and do not go together, in ways that Kconfig can not express.
+
+Checked whenever values are assigned (lib/config/assign.py), so that a configuration that could
+only fail later is not written. What depends on the data (how many steps an epoch has) is checked
+when the training begins.
+"""
+
+from collections.abc import Callable, Mapping
+
+Values = Mapping[str, bool | int | float | str | None]
+
+
+def contradictions(values: Values) -> list[str]:
+    """What is wrong with the values of all symbols together, a line each, naming the symbols."""
+    return [problem for check in CHECKS for problem in check(values)]
+
+
+def _pruning_times(values: Values) -> list[str]:
+    """PRUNING_START ≤ PRUNING_END ≤ the end of training, in the unit that was chosen."""
+    times = ("PRUNING_START", "PRUNING_END", "PRUNING_FREQUENCY")
+    given = {name: values[name] for name in times if values.get(name) is not None}
+    problems = []
+    for name, value in given.items():
+        if values["PRUNING_UNIT"] == "share" and value > 1.0:
+            problems.append(
+                f"{name}={value}: more than the whole training; PRUNING_UNIT=steps gives steps"
+            )
+        if values["PRUNING_UNIT"] == "steps" and (value != int(value) or value < 1.0):
+            problems.append(f"{name}={value}: not a whole number of steps from 1 on")
+    start, end = given.get("PRUNING_START"), given.get("PRUNING_END")
+    if end is not None and start > end:
+        problems.append(f"PRUNING_START={start}: later than PRUNING_END={end}")
+    name, last = ("PRUNING_START", start) if end is None else ("PRUNING_END", end)
+    limit = values.get("MAX_STEPS")
+    if given and values["PRUNING_UNIT"] == "steps" and limit and last > limit:
+        problems.append(f"{name}={last}: pruning would end after training, MAX_STEPS={limit}")
+    return problems
+
+
+def _pattern_limit(values: Values) -> list[str]:
+    if values.get("PRUNING_PATTERN") == "2to4" and values["TARGET_SPARSITY"] > 0.5:
+        return [
+            f"TARGET_SPARSITY={values['TARGET_SPARSITY']}: PRUNING_PATTERN=2to4 removes two of "
+            "four, 0.5 at most"
+        ]
+    return []
+
+
+CHECKS: tuple[Callable[[Values], list[str]], ...] = (_pruning_times, _pattern_limit)

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: MIT
+"""Command line flags of a training program, made from the Kconfig symbols of its model.
+
+LEARNING_RATE becomes --learning-rate, a bool --plots and --no-plots, a choice one flag for all of
+it (--optimizer adamw). The flags only carry text: Kconfig checks the values.
+"""
+
+import argparse
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple, NoReturn
+
+from lib.config.dotconfig import Assignment
+from lib.config.trackers import WORDS, tracker_assignments
+from lib.config.tree import BOOL, Symbol, Tree, conditions, menus, prompt_of, text_of, unmet
+
+
+class Flags(NamedTuple):
+    """What a command line asks for."""
+
+    config: Path | None
+    tracker: list[Assignment]
+    assignments: list[Assignment]
+
+
+class _Parser(argparse.ArgumentParser):
+    """Errors in the manner of the other commands, with near matches for unknown flags."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message}\n       `{self.prog} --help` lists the flags\n")
+
+    def parse_strictly(self, argv: Sequence[str] | None) -> argparse.Namespace:
+        options, unknown = self.parse_known_args(argv)
+        for word in unknown:
+            near = difflib.get_close_matches(word.split("=")[0], self._option_string_actions, n=3)
+            self.error(
+                f"unknown argument {word}"
+                + (f"; did you mean {' or '.join(near)}?" if near else "")
+            )
+        return options
+
+
+def parse_flags(tree: Tree, model: str, argv: Sequence[str] | None) -> Flags:
+    """Parse `argv` (default: the command line). Exits 0 after --help and 2 on bad use.
+
+    `tree` must have `model` selected, so that its defaults are shown.
+    """
+    options = vars(_parser(tree, model).parse_strictly(argv))
+    config, tracker = options.pop("config"), options.pop("tracker")
+    assignments = [
+        Assignment(name, text_of(value), f"flag {_flag(name)}") for name, value in options.items()
+    ]
+    enabled = tracker_assignments(tracker, "flag --tracker") if tracker is not None else []
+    return Flags(config, enabled, assignments)
+
+
+def _parser(tree: Tree, model: str) -> _Parser:
+    parser = _Parser(
+        usage="%(prog)s [--config PATH] [--tracker WORDS] [--SYMBOL VALUE …]",
+        description="Without flags the values of config.py count, which `make defconfig` and `make "
+        "menuconfig` write. `make helpconfig SYM=NAME` explains a symbol.",
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--config",
+        metavar="PATH",
+        type=Path,
+        default=None,
+        help="a .config file, in place of config.py",
+    )
+    parser.add_argument(
+        "--tracker",
+        metavar="WORDS",
+        default=None,
+        help=f"trackers to use: {', '.join(sorted(WORDS))}",
+    )
+    groups = {}
+    for symbol in tree.settable:
+        if _belongs_to_another(tree, symbol, model):
+            continue
+        title = " / ".join(menus(symbol))
+        group = groups.get(title) or groups.setdefault(title, parser.add_argument_group(title))
+        _add_flag(tree, symbol, group)
+    return parser
+
+
+def _belongs_to_another(tree: Tree, symbol: Symbol, model: str) -> bool:
+    models = tree.choice_options["MODEL"]
+    others = {value for name, value in models.items() if name != model}
+    return symbol in models.values() or not others.isdisjoint(_leaves(conditions(symbol)))
+
+
+def _leaves(parts: list) -> set[Symbol]:
+    return {part for part in parts if isinstance(part, Symbol)}
+
+
+def _add_flag(tree: Tree, symbol: Symbol, group: argparse._ArgumentGroup) -> None:
+    name, text, needs = symbol.name, prompt_of(symbol), unmet(symbol)
+    options: dict = {"metavar": "TEXT"}
+    if symbol.choice:
+        if symbol is not symbol.choice.syms[0]:
+            return
+        name, options = tree.public_name(symbol), {"metavar": "NAME"}
+        text += f": {', '.join(tree.choice_names[member][1] for member in symbol.choice.syms)}"
+    elif symbol.orig_type is BOOL:
+        options = {"action": argparse.BooleanOptionalAction}
+    elif bounds := tree.bounds(symbol):
+        options, text = {"metavar": "N"}, f"{text}, in {bounds}"
+    details = f"default {tree.default_text(symbol) or 'empty'}"
+    if needs:
+        details += f"; needs {', '.join(needs)}"
+    help_text = f"{text} ({details})".replace("%", "%%")
+    group.add_argument(_flag(name), dest=name, help=help_text, **options)
+
+
+def _flag(name: str) -> str:
+    return f"--{name.lower().replace('_', '-')}"

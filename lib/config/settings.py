@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: MIT
+"""The settings of a run: what a training program was asked to do, typed and frozen.
+
+    settings = load_settings("lenet5")   # config.py < or --config PATH < flags
+    settings.LEARNING_RATE               # 0.002
+    settings.trackers                    # ("trackio", "wandb")
+    settings.files()[".config"]          # what the run directory keeps
+
+All values go through Kconfig, so that its ranges, dependencies and choices hold for flags too.
+"""
+
+import difflib
+import hashlib
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lib.config import configpy, store
+from lib.config.assign import apply
+from lib.config.dotconfig import Assignment, ConfigError
+from lib.config.flags import parse_flags
+from lib.config.trackers import enabled_trackers
+from lib.config.tree import Tree, Value, text_of
+from lib.errors import BadUse
+from lib.files import ROOT
+
+
+class Settings:
+    """The values of all symbols as read-only attributes, resolved by the Kconfig `tree`."""
+
+    __slots__ = ("_tree", "_values")
+
+    def __init__(self, tree: Tree):
+        object.__setattr__(self, "_tree", tree)
+        object.__setattr__(self, "_values", tree.values())
+
+    def __getattr__(self, name: str) -> Any:
+        # Any and not Value: only Kconfig knows the type of a symbol.
+        if name in Settings.__slots__:
+            raise AttributeError(name)  # not set yet; looking it up below would never end
+        if name in self._values:
+            return self._values[name]
+        near = " or ".join(difflib.get_close_matches(name, self._values, n=3))
+        raise AttributeError(f"no symbol {name}" + (near and f"; did you mean {near}?"))
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"settings are frozen: {name} can not be set")
+
+    def as_dict(self) -> dict[str, Value]:
+        """Every symbol by name, sorted; None for a number whose dependencies are not met."""
+        return dict(self._values)
+
+    @property
+    def trackers(self) -> tuple[str, ...]:
+        """The names of the trackers that are on."""
+        return enabled_trackers(self._values)
+
+    @property
+    def hash(self) -> str:
+        """16 hex digits that are equal for equal settings."""
+        text = json.dumps(self._values, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def files(self) -> dict[str, str]:
+        """Texts for the run directory, by file name.
+
+        .config and defconfig (the minimal one) repeat the run; config.yaml is the same grouped by
+        menu; origins.yaml tells where each value that is not its default came from.
+        """
+        import yaml
+
+        entries = self._tree.entries()
+        menus: dict[str, dict[str, Value]] = {}
+        for entry in entries:
+            menus.setdefault(" / ".join(entry.menu), {})[entry.name] = self._values[entry.name]
+        origins = {
+            entry.name: {
+                "value": self._values[entry.name],
+                "origin": self._tree.origins.get(entry.name, "?"),
+            }
+            for entry in entries
+            if entry.text != entry.default
+        }
+        style = {"sort_keys": False, "allow_unicode": True, "width": 100}
+        return {
+            ".config": self._tree.config_text(),
+            "defconfig": self._tree.defconfig_text(),
+            "config.yaml": yaml.safe_dump(menus, **style),
+            "origins.yaml": yaml.safe_dump(origins, **style),
+        }
+
+
+def load_settings(model: str, argv: Sequence[str] | None = None) -> Settings:
+    """The settings for the training program of `model`; `argv` defaults to the command line.
+
+    Exits 0 after --help and 2, with every error said on stderr, on bad input.
+    """
+    try:
+        return Settings(_configured_tree(model, argv))
+    except BadUse as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+def _configured_tree(model: str, argv: Sequence[str] | None) -> Tree:
+    tree = Tree()
+    select_model = Assignment("MODEL", model, "the program")
+    apply(tree, [[select_model]])
+    flags = parse_flags(tree, model, argv)
+    tree.unset_values()
+    if flags.config:
+        store.load(tree, flags.config)
+    elif store.CONFIG_PY.exists():
+        values, source = configpy.read(store.CONFIG_PY)
+        load_values(tree, values)
+        store.recall_origins(tree, ROOT / source, source)
+        if _is_newer(ROOT / source, store.CONFIG_PY):
+            print(f"note: {source} is newer than config.py: `make config.py`", file=sys.stderr)
+    else:
+        print(f"no config.py: using the defaults for {model} (make defconfig)", file=sys.stderr)
+        apply(tree, [[select_model]])
+    chosen = tree.syms["MODEL"].str_value
+    if chosen != model:
+        source = flags.config or "config.py"
+        raise ConfigError(
+            [
+                f"{source} is for MODEL={chosen}, this program trains {model}: run `make defconfig "
+                f"SET=MODEL={model}`, or {chosen}/train.py"
+            ]
+        )
+    apply(tree, [flags.tracker, flags.assignments])
+    return tree
+
+
+def _is_newer(path: Path, other: Path) -> bool:
+    return path.exists() and path.stat().st_mtime_ns > other.stat().st_mtime_ns
+
+
+def load_values(tree: Tree, values: Mapping[str, Value]) -> None:
+    """Load what `configpy.read` returned; raises ConfigError where `tree` resolves it otherwise."""
+    for symbol in tree.settable:
+        if (value := values.get(symbol.name)) is not None:
+            symbol.set_value(text_of(value))
+    resolved = tree.values()
+    problems = [
+        f"config.py: {name}={text_of(values.get(name))} resolves to {text_of(resolved.get(name))!r}"
+        for name in sorted(values.keys() | resolved.keys())
+        if values.get(name, "absent") != resolved.get(name, "absent")
+    ]
+    if problems:
+        raise ConfigError([*problems, "config.py is out of date: run `make olddefconfig`"])
+    tree.follow_defaults()

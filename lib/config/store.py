@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: MIT
+"""The files of a configured tree: .config, config.py, and where each value came from.
+
+`.config` (or $KCONFIG_CONFIG) is what a user edits and what runs. Beside it lies
+`.config.origins`: JSON, for each value that is not its default `[value, origin]`. An origin counts
+only while the value is still the same; what was changed by hand has the origin `.config (edited)`.
+"""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+from lib.config import configpy, dotconfig
+from lib.config.assign import apply
+from lib.config.dotconfig import ConfigError
+from lib.config.tree import Tree
+from lib.errors import Failure
+from lib.files import ROOT, write_atomic
+
+CONFIG_PY = ROOT / "config.py"
+
+
+def config_path() -> Path:
+    """The .config file of this tree: $KCONFIG_CONFIG, or .config in the current directory."""
+    return Path(os.environ.get("KCONFIG_CONFIG") or ".config")
+
+
+def load(tree: Tree, path: Path, tolerant: bool = False) -> list[str]:
+    """Load the .config file at `path` into `tree`; returns notes on what was dropped.
+
+    Raises ConfigError for what did not take. With `tolerant`, symbols that are gone or whose
+    dependencies are no longer met are dropped instead.
+    """
+    assignments, problems = dotconfig.read(path)
+    try:
+        notes = apply(tree, [assignments], tolerant=tolerant)
+    except ConfigError as error:
+        problems += error.problems
+        if not tolerant and any("no such symbol" in problem for problem in problems):
+            other = "" if path == config_path() else f" KCONFIG_CONFIG={path}"
+            problems.append(f"`make olddefconfig{other}` drops symbols that are gone")
+    if problems:
+        raise ConfigError(problems)
+    tree.follow_defaults()
+    recall_origins(tree, path, str(path))
+    return notes
+
+
+def recall_origins(tree: Tree, path: Path, label: str) -> None:
+    """Give the values loaded from `path`, called `label`, the origins noted when they were stored.
+
+    What was changed since is `label (edited)`; where nothing was noted, `label` is the origin.
+    """
+    try:
+        noted = json.loads(_origins_path(path).read_bytes())
+        unknown = f"{label} (edited)"
+    except (OSError, ValueError):  # absent or damaged: the values themselves are what matters
+        noted, unknown = {}, label
+    tree.origins = {
+        entry.name: noted[entry.name][1]
+        if noted.get(entry.name, [None])[0] == entry.text
+        else unknown
+        for entry in tree.entries()
+        if entry.text != entry.default
+    }
+
+
+def store(tree: Tree, path: Path, config_py: Path = CONFIG_PY) -> None:
+    """Write .config, its origins and config.py; the previous .config becomes .config.old.
+
+    config.py comes last and is always written: make takes its time as that of the whole.
+    Raises Failure when a file can not be written.
+    """
+    source = str(path)
+    path = path.resolve()
+    try:
+        write_atomic(_origins_path(path), _origins_text(tree))
+        write_config(path, tree.config_text())
+        write_atomic(config_py, configpy.render(tree.values(), source))
+    except OSError as error:
+        raise Failure(f"can not write the configuration to {path}: {error.strerror}") from None
+
+
+def write_config(path: Path, text: str) -> None:
+    """Write a .config file unless it holds `text` already; what it held before goes to .old.
+
+    Raises OSError with the file unchanged.
+    """
+    path = path.resolve()  # through a symbolic link, not in its place
+    if path.exists():
+        if path.read_bytes() == text.encode():
+            return
+        shutil.copyfile(path, path.with_name(f"{path.name}.old"))
+    write_atomic(path, text)
+
+
+def _origins_path(path: Path) -> Path:
+    return path.with_name(f"{path.name}.origins")
+
+
+def _origins_text(tree: Tree) -> str:
+    origins = {
+        entry.name: [entry.text, tree.origins[entry.name]]
+        for entry in tree.entries()
+        if entry.text != entry.default and entry.name in tree.origins
+    }
+    return json.dumps(origins, indent=1, sort_keys=True, ensure_ascii=False) + "\n"

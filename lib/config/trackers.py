@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: MIT
+"""Which experiment trackers there are: the one place that has to know a new one.
+
+`TRACKER=` on the make command line and `--tracker` of the training programs take words: the name of
+a tracker, or one of the words below for several; separated by commas or spaces, in any order and
+case. What is named is enabled, all others are disabled.
+"""
+
+import difflib
+from collections.abc import Mapping
+
+from lib.config.dotconfig import Assignment, ConfigError, shorten
+
+SYMBOLS = {
+    "trackio": "ENABLE_TRACKIO",
+    "wandb": "ENABLE_WANDB",
+    "mlflow": "ENABLE_MLFLOW",
+    "tensorboard": "ENABLE_TENSORBOARD",
+}
+WORDS = {
+    "none": (),
+    "both": ("trackio", "wandb"),
+    "all": tuple(SYMBOLS),
+    **{name: (name,) for name in SYMBOLS},
+}
+
+
+def parse_trackers(text: str, origin: str = "TRACKER") -> tuple[str, ...]:
+    """The trackers that `text` names, in the order of the table.
+
+    Raises ConfigError for an unknown word, for no word at all, and for `none` beside others.
+    """
+    words = text.lower().replace(",", " ").split()
+    problems = []
+    for word in words:
+        if word not in WORDS:
+            near = difflib.get_close_matches(word, WORDS, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            problems.append(f"{origin}: `{shorten(word)}` is no tracker: {_allowed()}{hint}")
+    if not words:
+        problems.append(f"{origin}: names no tracker: {_allowed()}")
+    elif "none" in words and len(set(words)) > 1:
+        problems.append(f"{origin}: `none` can not stand beside others in `{shorten(text)}`")
+    if problems:
+        raise ConfigError(problems)
+    chosen = {name for word in words for name in WORDS[word]}
+    return tuple(name for name in SYMBOLS if name in chosen)
+
+
+def tracker_assignments(text: str, origin: str) -> list[Assignment]:
+    """What `TRACKER=text` sets: y or n for the ENABLE_ symbol of every tracker."""
+    chosen = parse_trackers(text, origin)
+    return [
+        Assignment(symbol, "y" if name in chosen else "n", f"{origin}={shorten(text)}")
+        for name, symbol in SYMBOLS.items()
+    ]
+
+
+def enabled_trackers(values: Mapping[str, object]) -> tuple[str, ...]:
+    """The trackers whose symbol is true in `values`, in the order of the table."""
+    return tuple(name for name, symbol in SYMBOLS.items() if values[symbol])
+
+
+def _allowed() -> str:
+    return f"use {', '.join(sorted(WORDS))}, or several of them with commas"

@@ -1,0 +1,294 @@
+# SPDX-License-Identifier: MIT
+"""The Kconfig tree: which symbols there are, what they may hold, and what they hold now.
+
+This module is the only one that imports kconfiglib.
+
+    tree = Tree()
+    apply(tree, [parse_words("SEED=3", "SET")[0]])  # lib/config/assign.py
+    tree.values()["SEED"]                           # 3
+
+Conventions on top of Kconfig:
+- real numbers are strings whose help declares an interval (lib/config/intervals.py);
+- a choice of bools <NAME>_<VALUE> has a string <NAME> without a prompt that holds the chosen value.
+  Assigning to it (`OPTIMIZER=adamw`) selects the bool. It is not written to .config.
+"""
+
+import importlib
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+try:
+    import kconfiglib
+    from kconfiglib import AND, BOOL, INT, MENU, STRING, Choice, MenuNode, Symbol, expr_value
+except ModuleNotFoundError:  # with VENV=system; every command begins here
+    sys.exit(
+        f"error: {sys.executable} has no kconfiglib: leave VENV=system out, or run\n"
+        "       pip install -r requirements.txt -c constraints.txt"
+    )
+
+from lib.config import dotconfig, intervals
+from lib.config.dotconfig import PREFIX, ConfigError
+from lib.files import ROOT
+
+Value = bool | int | float | str | None
+# Variables that would change what kconfiglib parses. TRACKER is applied as an assignment: were it
+# read here as well, what it enables would look like a default and be missing from a minimal config.
+_HIDDEN_VARIABLES = ("TRACKER", "srctree", "CONFIG_", "KCONFIG_CONFIG_HEADER")
+
+
+class Entry(NamedTuple):
+    """A value that a user can change at present."""
+
+    name: str  # of the choice's string where it is a choice
+    text: str  # as one would write it after `=`: y, 32, 0.001, adamw
+    default: str
+    menu: tuple[str, ...]  # titles from the outermost menu inwards
+    symbol: Symbol  # a choice's selected bool
+
+
+@contextmanager
+def _parsing_in(root: Path) -> Iterator[None]:
+    """Kconfig files are named relative to `root`, and the programs they call run there."""
+    hidden = {name: os.environ.pop(name) for name in _HIDDEN_VARIABLES if name in os.environ}
+    before = Path.cwd()
+    os.chdir(root)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+        os.environ.update(hidden)
+
+
+class Tree(kconfiglib.Kconfig):
+    """The parsed Kconfig files of the project at `root`, with their values.
+
+    Raises ConfigError for an error in the Kconfig files.
+    """
+
+    def __init__(self, root: Path = ROOT, filename: str = "Kconfig"):
+        try:
+            with _parsing_in(root):
+                super().__init__(filename, warn_to_stderr=False)
+        except (kconfiglib.KconfigError, OSError) as error:
+            raise ConfigError([str(error).strip()]) from None
+        for warning in self.warnings:
+            print(f"warning: {warning}", file=sys.stderr)
+        self.warn = False  # from here on lib/config/assign.py says more
+        self.origins: dict[str, str] = {}  # by public name, of what was assigned
+
+    # What the tree knows about its symbols
+
+    @cached_property
+    def choice_options(self) -> dict[str, dict[str, Symbol]]:
+        """For each choice string, its values and the bool that each stands for."""
+        options = {}
+        for symbol in self.unique_defined_syms:
+            if symbol.orig_type is STRING and not has_prompt(symbol):
+                options[symbol.name] = {
+                    value.str_value: bool_
+                    for value, condition in symbol.orig_defaults
+                    for bool_ in _conjuncts(condition)
+                    if isinstance(bool_, Symbol) and bool_.choice
+                }
+        return {name: values for name, values in options.items() if values}
+
+    @cached_property
+    def choice_names(self) -> dict[Symbol, tuple[str, str]]:
+        """For each bool of a choice, the choice's string and its value: (OPTIMIZER, adamw)."""
+        return {
+            bool_: (name, value)
+            for name, options in self.choice_options.items()
+            for value, bool_ in options.items()
+        }
+
+    @cached_property
+    def intervals(self) -> dict[str, intervals.Interval]:
+        """The symbols that are real numbers, with the interval of each."""
+        found = ((symbol.name, intervals.interval_of(help_of(symbol))) for symbol in self.settable)
+        return {name: interval for name, interval in found if interval}
+
+    @cached_property
+    def settable(self) -> list[Symbol]:
+        """The symbols with a prompt, in the order of the menus."""
+        nodes = (node for node in self.node_iter() if isinstance(node.item, Symbol))
+        return [node.item for node in nodes if node is home(node.item) and node.prompt]
+
+    def unset_values(self) -> None:
+        """Back to the defaults, as if nothing had been assigned."""
+        super().unset_values()
+        self.origins.clear()
+
+    def follow_defaults(self) -> None:
+        """Take back what was set to its default, so that it follows when the default changes.
+
+        A .config holds all values. Loaded as they are, the learning rate of one optimizer would
+        stay when another one is chosen.
+        """
+        for entry in self.entries():
+            if entry.text == entry.default:
+                if entry.symbol.choice:
+                    entry.symbol.choice.unset_value()
+                else:
+                    entry.symbol.unset_value()
+
+    # Reading the values
+
+    def bounds(self, symbol: Symbol) -> str:
+        """The interval of a number as text, `[1, 10]`; empty where there is none."""
+        if interval := self.intervals.get(symbol.name):
+            return str(interval)
+        for low, high, _ in symbol.orig_ranges:
+            return f"[{low.str_value}, {high.str_value}]"
+        return ""
+
+    def values(self) -> dict[str, Value]:
+        """Every symbol by name, sorted; None for a number whose dependencies are not met."""
+        symbols = sorted(self.unique_defined_syms, key=lambda symbol: symbol.name)
+        return {symbol.name: self._value(symbol) for symbol in symbols}
+
+    def _value(self, symbol: Symbol) -> Value:
+        if symbol.orig_type is BOOL:
+            return symbol.tri_value == 2
+        text = symbol.str_value if expr_value(symbol.direct_dep) else ""
+        if symbol.orig_type is INT:
+            return int(text) if text else None
+        if symbol.name in self.intervals:
+            return float(text) if text else None
+        return text
+
+    def entries(self) -> list[Entry]:
+        """What a user can change at present, in the order of the menus, a choice as one entry."""
+        found = []
+        for symbol in self.settable:
+            if not symbol.visibility or (symbol.choice and symbol.choice.selection is not symbol):
+                continue
+            name, text = self.choice_names.get(symbol, (symbol.name, symbol.str_value))
+            found.append(Entry(name, text, self.default_text(symbol), menus(symbol), symbol))
+        return found
+
+    def public_name(self, symbol: Symbol) -> str:
+        """The name under which `entries` shows it."""
+        return self.choice_names[symbol][0] if symbol in self.choice_names else symbol.name
+
+    def default_text(self, symbol: Symbol) -> str:
+        """What the symbol, or its choice, holds where nobody sets it.
+
+        Of a symbol whose dependencies are not met: what it would hold if they were.
+        """
+        # kconfiglib's own notion of a default, the one behind its write_min_config().
+        if symbol.choice:
+            selected = symbol.choice._selection_from_defaults()
+            return self.choice_names[selected][1] if selected else ""
+        if expr_value(symbol.direct_dep):
+            return symbol._str_default()
+        met = (
+            value.str_value for value, condition in symbol.orig_defaults if expr_value(condition)
+        )
+        return next(met, "")
+
+    # The text of .config
+
+    def config_text(self) -> str:
+        """The whole configuration in the format of .config."""
+        lines, menu = ["# Written by make; change it by `make menuconfig` or in an editor.\n"], ()
+        for symbol in self.settable:
+            if not symbol.visibility:
+                continue
+            if menus(symbol) != menu:
+                menu = menus(symbol)
+                lines.append(f"\n#\n# {' / '.join(menu)}\n#\n")
+            lines.append(_line(symbol))
+        return "".join(lines)
+
+    def defconfig_text(self) -> str:
+        """The minimal configuration: what differs from the defaults, as `make savedefconfig`."""
+        return "".join(
+            _line(entry.symbol) for entry in self.entries() if entry.text != entry.default
+        )
+
+
+def text_of(value: Value) -> str:
+    """`value` as one would write it behind `=`; None, which nobody can write, is empty."""
+    if isinstance(value, bool):
+        return "y" if value else "n"
+    return "" if value is None else str(value)
+
+
+def home(symbol: Symbol) -> MenuNode:
+    """Where a symbol belongs: its prompt, or its first definition if it has none."""
+    return next((node for node in symbol.nodes if node.prompt), symbol.nodes[0])
+
+
+def has_prompt(symbol: Symbol) -> bool:
+    """Whether a user can set the symbol at all."""
+    return home(symbol).prompt is not None
+
+
+def prompt_of(symbol: Symbol) -> str:
+    """The line that menus show: of the whole choice if the symbol belongs to one."""
+    node = symbol.choice.nodes[0] if symbol.choice else home(symbol)
+    return node.prompt[0]
+
+
+def help_of(symbol: Symbol) -> str:
+    """The help text of a symbol."""
+    return home(symbol).help or ""
+
+
+def location(symbol: Symbol) -> str:
+    """`lib/Kconfig:12`"""
+    node = home(symbol)
+    return f"{node.filename}:{node.linenr}"
+
+
+def conditions(symbol: Symbol) -> list:
+    """The expressions that must all hold for the symbol, and its choice, to be settable."""
+    found = []
+    for part in _conjuncts(home(symbol).prompt[1]):
+        if isinstance(part, Choice):
+            found += (inner for node in part.nodes for inner in _conjuncts(node.prompt[1]))
+        else:
+            found.append(part)
+    return found
+
+
+def dependencies(symbol: Symbol) -> list[str]:
+    """The conditions as Kconfig writes them."""
+    texts = (kconfiglib.expr_str(part) for part in conditions(symbol))
+    return [text for text in dict.fromkeys(texts) if text != "y"]
+
+
+def unmet(symbol: Symbol) -> list[str]:
+    """The dependencies that keep the symbol from being set at present."""
+    parts = (part for part in conditions(symbol) if not expr_value(part))
+    return list(dict.fromkeys(kconfiglib.expr_str(part) for part in parts))
+
+
+def _conjuncts(expression) -> list:
+    return kconfiglib.split_expr(expression, AND)
+
+
+def menus(symbol: Symbol) -> tuple[str, ...]:
+    """The titles of the menus that hold the symbol, from the outermost inwards."""
+    titles, node = [], home(symbol)
+    while node := node.parent:
+        if node.item is MENU and node.prompt and node.parent:
+            titles.insert(0, node.prompt[0])
+    return tuple(titles)
+
+
+def _line(symbol: Symbol) -> str:
+    if symbol.orig_type is STRING:
+        return f'{PREFIX}{symbol.name}="{dotconfig.escape(symbol.str_value)}"\n'
+    return symbol.config_string
+
+
+def editor(program: str) -> ModuleType:
+    """Kconfiglib's module menuconfig or guiconfig. Raises ImportError without curses or tkinter."""
+    return importlib.import_module(program)

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""Data sets of images, whole in memory, and their augmentation."""

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: MIT
+"""Small image data sets, whole in the memory of the device, with a split that can be repeated.
+
+    data = load_images("digits", seed=0, val_fraction=0.1, data_dir="data", device=device)
+    data.train.images, data.train.labels, data.val …, data.test …
+    run.set_info(dataset=data.info)
+
+The test images take no part in training nor in choosing anything; the validation images are a
+part of the training images that is never trained on.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from lib.errors import BadUse
+from lib.data.images import digits
+from lib.data.images import mnist
+from lib.data.cache import Tensors, fingerprint
+from lib.data.images.split import hold_out
+
+
+class Split(NamedTuple):
+    """`images` float32 [n, 1, 32, 32], normalised; `labels` int64 [n]."""
+
+    images: Tensor
+    labels: Tensor
+
+
+class ImageData(NamedTuple):
+    """The three splits, and `info` for metadata.yaml: sizes, fingerprints, normalisation."""
+
+    train: Split
+    val: Split
+    test: Split
+    info: dict[str, Any]
+
+
+# What makes the pixels of a data set float32 [n, 1, 32, 32] in [0, 1].
+CANVAS: dict[str, Callable[[Tensor], Tensor]] = {
+    "digits": digits.to_canvas,
+    "mnist": mnist.to_canvas,
+}
+
+
+def load_images(
+    name: str,
+    *,
+    seed: int,
+    val_fraction: float,
+    data_dir: str | Path,
+    files: str = "",
+    workers: int = 0,
+    device: str | torch.device = "cpu",
+) -> ImageData:
+    """The data set `name` (digits or mnist), prepared once and then read from `data_dir`.
+
+    `val_fraction` of each class of the training images, chosen by `seed`, is for validation.
+    `files` and `workers`: see lib/data/images/mnist.py. Raises Failure when the images can not be had,
+    BadUse when too few are left for a validation set.
+    """
+    data_dir = Path(data_dir)
+    raw = digits.load(data_dir) if name == "digits" else mnist.load(data_dir, files, workers)
+    train, val = hold_out(raw["train_labels"], val_fraction, seed)
+    if not len(val) or not len(train):
+        raise BadUse(
+            f"a validation share of {val_fraction} leaves {len(train)} training and {len(val)} "
+            f"validation images of {len(train) + len(val)}; neither can be 0"
+        )
+    images = CANVAS[name](raw["train_images"])
+    # Rounded, so that the order in which a machine adds up does not show.
+    std, mean = (round(value.item(), 4) for value in torch.std_mean(images[train]))
+
+    def split(images: Tensor, labels: Tensor) -> Split:
+        return Split(((images - mean) / std).to(device), labels.to(device))
+
+    return ImageData(
+        train=split(images[train], raw["train_labels"][train]),
+        val=split(images[val], raw["train_labels"][val]),
+        test=split(CANVAS[name](raw["test_images"]), raw["test_labels"]),
+        info={
+            "name": name,
+            "sizes": {"train": len(train), "val": len(val), "test": len(raw["test_labels"])},
+            "fingerprint": fingerprint(raw),
+            "split": {"seed": seed, "val_fraction": val_fraction, "fingerprint": _of(val)},
+            "normalization": {"mean": mean, "std": std},
+        },
+    )
+
+
+def _of(indices: Tensor) -> str:
+    tensors: Tensors = {"validation": indices}
+    return fingerprint(tensors)

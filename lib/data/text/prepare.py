@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: MIT
+"""Tokenise a corpus into shards: once, restartable, the same bytes with any number of workers.
+
+    directory = prepare(Path("data"), "pystdlib", open_corpus("pystdlib"), load_tokenizer("bytes"),
+                        val_fraction=0.05, shard_tokens=100_000_000)
+    tokens = TokenSet.open(directory)
+
+The shards grow in `<data>/.<name>-<tokenizer>.partial/`, which becomes `<data>/<name>-<tokenizer>/`
+when all is there. Documents are tokenised out of order and written in order; only the text in
+flight is in memory.
+"""
+
+import errno
+import fcntl
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from lib.data.text.corpora import Corpus
+from lib.data.text.encoder import Encoded, EncoderPool, Work
+from lib.data.text.ready import ReadyFiles
+from lib.data.text.shards import DataError
+from lib.data.text.staging import Staging, State, check_same
+from lib.data.text.tokenizers import Tokenizer
+
+WORK_CHARACTERS = 1 << 19  # of text that a worker gets at once
+BPE_BYTES = 4.5  # of text a token, rather more than there are
+
+
+def data_directory(data_dir: Path, name: str, tokenizer: str) -> Path:
+    """Where the shards of a corpus under a tokenizer are."""
+    return data_dir / f"{name}-{tokenizer}"
+
+
+def prepare(
+    data_dir: Path,
+    name: str,
+    corpus: Corpus | ReadyFiles,
+    tokenizer: Tokenizer,
+    *,
+    val_fraction: float,
+    shard_tokens: int,
+    workers: int = 0,
+    on_progress: Callable[[State], None] = lambda state: None,
+    say: Callable[[str], None] = print,
+) -> Path:
+    """Have `data_dir/<name>-<tokenizer>` and return it; at once when it is there already.
+
+    workers: processes that tokenise, 0 for one a CPU. Of several callers at once one works, the
+    others wait. Raises DataError when the directory was made with other settings, the corpus can
+    not be read, a split comes out empty, or the disk is full.
+    """
+    directory = data_directory(data_dir, name, tokenizer.name)
+    recipe = {
+        "dataset": name,
+        "source": corpus.source,
+        "tokenizer": tokenizer.name,
+        "val_fraction": val_fraction,
+        "shard_tokens": shard_tokens,
+    }
+    if directory.exists():  # perhaps where nothing can be written
+        check_same(directory, recipe)
+        return directory
+    with _disk_errors(data_dir), _locked(data_dir, directory.name):
+        if directory.exists():  # made by another caller meanwhile
+            check_same(directory, recipe)
+            return directory
+        with closing(Staging(directory, recipe, tokenizer, say)) as staging:
+            _check_space(data_dir, corpus.size, staging.state, tokenizer)
+            with closing(_encoded(corpus, tokenizer, recipe, staging.state, workers)) as results:
+                for end, encoded in results:
+                    staging.add(end, encoded)
+                    on_progress(staging.state)
+            staging.publish()
+    return directory
+
+
+def cpu_count() -> int:
+    """The CPUs this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _encoded(
+    corpus: Corpus | ReadyFiles, tokenizer: Tokenizer, recipe: dict, state: State, workers: int
+) -> Iterator[tuple[tuple[int, int], Encoded]]:
+    """(how far into the corpus, its tokens since the one before) from `state` on."""
+    if isinstance(corpus, ReadyFiles):
+        yield from corpus.encoded(tokenizer, *state.end)
+        return
+    works = _works(corpus, *state.end)
+    with EncoderPool(tokenizer, recipe["val_fraction"], workers or cpu_count()) as pool:
+        for work, encoded in pool.map(works):
+            yield work.end, encoded
+
+
+def _works(corpus: Corpus, part: int, skip: int) -> Iterator[Work]:
+    """The corpus from document `skip` of `part` on, in portions for a worker."""
+    texts: list[str] = []
+    size = 0
+    for current in range(part, corpus.parts):
+        first = skip if current == part else 0
+        for count, text in enumerate(corpus.documents(current, first), first + 1):
+            texts.append(text)
+            size += len(text)
+            if size >= WORK_CHARACTERS:
+                yield Work(texts, (current, count))
+                texts, size = [], 0
+    if texts:
+        yield Work(texts, (corpus.parts, 0))
+
+
+def _check_space(data_dir: Path, size: int | None, state: State, tokenizer: Tokenizer) -> None:
+    """DataError when the shards of the rest can certainly not fit."""
+    text = (size or 0) - state.text_bytes
+    tokens = text if tokenizer.vocab_size < 1000 else text / BPE_BYTES
+    need, free = tokens * tokenizer.dtype.itemsize, shutil.disk_usage(data_dir).free
+    if need > free:
+        raise DataError(
+            f"{data_dir}: {free / 1e9:.2f} GB are free, the shards need about {need / 1e9:.2f} GB: "
+            "free some space, or set DATA_DIR to another disk"
+        )
+
+
+@contextmanager
+def _disk_errors(data_dir: Path) -> Iterator[None]:
+    """Say what to do when the disk is full or not to be written to."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DataError(
+                f"{data_dir}: the disk is full: free some space and run `make data` again, it goes "
+                "on from where it stopped; or set DATA_DIR to another disk"
+            ) from error
+        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST):
+            raise DataError(
+                f"{error.filename or data_dir}: {error.strerror}: set DATA_DIR to a directory that "
+                "can be written"
+            ) from error
+        raise
+
+
+@contextmanager
+def _locked(data_dir: Path, name: str) -> Iterator[None]:
+    """Hold the lock of one prepared directory; wait for whoever has it."""
+    data_dir.mkdir(parents=True, exist_ok=True)
+    with (data_dir / f".{name}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: MIT
+"""Files that are tokens already: copied into shards instead of being tokenised.
+
+Three kinds of .bin file are told apart by their first bytes: our own shards; the files of llm.c
+(1,024 bytes of header that begin with 20240520, then uint16), in which tokenised FineWeb is handed
+around; and bare uint16 as nanoGPT writes them. A file with `val` in its name is validation data.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from lib.data.text.encoder import SPLITS, Encoded
+from lib.data.text.shards import HEADER_BYTES, MAGIC, DataError, ShardHeader
+from lib.data.text.tokenizers import Tokenizer
+
+LLMC_MAGIC, LLMC_VERSION, LLMC_HEADER_BYTES = 20240520, 1, 1024
+BLOCK = 1 << 20  # tokens
+
+
+class ReadyFiles:
+    """The tokens of .bin files, in the order of their paths."""
+
+    size = None  # of text
+
+    def __init__(self, paths: list[Path]):
+        self._paths = paths
+        self.source = {"files": [[str(path), path.stat().st_size] for path in paths]}
+        if not any("val" in path.name for path in paths):
+            raise DataError(
+                "DATA_FILES: none of the .bin files is validation data: one must have `val` in "
+                f"its name; there are {', '.join(path.name for path in paths)}"
+            )
+
+    def encoded(
+        self, tokenizer: Tokenizer, part: int, skip: int
+    ) -> Iterator[tuple[tuple[int, int], Encoded]]:
+        """((file, blocks of it), tokens) after block `skip` of file `part`.
+
+        DataError names file and offset of a token that the tokenizer does not have.
+        """
+        empty = np.empty(0, tokenizer.dtype)
+        for current in range(part, len(self._paths)):
+            path = self._paths[current]
+            offset, tokens = open_tokens(path)
+            split = "val" if "val" in path.name else "train"
+            for index in range(skip if current == part else 0, -(-len(tokens) // BLOCK)):
+                start = index * BLOCK
+                block = np.asarray(tokens[start : start + BLOCK])
+                if int(block.max()) >= tokenizer.vocab_size:
+                    at = offset + (start + int(block.argmax())) * tokens.itemsize
+                    raise DataError(
+                        f"{path}: offset {at}: token {block.max()}, the tokenizer "
+                        f"{tokenizer.name} has only {tokenizer.vocab_size:,}"
+                    )
+                documents = int(np.count_nonzero(block == tokenizer.end_of_text))
+                yield (
+                    (current, index + 1),
+                    Encoded(
+                        dict.fromkeys(SPLITS, empty) | {split: block},
+                        dict.fromkeys(SPLITS, 0) | {split: documents},
+                        text_bytes=0,
+                    ),
+                )
+
+
+def open_tokens(path: Path) -> tuple[int, np.ndarray]:
+    """(offset of the first token in bytes, the tokens memory-mapped) of a .bin file of any kind."""
+    with path.open("rb") as file:
+        start = file.read(12)
+    size = path.stat().st_size
+    if start.startswith(MAGIC):
+        header = ShardHeader.read(path)
+        header.check_all()
+        return HEADER_BYTES, header.open()
+    offset = 0
+    words = np.frombuffer(start.ljust(12, b"\0"), "<i4")
+    if words[0] == LLMC_MAGIC and words[1] == LLMC_VERSION:
+        offset = LLMC_HEADER_BYTES
+        expected = offset + 2 * int(words[2])
+        if size != expected:
+            raise DataError(f"{path}: its header promises {expected:,} bytes, it has {size:,}")
+    if size == offset or size % 2:
+        raise DataError(f"{path}: {size:,} bytes are not a sequence of uint16 tokens")
+    return offset, np.memmap(path, "<u2", "r", offset=offset)

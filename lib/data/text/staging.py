@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: MIT
+"""A directory of shards in the making: takes tokens in order, survives being killed, is published
+by one rename.
+
+Every few seconds progress.json records how far into the corpus it has come and how many tokens
+each split had then, after these tokens are on the disk. Whatever stops the preparation, the next
+one cuts the shards back to that record and goes on from there.
+"""
+
+import contextlib
+import json
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from lib.data.text.encoder import SPLITS, Encoded
+from lib.data.text.shards import FORMAT, META, DataError, ShardHeader, SplitWriter, read_meta
+from lib.data.text.tokenizers import Tokenizer
+from lib.files import write_atomic
+
+PROGRESS = "progress.json"
+CHECKPOINT_SECONDS = 5.0
+
+
+@dataclass
+class State:
+    """How far a preparation is: what progress.json holds."""
+
+    end: tuple[int, int] = (0, 0)  # part of the corpus, documents of that part
+    tokens: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SPLITS, 0))
+    documents: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SPLITS, 0))
+    text_bytes: int = 0
+
+    def add(self, end: tuple[int, int], encoded: Encoded) -> None:
+        self.end = end
+        self.text_bytes += encoded.text_bytes
+        for split in SPLITS:
+            self.tokens[split] += len(encoded.tokens[split])
+            self.documents[split] += encoded.documents[split]
+
+
+class Staging:
+    """`directory` in the making for `recipe` (JSON values: dataset, source, shard_tokens …)."""
+
+    def __init__(
+        self, directory: Path, recipe: dict, tokenizer: Tokenizer, say: Callable[[str], None]
+    ):
+        self.directory = directory.with_name(f".{directory.name}.partial")
+        self._target, self._recipe, self._tokenizer = directory, as_json(recipe), tokenizer
+        self.state = self._resume(say)
+        self._writers = {split: self._writer(split) for split in SPLITS}
+        self._saved = time.monotonic()
+
+    def add(self, end: tuple[int, int], encoded: Encoded) -> None:
+        """Write the tokens of the documents up to `end`."""
+        for split, writer in self._writers.items():
+            writer.append(encoded.tokens[split])
+        self.state.add(end, encoded)
+        if time.monotonic() - self._saved > CHECKPOINT_SECONDS:
+            self.save()
+
+    def save(self) -> None:
+        """Record the state, once what it counts is on the disk."""
+        for writer in self._writers.values():
+            writer.sync()
+        record = {"recipe": self._recipe, "state": asdict(self.state)}
+        write_atomic(self.directory / PROGRESS, json.dumps(record))
+        self._saved = time.monotonic()
+
+    def publish(self) -> None:
+        """Finish the shards, write meta.json, become the directory. DataError on an empty split."""
+        self._check_splits()
+        for writer in self._writers.values():
+            writer.finish()
+        meta = {
+            "format": FORMAT,
+            "recipe": self._recipe,
+            "vocab_size": self._tokenizer.vocab_size,
+            "end_of_text": self._tokenizer.end_of_text,
+            "text_bytes": self.state.text_bytes or None,  # unknown of files that were tokens
+            "splits": {split: self._describe(split) for split in SPLITS},
+        }
+        write_atomic(self.directory / META, json.dumps(meta, indent=2, ensure_ascii=False) + "\n")
+        self.directory.rename(self._target)
+        (self._target / PROGRESS).unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Leave what is unfinished to the next preparation; nothing, if nothing was written."""
+        for writer in self._writers.values():
+            writer.close()
+        with contextlib.suppress(OSError):  # not empty, or published
+            self.directory.rmdir()
+
+    def _resume(self, say: Callable[[str], None]) -> State:
+        """The state to start from; a preparation with other settings is thrown away."""
+        try:
+            saved = json.loads((self.directory / PROGRESS).read_bytes())
+        except (OSError, ValueError):
+            saved = None
+        if saved and saved["recipe"] == self._recipe:
+            tokens = sum(saved["state"]["tokens"].values())
+            say(f"{self._target}: going on after {tokens:,} tokens")
+            for leftover in self.directory.glob(".*.tmp"):  # of a write_atomic that was killed
+                leftover.unlink()
+            return State(**saved["state"] | {"end": tuple(saved["state"]["end"])})
+        if saved:
+            changes = changed(saved["recipe"], self._recipe)
+            say(f"{self._target}: begun anew, an unfinished one had other settings: {changes}")
+        shutil.rmtree(self.directory, ignore_errors=True)
+        self.directory.mkdir(parents=True)
+        return State()
+
+    def _writer(self, split: str) -> SplitWriter:
+        vocab_size, shard_tokens = self._tokenizer.vocab_size, self._recipe["shard_tokens"]
+        position = self.state.tokens[split]
+        return SplitWriter(self.directory, split, vocab_size, shard_tokens, position)
+
+    def _check_splits(self) -> None:
+        name, fraction = self._recipe["dataset"], self._recipe["val_fraction"]
+        if not any(self.state.tokens.values()):
+            raise DataError(f"corpus {name}: there is no text in it")
+        for split in SPLITS:
+            if not self.state.tokens[split]:
+                total = sum(self.state.documents.values())
+                cure = "higher" if split == "val" else "lower"
+                raise DataError(
+                    f"corpus {name}: none of its {total:,} documents fell into the {split} split "
+                    f"with VAL_FRACTION={fraction}: set it {cure}"
+                )
+
+    def _describe(self, split: str) -> dict:
+        headers = map(ShardHeader.read, self._writers[split].paths())
+        return {
+            "tokens": self.state.tokens[split],
+            "documents": self.state.documents[split],
+            "shards": [
+                {"file": h.path.name, "tokens": h.count, "sha256": h.digest} for h in headers
+            ],
+        }
+
+
+def check_same(directory: Path, recipe: dict) -> None:
+    """DataError unless the published `directory` was made by `recipe`."""
+    made = read_meta(directory)["recipe"]
+    if made != as_json(recipe):
+        raise DataError(
+            f"{directory} was prepared with other settings: {changed(made, as_json(recipe))}. "
+            "Set them back, or remove that directory to prepare it anew"
+        )
+
+
+def changed(old: dict, new: dict) -> str:
+    """What differs, as `name old → new`."""
+    return ", ".join(f"{k} {old.get(k)} → {v}" for k, v in new.items() if old.get(k) != v)
+
+
+def as_json(value: dict) -> dict:
+    """`value` as it will be read back."""
+    return json.loads(json.dumps(value))

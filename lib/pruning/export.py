@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: MIT
+"""A trained network as a file for others: dense, sparse, or in the 2:4 layout.
+
+    weights, masks = trained_weights("outputs/training/RUN/checkpoints/last.pt")
+    FORMATS["sparse"](Path("model.sparse"), weights, masks)
+
+Each format is a function path, weights, masks → lines to print, and one row of FORMATS.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from safetensors.torch import save as to_safetensors
+from torch import Tensor
+from torch.sparse import _semi_structured_conversions as two_four
+
+from lib.errors import Failure
+from lib.files import write_atomic
+from lib.pruning.masks import unpack
+from lib.pruning.pruner import KEY
+from lib.pruning.sparse_file import bound, save_sparse
+from lib.train import checkpoint
+
+Weights = Mapping[str, Tensor]
+
+
+def trained_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """(weights, masks) by name from a checkpoint, the masks folded into the weights.
+
+    masks: bool, of the pruned layers only; empty for a run that pruned nothing. Raises
+    CheckpointError when the file can not be read.
+    """
+    state = checkpoint.load(path)
+    weights = {name: tensor.clone() for name, tensor in state["model_state_dict"].items()}
+    packed = state["optimizer_state_dict"].get(KEY, {}).get("masks", {})
+    masks = {name: unpack(bits, weights[name].shape).bool() for name, bits in packed.items()}
+    for name, mask in masks.items():
+        weights[name].masked_fill_(~mask, 0.0)
+    return weights, masks
+
+
+def pruned_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The same of a run that pruned; Failure for one that did not."""
+    weights, masks = trained_weights(path)
+    if not masks:
+        raise Failure(f"{path}: nothing was pruned in this run (PRUNING_METHOD=none)")
+    return weights, masks
+
+
+def export_dense(path: Path, weights: Weights, masks: Weights) -> list[str]:
+    """Safetensors with all weights, the pruned ones zero."""
+    write_atomic(path, to_safetensors({name: t.contiguous() for name, t in weights.items()}))
+    return []
+
+
+def export_sparse(path: Path, weights: Weights, masks: Weights) -> list[str]:
+    """Bitmap and bfloat16 values: lib/pruning/sparse_file.py, which also loads it."""
+    size = save_sparse(path, weights)
+    least = bound(weights)
+    n = sum(t.numel() for t in weights.values())
+    return [f"{size / least:.3f} times the bound, {100 * size / (2 * n):.1f} % of dense bfloat16"]
+
+
+def export_2to4(path: Path, weights: Weights, masks: Weights) -> list[str]:
+    """Safetensors in bfloat16; layers that are 2:4 as `NAME.packed` and `NAME.meta`.
+
+    That is the CUTLASS layout of torch.sparse.to_sparse_semi_structured. A layer whose sides its
+    kernels do not take stays dense. Raises Failure when no layer is 2:4.
+    """
+    found, stay = {}, []
+    for name, tensor in weights.items():
+        tensor = tensor.to(torch.bfloat16) if tensor.is_floating_point() else tensor
+        if name in masks and is_2to4(masks[name]) and _fits(tensor):
+            packed, meta = two_four.sparse_semi_structured_from_dense_cutlass(tensor)
+            found |= {f"{name}.packed": packed, f"{name}.meta": meta}
+        else:
+            found[name] = tensor.contiguous()
+            stay += [name] if name in masks else []
+    if len(found) == len(weights):
+        raise Failure(
+            "no layer is pruned 2:4 in sides that the layout takes (a multiple of 32 by one of "
+            "64): train with PRUNING_PATTERN=2to4 TARGET_SPARSITY=0.5"
+        )
+    write_atomic(path, to_safetensors(found, {"layout": "sparse_semi_structured_cutlass"}))
+    return [f"stays dense: {', '.join(stay)}"] if stay else []
+
+
+def is_2to4(mask: Tensor) -> bool:
+    """Whether at most two of each four weights along the input of a matrix are kept."""
+    if mask.ndim != 2 or mask.shape[1] % 4:
+        return False
+    return bool((mask.view(-1, 4).sum(1) <= 2).all())
+
+
+def _fits(weight: Tensor) -> bool:
+    return weight.shape[0] % 32 == 0 and weight.shape[1] % 64 == 0
+
+
+FORMATS: dict[str, tuple[str, Callable[[Path, Weights, Weights], list[str]]]] = {
+    "dense": (".safetensors", export_dense),
+    "sparse": (".sparse", export_sparse),
+    "2to4": (".2to4.safetensors", export_2to4),
+}

@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: MIT
+"""run.log_image and its siblings: what is not a scalar, into the journal.
+
+Small things stand in the journal itself; an image, a figure, a table, an artifact is a file below
+media/ in the run directory, and the journal has its path. Nothing here talks to a tracker, and a
+full disk is said once and never raised into training; a wrong argument raises ValueError.
+
+    run.log_image("val/samples", pixels, step, caption="first batch")
+    run.log_histogram("weights/conv1", model.conv1.weight, step)
+    run.log_confusion_matrix("val/confusion", counts, step, labels=[…])
+    run.log_artifact("checkpoints/best.pt", "model", {"val/loss": 0.1})
+
+Arrays may be NumPy arrays, PyTorch tensors on any device, or nested lists.
+"""
+
+import contextlib
+import io
+import json
+import math
+import os
+import re
+import shutil
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lib.runs.redact import redact, redact_tree
+from lib.tracking.media import sha256
+
+_HEAD = 50  # rows of a table that stand in the journal, for trackers with no tables
+
+
+class MediaLog:
+    """The media half of lib.runs.run.Run, which gives it `dir`, `record` and `say`."""
+
+    dir: Path
+    record: Callable[[Mapping[str, Any], int], None]
+    say: Callable[[str], None]
+    _media_failed = False
+
+    def log_image(self, name: str, image: Any, step: int, caption: str = "") -> None:
+        """An image: PIL image, height × width (× 3 or 4) or 1|3|4 × height × width array.
+
+        Floats are in [0, 1], integers in [0, 255].
+        """
+        picture = _to_pil(image)
+        buffer = io.BytesIO()
+        picture.save(buffer, "PNG")
+        item = {"caption": redact(caption), "width": picture.width, "height": picture.height}
+        self._file(name, step, ".png", buffer.getvalue(), {"type": "image", **item})
+
+    def log_figure(self, name: str, figure: Any, step: int, caption: str = "") -> None:
+        """A Matplotlib figure, as PNG."""
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=100)
+        png = buffer.getvalue()
+        width, height = struct.unpack(">II", png[16:24])  # of the header every PNG starts with
+        item = {"caption": redact(caption), "width": width, "height": height}
+        self._file(name, step, ".png", png, {"type": "figure", **item})
+
+    def log_histogram(self, name: str, values: Any, step: int, bins: int = 64) -> None:
+        """The distribution of all finite values of an array; one without any is left out."""
+        import numpy as np  # here, because listing runs should not load NumPy
+
+        flat = _to_numpy(values).astype(np.float64).ravel()
+        flat = flat[np.isfinite(flat)]
+        if flat.size == 0:
+            return
+        counts, edges = np.histogram(flat, bins=bins)
+        self._histogram(name, counts, edges, step, flat.sum(), np.square(flat).sum())
+
+    def log_counts(
+        self, name: str, counts: Sequence[int], edges: Sequence[float], step: int
+    ) -> None:
+        """A histogram that is counted already: n counts between n + 1 rising edges."""
+        import numpy as np
+
+        if len(edges) != len(counts) + 1:
+            raise ValueError(f"histogram {name!r}: n counts have n + 1 edges")
+        numbers, bounds = np.asarray(counts), np.asarray(edges, dtype=np.float64)
+        middles = (bounds[1:] + bounds[:-1]) / 2  # what each value in a bin is taken for
+        total, squares = (numbers * middles).sum(), (numbers * middles**2).sum()
+        self._histogram(name, numbers, bounds, step, total, squares)
+
+    def _histogram(
+        self, name: str, counts: Any, edges: Any, step: int, total: float, squares: float
+    ) -> None:
+        item = {
+            "type": "histogram",
+            "counts": counts.tolist(),
+            "edges": edges.tolist(),
+            "min": float(edges[0]),
+            "max": float(edges[-1]),
+            "count": int(counts.sum()),
+            "sum": float(total),
+            "sum_squares": float(squares),
+        }
+        self.record({"media": {name: item}}, step)
+
+    def log_table(
+        self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], step: int
+    ) -> None:
+        """A table; cells are numbers, texts, booleans or None."""
+        columns = [str(column) for column in columns]
+        cells = [[_cell(value) for value in row] for row in rows]
+        if any(len(row) != len(columns) for row in cells):
+            raise ValueError(f"table {name!r}: every row needs {len(columns)} cells")
+        data = json.dumps({"columns": columns, "rows": cells}, ensure_ascii=False).encode()
+        item = {"type": "table", "columns": columns, "head": cells[:_HEAD], "count": len(cells)}
+        self._file(name, step, ".json", data, item)
+
+    def log_confusion_matrix(
+        self, name: str, matrix: Any, step: int, labels: Sequence[str] | None = None
+    ) -> None:
+        """Counts, actual classes down and predicted classes across, n × n."""
+        counts = [[int(count) for count in row] for row in _to_numpy(matrix).tolist()]
+        texts = [str(label) for label in labels] if labels else list(map(str, range(len(counts))))
+        if any(len(row) != len(counts) for row in counts) or len(texts) != len(counts):
+            raise ValueError(f"confusion matrix {name!r}: needs n × n counts and n labels")
+        item = {"type": "confusion_matrix", "matrix": counts, "labels": texts}
+        self.record({"media": {name: item}}, step)
+
+    def log_text(self, name: str, text: str, step: int) -> None:
+        """A text; Markdown where the tracker shows it."""
+        self.record({"media": {name: {"type": "text", "text": redact(text)}}}, step)
+
+    def log_artifact(
+        self,
+        path: str | Path,
+        type: str = "file",
+        metadata: Mapping[str, Any] | None = None,
+        *,
+        name: str | None = None,
+        step: int = 0,
+    ) -> None:
+        """A file as it is now. It is kept under media/artifacts by a hard link where possible, so
+        that it costs no room and may be replaced or deleted afterwards.
+        """
+        source = Path(path)
+        if not source.is_file():
+            raise ValueError(f"artifact {path}: no such file")
+        name = name or re.sub(r"[^A-Za-z0-9_.-]", "-", source.stem)
+        digest = sha256(source)
+        kept = self.dir / "media" / "artifacts" / f"{digest[:12]}-{source.name}"
+        if not self._try(lambda: _link_or_copy(source, kept)):
+            return
+        item = {
+            "type": "artifact",
+            "path": str(kept.relative_to(self.dir)),
+            "kind": type,
+            "name": name,
+            "bytes": kept.stat().st_size,
+            "sha256": digest,
+            "metadata": redact_tree(dict(metadata or {})),
+        }
+        self.record({"media": {f"artifact/{name}": item}}, step)
+
+    def _file(self, name: str, step: int, suffix: str, data: bytes, item: dict[str, Any]) -> None:
+        """Write media/<name>/<step><suffix>, and its path with `item` into the journal."""
+        parts = [re.sub(r"[^A-Za-z0-9_.-]", "_", part).strip(".") for part in name.split("/")]
+        path = self.dir.joinpath("media", *filter(None, parts), f"{step:08d}{suffix}")
+        if self._try(lambda: _write(path, data)):
+            item["path"] = str(path.relative_to(self.dir))
+            self.record({"media": {name: item}}, step)
+
+    def _try(self, write: Callable[[], None]) -> bool:
+        try:
+            write()
+        except OSError as error:
+            if not self._media_failed:
+                self.say(f"warning: media are being lost, training goes on: {error}")
+            self._media_failed = True
+            return False
+        return True
+
+
+class NullMediaLog:
+    """The media of a rank that does not log."""
+
+    def log_image(self, *_: Any, **__: Any) -> None:
+        """Do nothing, as all the methods here."""
+
+    log_figure = log_histogram = log_counts = log_table = log_image
+    log_confusion_matrix = log_text = log_artifact = log_image
+
+
+def _to_numpy(values: Any) -> Any:
+    import numpy as np
+
+    if hasattr(values, "detach"):  # a tensor; bfloat16 has no NumPy counterpart
+        values = values.detach().cpu()
+        values = values.float().numpy() if values.is_floating_point() else values.numpy()
+    return np.asarray(values)
+
+
+def _to_pil(image: Any) -> Any:
+    import numpy as np
+    from PIL import Image
+
+    if isinstance(image, Image.Image):
+        return image
+    pixels = _to_numpy(image)
+    if pixels.ndim == 3 and pixels.shape[0] in (1, 3, 4) and pixels.shape[2] not in (1, 3, 4):
+        pixels = pixels.transpose(1, 2, 0)
+    if pixels.ndim == 3 and pixels.shape[2] == 1:
+        pixels = pixels[:, :, 0]
+    if not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (3, 4))):
+        raise ValueError(f"no image has the shape {np.shape(image)}")
+    if np.issubdtype(pixels.dtype, np.floating):
+        pixels = np.nan_to_num(pixels) * 255.0
+    return Image.fromarray(pixels.clip(0, 255).round().astype(np.uint8))
+
+
+def _cell(value: Any) -> Any:
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return redact(value) if isinstance(value, str) else value
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.exists():  # the same content, by its name
+        return
+    with contextlib.suppress(OSError):  # another file system, or one without links
+        os.link(source, target)
+        return
+    temporary = target.with_name(f".{target.name}.tmp")
+    shutil.copyfile(source, temporary)
+    temporary.replace(target)

@@ -1,0 +1,313 @@
+# SPDX-License-Identifier: MIT
+"""A run: a directory that explains and reproduces one training, and the status of that training.
+
+    with Run.from_settings(settings, model="lenet5") as run:
+        run.set_info(dataset={…}, model={…})
+        run.log({"train/loss": 0.5}, step)
+        run.summary(final_metrics={…})
+        run.plot()
+    run.print_summary()
+
+Leaving the block normally makes the run completed; Ctrl-C or SIGTERM (raised in the block as
+lib.signals.Terminated) interrupted; any other exception failed. After kill -9 the lock on
+`.lock` is free, by which whoever looks next (lib/runs/stored.py) knows to mark the run interrupted.
+"""
+
+import contextlib
+import errno
+import os
+import re
+import secrets
+import shutil
+import sys
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from lib import lock, text
+from lib.errors import BadUse, Failure
+from lib.files import write_atomic
+from lib.runs import metadata
+from lib.runs.journal import Journal
+from lib.runs.media_log import MediaLog, NullMediaLog
+from lib.runs.plots import plot_run
+from lib.runs.redact import redact, redact_command
+from lib.runs.stored import best_metrics
+from lib.signals import sigterm_raises, uninterrupted
+from lib.tracking.launch import Tracking, launch
+
+_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
+_MIN_FREE_BYTES = 16 * 2**20
+
+
+class RunError(Failure):
+    """The run directory can not be made or written."""
+
+
+def check_name(name: str) -> str:
+    """`name` if it can name a run; raises BadUse otherwise."""
+    if not _NAME.fullmatch(name) or ".." in name:
+        raise BadUse(
+            f"run name {name!r}: allowed are up to 128 letters, digits, '.', '_' and '-', "
+            "no '..', and no '.' at the start"
+        )
+    return name
+
+
+def default_name(model: str, optimizer: str, at: datetime | None = None) -> str:
+    """{model}_{optimizer}_{timestamp}, local time."""
+    return f"{model}_{optimizer}_{at or datetime.now():%Y%m%d-%H%M%S}"
+
+
+def now() -> str:
+    """Local time with its offset, ISO 8601, as metadata.yaml has it."""
+    return datetime.now().astimezone().isoformat(timespec="milliseconds")
+
+
+class Run(MediaLog):
+    """A run in progress; made by `create` or `from_settings`, used in a `with` block.
+
+    `dir`, `name` and `id` (12 hex digits, unique) identify it; `log(metrics, step)`,
+    `record(fields, step)` and `flush()` are the journal's; log_image and its siblings are in
+    MediaLog.
+    """
+
+    def __init__(self, directory: Path, info: Mapping[str, Any], lock_fd: int | None) -> None:
+        self.dir = directory
+        self.name = directory.name
+        self.id = secrets.token_hex(6)
+        self._lock_fd = lock_fd
+        self._started = time.monotonic()
+        self._train_log = (directory / "logs" / "train.log").open("a", encoding="utf-8")
+        self.metadata = {**_first_metadata(self), **info}
+        metadata.save(directory / "metadata.yaml", self.metadata)
+        self.journal = Journal(directory / "logs" / "metrics.jsonl", warn=self.say)
+        self.log = self.journal.log  # bound here: one call less on the hot path
+        self.record = self.journal.record
+        self.flush = self.journal.flush
+        self.journal.event("start", run_name=self.name, run_id=self.id)
+        self._tracking: Tracking | None = None
+
+    @staticmethod
+    def from_settings(settings: Any, *, model: str) -> "Run | NullRun":
+        """The run that the Settings of lib/config/settings.py describe. Raises as `create` does."""
+        run = Run.create(
+            settings.OUTPUT_DIR,
+            settings.TRACKER_RUN_NAME or default_name(model, settings.OPTIMIZER),
+            files=settings.files(),
+            info={
+                "description": settings.DESCRIPTION,
+                "hypothesis": settings.HYPOTHESIS,
+                "config_hash": settings.hash,
+                "seed": settings.SEED,
+                "model": {"name": model},
+                "optimizer": settings.OPTIMIZER,
+                "tags": settings.TRACKER_TAGS.replace(",", " ").split(),
+                "group": settings.TRACKER_GROUP,
+                "job_type": settings.TRACKER_JOB_TYPE,
+            },
+        )
+        run.track(settings.trackers, settings.as_dict())
+        return run
+
+    @staticmethod
+    def create(
+        output_dir: str | Path,
+        name: str,
+        *,
+        files: Mapping[str, str] | None = None,
+        info: Mapping[str, Any] | None = None,
+    ) -> "Run | NullRun":
+        """Make `output_dir`/`name`, or `name`_2, _3 … when taken, with `files` (name → text) in it.
+
+        `info` replaces fields of metadata.yaml. Ranks other than 0 get a run that does nothing.
+        Raises BadUse for a bad name and RunError when the directory can not be made and filled.
+        """
+        if os.environ.get("RANK", "0") not in ("", "0"):
+            return NullRun()
+        check_name(name)
+        directory = lock_fd = None
+        try:
+            directory = _make_directory(Path(output_dir), name)
+            lock_fd = lock.hold(directory / ".lock")
+            for folder in ("logs", "checkpoints", "plots", "media"):
+                (directory / folder).mkdir()
+            for file, text in (files or {}).items():
+                write_atomic(directory / file, redact(text))
+            return Run(directory, info or {}, lock_fd)
+        except OSError as error:
+            if directory is not None:
+                shutil.rmtree(directory, ignore_errors=True)
+            lock.release(lock_fd)
+            raise RunError(
+                f"can not write a run directory in {output_dir}: {error.strerror}. Free some "
+                "space there, or choose another place: make SET='OUTPUT_DIR=…', --output-dir …"
+            ) from error
+
+    def track(self, trackers: Sequence[str], settings: Mapping[str, Any]) -> None:
+        """Start forwarding to `trackers`; leaving the `with` block waits for them, for a while."""
+        if trackers:
+            self._tracking = launch(self.dir, trackers, settings, self.say)
+
+    def set_info(self, **fields: Any) -> None:
+        """Merge `fields` into metadata.yaml; mappings are merged key by key."""
+        for name, value in fields.items():
+            old = self.metadata.get(name)
+            both = isinstance(old, Mapping) and isinstance(value, Mapping)
+            self.metadata[name] = {**old, **value} if both else value
+        try:
+            metadata.save(self.dir / "metadata.yaml", self.metadata)
+        except OSError as error:
+            self.say(f"warning: metadata.yaml could not be updated: {error.strerror}")
+
+    def summary(
+        self,
+        final_metrics: Mapping[str, Any] | None = None,
+        results: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Record what came out: `final_metrics` are scalars, `results` anything worth keeping."""
+        self.set_info(final_metrics=final_metrics or {}, results=results or {})
+
+    def plot(self) -> None:
+        """Draw the curves logged so far into plots/; a full disk costs the plots, not the run."""
+        try:
+            plot_run(self.dir)
+        except OSError as error:
+            self.say(f"warning: no plots: {error.strerror} (make plots RUN={self.dir})")
+
+    def say(self, text: str) -> None:
+        """Print a message and keep it in logs/train.log, without the secrets in it."""
+        with contextlib.suppress(BrokenPipeError):  # nobody reads any more; training goes on
+            print(redact(text), flush=True)
+        self._keep(text)
+
+    def print_summary(self) -> None:
+        """Print what came out, where it is and what to type next; for after the `with` block."""
+        text.print_summary(self.dir, self.metadata)
+
+    def _keep(self, text: str) -> None:
+        with contextlib.suppress(OSError, ValueError):  # disk full, file closed: it was printed
+            self._train_log.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {redact(text)}\n")
+            self._train_log.flush()
+
+    def __enter__(self) -> "Run":
+        self._signals = sigterm_raises()
+        self._signals.__enter__()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: Any, trace: Any) -> None:
+        with uninterrupted():
+            self._finish(*_outcome(error))
+        if self._tracking is not None:
+            self._tracking.finish()
+        self._train_log.close()
+        self._signals.__exit__(None, None, None)
+
+    def _finish(self, status: str, error: BaseException | None) -> None:
+        if error is not None:
+            self._keep("".join(traceback.format_exception(error)).rstrip())
+            self.metadata["error"] = f"{type(error).__name__}: {error}"
+        self.journal.event("finish", status=status)
+        self.journal.close()
+        lost = self.journal.refused
+        if lost:
+            reasons = "; ".join(f"{rows} × {reason}" for reason, rows in lost.items())
+            self.say(f"warning: {lost.total()} rows are missing from the journal: {reasons}")
+        if status != "completed":  # the program did not come to say how good it had become
+            best = best_metrics(self.journal.path)
+            self.metadata["final_metrics"] = best | dict(self.metadata["final_metrics"])
+        self.set_info(
+            status=status, end_time=now(), duration_s=round(time.monotonic() - self._started, 3)
+        )
+        lock.release(self._lock_fd)
+
+
+class NullRun(NullMediaLog):
+    """The run of every rank but 0: same methods, no effect; nothing can be written under `dir`."""
+
+    dir = Path(os.devnull)
+    name = id = ""
+
+    def log(self, metrics: Mapping[str, Any], step: int) -> None:
+        """Do nothing, as all the methods here."""
+
+    def record(self, fields: Mapping[str, Any], step: int) -> None: ...
+
+    def flush(self) -> None: ...
+
+    def track(self, trackers: Sequence[str], settings: Mapping[str, Any]) -> None: ...
+
+    def set_info(self, **fields: Any) -> None: ...
+
+    def summary(self, final_metrics: Any = None, results: Any = None) -> None: ...
+
+    def plot(self) -> None: ...
+
+    def say(self, text: str) -> None: ...
+
+    def print_summary(self) -> None: ...
+
+    def __enter__(self) -> "NullRun":
+        self._signals = sigterm_raises()
+        self._signals.__enter__()
+        return self
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        self._signals.__exit__(None, None, None)
+
+
+def _make_directory(output_dir: Path, name: str) -> Path:
+    """The first free one of name, name_2, name_3 …; mkdir is what makes it exclusive."""
+    output_dir.mkdir(parents=True, exist_ok=True)
+    if shutil.disk_usage(output_dir).free < _MIN_FREE_BYTES:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    directory = output_dir / name
+    number = 1
+    while True:
+        try:
+            directory.mkdir()
+            return directory
+        except FileExistsError:
+            number += 1
+            directory = output_dir / f"{name}_{number}"
+
+
+def _first_metadata(run: Run) -> dict[str, Any]:
+    git, diff = metadata.git_state()
+    if diff:
+        write_atomic(run.dir / "git.diff", diff)
+    return {
+        "run_name": run.name,
+        "run_id": run.id,
+        "description": "",
+        "hypothesis": "",
+        "tags": [],
+        "group": "",
+        "job_type": "train",
+        "version": metadata.VERSION,
+        "status": "running",
+        "start_time": now(),
+        "end_time": None,
+        "duration_s": None,
+        "git": {**git, "diff": "git.diff" if diff else None},
+        "config_hash": None,
+        "command": redact_command(sys.orig_argv),
+        "seed": None,
+        "environment": metadata.environment(),
+        "dataset": {},
+        "model": {},
+        "final_metrics": {},
+        "results": {},
+    }
+
+
+def _outcome(error: BaseException | None) -> tuple[str, BaseException | None]:
+    """(status, the error worth recording) of a block that ended with `error`."""
+    if error is None or (isinstance(error, SystemExit) and not error.code):
+        return "completed", None
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted", None
+    return "failed", error

@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: MIT
+"""The runs in an output directory: listing, finding by name, the size and the true status of each.
+
+    for run in find_runs("outputs/training"):     # oldest first
+        print(run.name, run.status, run.metadata["final_metrics"])
+    run = load_run(resolve("outputs/training", "lenet5_adamw_2025"))
+
+A run that says "running" while nobody holds its lock was killed. Whoever looks first writes down
+that it was interrupted, when its last row was logged, and how good it had become.
+"""
+
+import contextlib
+import difflib
+import os
+import stat
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from lib import lock
+from lib.errors import BadUse
+from lib.runs import metadata
+from lib.runs.journal import DamagedRow, read_rows
+
+# What a table of runs has no use for; not parsing it makes 500 runs a matter of 0.2 s.
+_DETAILS = [
+    "description",
+    "hypothesis",
+    "tags",
+    "group",
+    "job_type",
+    "version",
+    "git",
+    "config_hash",
+]
+_DETAILS += ["command", "seed", "environment", "dataset", "results", "error"]
+_BEST = {
+    "val/loss": ("final/best_val_loss", min),
+    "val/accuracy": ("final/best_val_accuracy", max),
+}
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """A run directory and what its metadata.yaml says."""
+
+    dir: Path
+    metadata: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The name of the directory, which is right even when it was renamed."""
+        return self.dir.name
+
+    @property
+    def status(self) -> str:
+        """running, completed, failed, interrupted."""
+        return str(self.metadata.get("status"))
+
+    @property
+    def journal(self) -> Path:
+        """Where its metrics are."""
+        return self.dir / "logs" / "metrics.jsonl"
+
+    def part(self, name: str) -> dict[str, Any]:
+        """A mapping in the metadata, empty when it is missing or something else."""
+        found = self.metadata.get(name)
+        return found if isinstance(found, dict) else {}
+
+    def started(self) -> datetime | None:
+        """The start time, None when it is missing or no time."""
+        try:
+            return datetime.fromisoformat(str(self.metadata.get("start_time"))).astimezone()
+        except ValueError:
+            return None
+
+
+def load_run(directory: str | Path) -> StoredRun:
+    """The run in `directory`. Raises FileNotFoundError or ValueError when it is none."""
+    return _load(Path(directory))
+
+
+def find_runs(output_dir: str | Path) -> list[StoredRun]:
+    """The runs in `output_dir`, oldest first, without the details of their metadata.
+
+    A folder without a readable metadata.yaml is no run; a missing `output_dir` holds none.
+    """
+    runs = []
+    for directory in _run_directories(Path(output_dir)):
+        try:
+            runs.append(_load(directory, without=_DETAILS))
+        except (OSError, ValueError):
+            continue
+    never = datetime.fromtimestamp(0).astimezone()
+    return sorted(runs, key=lambda run: (run.started() or never, run.name))
+
+
+def resolve(output_dir: str | Path, given: str = "") -> Path:
+    """The directory of the run that `given` names: a name, its unique beginning, or a path.
+
+    Nothing given: the latest run. Raises BadUse, with what comes near, when there is no such run.
+    """
+    output_dir = Path(output_dir)
+    if not given:
+        runs = find_runs(output_dir)
+        if not runs:
+            raise BadUse(f"no runs in {output_dir}: train one with `make`")
+        return runs[-1].dir
+    if ".." in Path(given).parts:
+        raise BadUse(f"RUN={given}: '..' is not allowed, give the name of a run or its full path")
+    if "/" in given:
+        if not (Path(given) / "metadata.yaml").is_file():
+            raise BadUse(f"RUN={given}: there is no run, {given}/metadata.yaml is missing")
+        return Path(given)
+    names = sorted(path.name for path in _run_directories(output_dir))
+    matches = [given] if given in names else [n for n in names if n.startswith(given)]
+    if len(matches) == 1:
+        return output_dir / matches[0]
+    if matches:
+        raise BadUse(f"RUN={given} fits {len(matches)} runs: {_few(matches)}")
+    near = [n for n in names if given in n] or difflib.get_close_matches(given, names, n=5)
+    hint = f"did you mean {_few(near)}?" if near else "`make runs` lists them"
+    raise BadUse(f"RUN={given}: no such run in {output_dir}; {hint}")
+
+
+def disk_usage(directory: str | Path) -> int:
+    """Bytes of all files under `directory`; a file with several links counts once."""
+    total = 0
+    linked: set[int] = set()
+    folders = [os.fspath(directory)]
+    while folders:
+        try:
+            entries = list(os.scandir(folders.pop()))
+        except OSError:
+            continue
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(entry.path)
+                continue
+            try:
+                info = entry.stat(follow_symlinks=False)
+            except OSError:  # gone in between, like a temporary file
+                continue
+            if stat.S_ISREG(info.st_mode) and info.st_ino not in linked:
+                total += info.st_size
+                if info.st_nlink > 1:
+                    linked.add(info.st_ino)
+    return total
+
+
+def best_metrics(journal: str | Path) -> dict[str, float]:
+    """The best val/loss and val/accuracy logged so far, under the names of final_metrics."""
+    best: dict[str, float] = {}
+    with contextlib.suppress(OSError):
+        for row, _ in read_rows(journal, containing=b'"val/', on_damage=_ignore):
+            for name, (final, choose) in _BEST.items():
+                value = row.get("metrics", {}).get(name)
+                if isinstance(value, (int, float)) and value == value:
+                    best[final] = choose(best.get(final, value), value)
+    return best
+
+
+def last_metrics(journal: str | Path, tail: int = 2**16) -> dict[str, Any]:
+    """The latest value of each metric in the last `tail` bytes of a journal."""
+    latest: dict[str, Any] = {}
+    with contextlib.suppress(OSError):
+        with Path(journal).open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - tail))
+            if file.tell():
+                file.readline()  # the rest of a row that began before
+            offset = file.tell()
+        for row, _ in read_rows(journal, offset, on_damage=_ignore):
+            if "step" in row:
+                latest.update(row.get("metrics", {}))
+    return latest
+
+
+def _ignore(damage: DamagedRow) -> None:
+    """A listing is not the place to report a damaged row."""
+
+
+def _run_directories(output_dir: Path) -> Iterable[Path]:
+    try:
+        entries = list(os.scandir(output_dir))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return [Path(entry.path) for entry in entries if not entry.name.startswith(".")]
+
+
+def _load(directory: Path, without: Iterable[str] = ()) -> StoredRun:
+    path = directory / "metadata.yaml"
+    run = StoredRun(directory, metadata.load(path, without=without))
+    if run.status != "running":
+        return run
+    if not lock.is_free(directory / ".lock"):
+        return StoredRun(directory, _with_best(run.metadata, run.journal))
+    # It may have ended properly between the two looks.
+    whole = metadata.load(path)
+    if whole.get("status") == "running":
+        whole = _interrupted(StoredRun(directory, whole))
+        with contextlib.suppress(OSError):  # a read-only archive: the answer is right all the same
+            metadata.save(path, whole)
+    return StoredRun(directory, whole)
+
+
+def _interrupted(run: StoredRun) -> dict[str, Any]:
+    """The metadata of a run that was killed; its last sign of life was its last row."""
+    changes: dict[str, Any] = {"status": "interrupted"}
+    started = run.started()
+    try:
+        ended = datetime.fromtimestamp(run.journal.stat().st_mtime).astimezone()
+    except OSError:
+        ended = started
+    if started and ended:
+        changes["end_time"] = ended.isoformat(timespec="milliseconds")
+        changes["duration_s"] = round(max(0.0, (ended - started).total_seconds()), 3)
+    return _with_best({**run.metadata, **changes}, run.journal)
+
+
+def _with_best(fields: dict[str, Any], journal: Path) -> dict[str, Any]:
+    final = {**best_metrics(journal), **(fields.get("final_metrics") or {})}
+    return {**fields, "final_metrics": final}
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[-5:]) + (" …" if len(names) > 5 else "")

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: MIT
+"""Several processes, one training: what torchrun starts, joined into a group.
+
+    with process_group(runtime):
+        trained = replicate(model, runtime)      # or shard(model, model.h, runtime)
+        with reduce_gradients(trained, is_last_micro_step):
+            loss.backward()
+
+Everything here is a null operation for a single process, so that a training loop needs no `if`.
+Decisions of the hosts (stop, out of memory) travel through gloo between CPUs: asking all ranks
+costs a fraction of a millisecond and never waits for a GPU.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.checkpoint import state_dict as distributed_state
+from torch.distributed.fsdp import (
+    FSDPModule,
+    MixedPrecisionPolicy,
+    fully_shard,
+    register_fsdp_forward_method,
+)
+from torch.nn.parallel import DistributedDataParallel
+
+from lib.train.runtime import Runtime
+
+
+@contextmanager
+def process_group(runtime: Runtime, *, always: bool = False) -> Iterator[None]:
+    """Join the processes that torchrun started and leave them at the end.
+
+    `always`: make a group of one for a single process too, which `shard` needs.
+    """
+    if runtime.world_size == 1 and not always:
+        yield
+        return
+    where: dict[str, Any] = {}
+    if runtime.world_size == 1:
+        where = {"store": dist.HashStore(), "rank": 0, "world_size": 1}
+    if runtime.device.type == "cuda":
+        where["device_id"] = runtime.device
+    backend = "cpu:gloo,cuda:nccl" if runtime.device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, **where)
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def replicate(model: nn.Module, runtime: Runtime) -> nn.Module:
+    """`model` on every rank, its gradients averaged while the backward pass goes on."""
+    if runtime.world_size == 1:
+        return model
+    devices = [runtime.device.index] if runtime.device.type == "cuda" else None
+    return DistributedDataParallel(model, device_ids=devices, gradient_as_bucket_view=True)
+
+
+def shard(
+    model: nn.Module, blocks: Iterable[nn.Module], runtime: Runtime, methods: Iterable[str] = ()
+) -> nn.Module:
+    """Spread parameters, gradients and optimizer state over the ranks (FSDP2), in place.
+
+    Each of `blocks` is gathered for as long as it computes; what is left belongs to the root.
+    `methods` of the model, besides its forward, gather its parameters too. Weights travel in the
+    precision of the run, gradients in float32. Needs `process_group`; the optimizer is made
+    afterwards, of the sharded parameters.
+    """
+    policy = MixedPrecisionPolicy(
+        param_dtype=getattr(torch, runtime.precision), reduce_dtype=torch.float32
+    )
+    mesh = dist.device_mesh.init_device_mesh(runtime.device.type, (runtime.world_size,))
+    for block in blocks:
+        fully_shard(block, mesh=mesh, mp_policy=policy)
+    fully_shard(model, mesh=mesh, mp_policy=policy)
+    for method in methods:
+        register_fsdp_forward_method(model, method)
+    return model
+
+
+def reduce_gradients(model: nn.Module, enabled: bool) -> AbstractContextManager:
+    """Within it a backward pass averages the gradients over the ranks only if `enabled`.
+
+    Gradient accumulation sums on each rank and reduces once, at the last micro-step.
+    """
+    if isinstance(model, FSDPModule):
+        model.set_requires_gradient_sync(enabled)
+    elif isinstance(model, DistributedDataParallel) and not enabled:
+        return model.no_sync()
+    return nullcontext()
+
+
+def any_rank(flag: bool) -> bool:
+    """Whether `flag` is true on at least one rank; all ranks must ask."""
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return flag
+    votes = torch.tensor([int(flag)])
+    dist.all_reduce(votes, op=dist.ReduceOp.MAX)
+    return bool(votes.item())
+
+
+def mean_over_ranks(value: Tensor) -> Tensor:
+    """The mean over the ranks of a tensor that each of them has; all ranks must ask."""
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return value
+    value = value.clone()
+    dist.all_reduce(value)
+    return value / dist.get_world_size()
+
+
+def whole(value: Tensor) -> Tensor:
+    """A tensor that may be sharded, such as a gradient norm, as a plain one; all ranks must ask."""
+    return value.full_tensor() if hasattr(value, "full_tensor") else value
+
+
+def full_state(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """State dicts of model and optimizer with whole tensors; all ranks must ask, rank 0 gets them.
+
+    An unsharded training's are those of `state_dict()`; of a sharded one the tensors are
+    collected in the memory of rank 0's CPU, and the optimizer's state is by parameter name.
+    """
+    if not isinstance(model, FSDPModule):
+        bare = model.module if isinstance(model, DistributedDataParallel) else model
+        states = bare.state_dict(), optimizer.state_dict()
+    else:
+        options = distributed_state.StateDictOptions(full_state_dict=True, cpu_offload=True)
+        states = distributed_state.get_state_dict(model, optimizer, options=options)
+    return {"model_state_dict": states[0], "optimizer_state_dict": states[1]}

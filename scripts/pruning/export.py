@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: MIT
+"""Write the weights of a run to a file for others.
+
+    make export [RUN=name] [FORMAT=dense|sparse|2to4]
+    python -m scripts.pruning.export [--output-dir DIR] [--checkpoint last|best] [--output FILE]
+
+The weights are those that training ended with (--checkpoint best: the best on the validation set),
+with the pruned ones zero. dense is safetensors; sparse a bitmap and bfloat16 values, read by
+lib.pruning.sparse_file.load_sparse; 2to4 the layout of torch.sparse.to_sparse_semi_structured. The
+file goes into the run's directory unless --output says otherwise. RUN is a name, its unique
+beginning, or a path; without it, the latest run.
+"""
+
+import os
+from pathlib import Path
+
+from lib import text
+from lib.cli import run_main
+from lib.errors import BadUse, Failure
+from scripts.runs.table import checkpoint_parser, chosen_checkpoint
+
+
+def main() -> None:
+    flags = checkpoint_parser(__doc__)
+    flags.add_argument("--output", type=Path, metavar="FILE")
+    options = flags.parse_args()
+    checkpoint = chosen_checkpoint(options)
+    wanted = os.environ.get("FORMAT") or "dense"
+
+    from lib.pruning.export import (  # imports torch: bad use above answers at once
+        FORMATS,
+        trained_weights,
+    )
+
+    if wanted not in FORMATS:
+        raise BadUse(f"FORMAT={wanted}: want {', '.join(FORMATS)}")
+    suffix, export = FORMATS[wanted]
+    weights, masks = trained_weights(checkpoint)
+    path = options.output or checkpoint.parent.parent / f"model{suffix}"
+    try:
+        notes = export(path, weights, masks)
+    except OSError as error:
+        raise Failure(f"can not write {path}: {error.strerror}") from error
+    n = sum(tensor.numel() for tensor in weights.values())
+    zeros = n - sum(int(tensor.count_nonzero()) for tensor in weights.values())
+    print(f"{path}: {text.size(path.stat().st_size)}, {n:,} parameters, {zeros:,} of them zero")
+    for note in notes:
+        print(f"  {note}")
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: MIT
+"""Show how sparse each layer of a run's checkpoint is.
+
+    make sparsity [RUN=name]
+    python -m scripts.pruning.sparsity [--output-dir DIR] [--checkpoint last|best]
+
+Counts zeros in the weights themselves, in layers that were pruned; sparsity is of these layers and
+not of all parameters. RUN is a name, its unique beginning, or a path; without it, the latest run.
+"""
+
+from lib import text
+from lib.cli import run_main
+from scripts.runs.table import checkpoint_parser, chosen_checkpoint
+
+
+def main() -> None:
+    path = chosen_checkpoint(checkpoint_parser(__doc__).parse_args())
+
+    from lib.pruning.export import pruned_weights  # imports torch: bad use above answers at once
+    from lib.train.pruning_report import layer_rows
+
+    weights, masks = pruned_weights(path)
+    layers = []
+    for name in masks:
+        weight = weights[name]
+        zeros = weight.numel() - int(weight.count_nonzero())
+        layers.append(
+            {"name": name, "shape": weight.shape, "pruned": zeros, "total": weight.numel()}
+        )
+    print(path)
+    for line in text.columns(layer_rows(layers), right=(2, 3, 4)):
+        print(line)
+
+
+if __name__ == "__main__":
+    run_main(main)

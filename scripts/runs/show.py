@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: MIT
+"""Show one run: what it was, what came out, how it differs from the defaults, its files.
+
+    make show [RUN=name]
+    python -m scripts.runs.show [--output-dir DIR] [RUN]
+
+RUN is the name of a run, its unique beginning, or a path; without it, the latest run.
+"""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lib import text
+from lib.cli import run_main
+from lib.runs.stored import StoredRun, disk_usage, last_metrics, load_run, resolve
+from scripts.runs.table import output_dir, parser
+
+# Shown in sections of their own, or said by another field.
+_ELSEWHERE = {"run_name", "final_metrics", "results", "environment"}
+_MANY_FILES = 30
+
+
+def show(run: StoredRun) -> None:
+    """Print the sections that have something to say."""
+    fields = run.metadata
+    about = {key: value for key, value in fields.items() if key not in _ELSEWHERE}
+    machine = dict(run.part("environment"))
+    packages = machine.pop("packages", None) or {}
+    machine["packages"] = [f"{name} {version}" for name, version in packages.items()]
+    print_section(run.name, _flat(about))
+    print_section("Result", _metrics(run.part("final_metrics")), _flat(run.part("results")))
+    logged = last_metrics(run.journal).items()
+    print_section("Last logged", _metrics({k: v for k, v in logged if not k.startswith("final/")}))
+    print_section("Not the default", _changed_settings(run.dir / "origins.yaml"))
+    print_section("Environment", _flat(machine))
+    print_section(f"Files in {run.dir}", _files(run.dir))
+
+
+def print_section(title: str, *parts: Iterable[tuple[str, str]]) -> None:
+    """A title and `name value` lines; nothing at all without lines."""
+    rows = [row for part in parts for row in part]
+    if rows:
+        print("", title, *(f"  {line}" for line in text.columns(rows)), sep="\n")
+
+
+def _flat(fields: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """The leaves of nested mappings with dotted names; empty ones are left out."""
+    for key, value in fields.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        elif isinstance(value, list):
+            if value:
+                yield f"{prefix}{key}", text.one_line(", ".join(map(str, value)))
+        elif value is not None and value != "":
+            yield f"{prefix}{key}", text.one_line(value)
+
+
+def _metrics(metrics: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for name, value in metrics.items():
+        yield name, text.metric(name, value)
+
+
+def _changed_settings(path: Path) -> Iterator[tuple[str, str]]:
+    """Every setting that differs from its Kconfig default, and where it was set."""
+    try:
+        changed = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader) or {}
+    except (OSError, yaml.YAMLError):
+        return
+    for name, entry in changed.items():
+        yield name, text.one_line(f"{entry['value']}  ({entry['origin']})")
+
+
+def _files(directory: Path) -> Iterator[tuple[str, str]]:
+    files = sorted(p for p in directory.rglob("*") if p.is_file() and p.name != ".lock")
+    for path in files[:_MANY_FILES]:
+        yield str(path.relative_to(directory)), text.size(path.stat().st_size)
+    if len(files) > _MANY_FILES:
+        yield f"and {len(files) - _MANY_FILES} more", ""
+    yield "total", text.size(disk_usage(directory))
+
+
+def main() -> int:
+    flags = parser(__doc__)
+    flags.add_argument("run", metavar="RUN", nargs="?", default=os.environ.get("RUN", ""))
+    arguments = flags.parse_args()
+    show(load_run(resolve(output_dir(arguments.output_dir), arguments.run)))
+    return 0
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: MIT
+"""Show the trackers' own pages on this machine, or send offline runs to Weights & Biases.
+
+    make dashboard | mlflow-ui | tensorboard | wandb-sync
+    python -m scripts.tracking.pages [--port PORT] [--logdir DIR] PAGE
+
+A page listens on 127.0.0.1 only, at the port that the configuration has for it, until Ctrl-C. From
+another machine: ssh -L PORT:127.0.0.1:PORT host.
+"""
+
+import argparse
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from lib.cli import run_main
+from lib.config.tree import Tree
+from lib.errors import Failure
+from lib.signals import sigterm_raises
+from lib.tracking.wandb_login import CURES, is_logged_in
+from scripts.runs.table import output_dir
+
+HOST = "127.0.0.1"
+Arguments = argparse.Namespace
+
+
+def setting(name: str) -> Any:
+    """A symbol of config.py; before anything is configured, its default in Kconfig."""
+    try:
+        from config import config
+    except ModuleNotFoundError:
+        return Tree().values()[name]
+    return getattr(config, name)
+
+
+def free_port(given: int | None, symbol: str, page: str) -> int:
+    """The port for `page`. Raises Failure when it is taken."""
+    port = given or setting(symbol)
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise Failure(
+                f"{page}: port {port} is taken ({error.strerror}). Unless this page runs there "
+                f"already, choose another one in make menuconfig: {symbol}"
+            ) from error
+    return port
+
+
+def serve(page: str, port: int, command: list[str], **variables: str) -> int:
+    """Run a server until it ends, or Ctrl-C or SIGTERM ends both."""
+    print(f"{page}: http://{HOST}:{port}  (Ctrl-C stops it)", flush=True)
+    with sigterm_raises():
+        process = subprocess.Popen(command, env=os.environ | variables)
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            process.terminate()
+            process.wait(10)
+            return 0
+
+
+def dashboard(given: Arguments) -> int:
+    """Trackio."""
+    port = free_port(given.port, "TRACKIO_PORT", "dashboard")
+    code = f"import trackio; trackio.show(open_browser=False, host={HOST!r}, server_port={port})"
+    return serve("dashboard", port, [sys.executable, "-c", code], HF_HUB_DISABLE_TELEMETRY="1")
+
+
+def mlflow_ui(given: Arguments) -> int:
+    """MLflow's server on our database; a configured server has its page already."""
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or setting("MLFLOW_TRACKING_URI")
+    if uri.startswith(("http://", "https://")):
+        print(f"mlflow-ui: runs are on a server, its page is {uri}")
+        return 0
+    port = free_port(given.port, "MLFLOW_PORT", "mlflow-ui")
+    if uri.startswith("sqlite:///"):
+        Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
+    command += ["--host", HOST, "--port", str(port), "--workers", "1"]
+    return serve(
+        "mlflow-ui",
+        port,
+        command,
+        MLFLOW_DISABLE_TELEMETRY="true",
+        MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false",  # four processes that a page does not need
+    )
+
+
+def tensorboard(given: Arguments) -> int:
+    """TensorBoard on all runs."""
+    port = free_port(given.port, "TENSORBOARD_PORT", "tensorboard")
+    command = [
+        sys.executable,
+        "-m",
+        "tensorboard.main",
+        "--logdir",
+        given.logdir or output_dir(None),
+    ]
+    return serve("tensorboard", port, [*command, "--host", HOST, "--port", str(port)])
+
+
+def wandb_sync(_given: Arguments) -> int:
+    """All local runs that are not on the server yet; the folders of one run in their order."""
+    if not is_logged_in():
+        raise Failure(f"wandb-sync: not logged in. {CURES}")
+    folder = Path(os.environ.get("WANDB_DIR") or ".") / "wandb"
+    if not any(folder.glob("offline-run-*")):
+        print(f"wandb-sync: no offline runs in {folder}")
+        return 0
+    command = [sys.executable, "-m", "wandb", "sync", "--yes"]
+    return subprocess.run(command, check=False).returncode
+
+
+PAGES: dict[str, Callable[[Arguments], int]] = {
+    "dashboard": dashboard,
+    "mlflow-ui": mlflow_ui,
+    "tensorboard": tensorboard,
+    "wandb-sync": wandb_sync,
+}
+
+
+def main() -> int:
+    flags = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    flags.add_argument("page", choices=PAGES)
+    flags.add_argument("--port", type=int, help="instead of the configured one")
+    flags.add_argument("--logdir", help="of TensorBoard, instead of the output directory")
+    arguments = flags.parse_args()
+    return PAGES[arguments.page](arguments)
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: MIT
+"""Send a run to trackers: one that was down, or was not chosen while it trained.
+
+    make track RUN=name TRACKER=mlflow
+    python -m scripts.tracking.track [--output-dir DIR] [RUN] [--tracker NAMES]
+
+The run may be completed, interrupted, failed or still going on, which is then followed to its end.
+A tracker gets only what it does not have, so that repeating the command changes nothing. Without
+TRACKER the run goes to the trackers it was configured for. Exit code 1 when something is missing.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from lib.cli import run_main
+from lib.config.trackers import SYMBOLS, enabled_trackers, parse_trackers
+from lib.errors import BadUse, Failure
+from lib.runs.stored import resolve
+from lib.tracking import cursor as cursors
+from lib.tracking.describe import describe
+from lib.tracking.launch import check, environment, forwarder_command, outcome
+from scripts.runs.table import output_dir, parser
+
+_REPORT_S = 5.0
+
+
+def choose(run_dir: Path, names: str) -> tuple[str, ...]:
+    """The trackers named, else those of the run's configuration. Raises BadUse for none."""
+    settings = describe(run_dir).settings
+    if names:
+        chosen = parse_trackers(names)
+    else:
+        chosen = enabled_trackers({**dict.fromkeys(SYMBOLS.values(), False), **settings})
+    chosen = check(chosen, settings, print)
+    if not chosen:
+        raise BadUse(f"{run_dir.name}: no tracker to send it to: add TRACKER=mlflow, for example")
+    return chosen
+
+
+def follow(process: "subprocess.Popen[bytes]", run_dir: Path, trackers: tuple[str, ...]) -> None:
+    """Say every few seconds how far each tracker is, until the forwarder ends."""
+    while True:
+        try:
+            process.wait(_REPORT_S)
+            return
+        except subprocess.TimeoutExpired:
+            states = {name: cursors.load(run_dir, name) for name in trackers}
+            rows = [f"{name} {state.rows:,} rows" for name, state in states.items() if state]
+            print(f"{time.strftime('%H:%M:%S')}  {', '.join(rows)}", flush=True)
+
+
+def main() -> int:
+    flags = parser(__doc__)
+    flags.add_argument("run", metavar="RUN", nargs="?", default=os.environ.get("RUN", ""))
+    flags.add_argument("--tracker", metavar="NAMES", default=os.environ.get("TRACKER", ""))
+    arguments = flags.parse_args()
+    run_dir = resolve(output_dir(arguments.output_dir), arguments.run)
+    trackers = choose(run_dir, arguments.tracker)
+    for name in trackers:
+        with cursors.exclusive(run_dir, name) as lock:
+            if not lock():
+                raise Failure(f"{name}: another process is delivering this run to it already")
+    process = subprocess.Popen(forwarder_command(run_dir, trackers), env=environment({}))
+    try:
+        follow(process, run_dir, trackers)
+    except KeyboardInterrupt:
+        process.terminate()
+        process.wait()
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        raise
+    for name in trackers:
+        print(outcome(run_dir, name))
+    return int(process.returncode != 0)
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,344 @@
+# SPDX-License-Identifier: MIT
+"""From .config by way of config.py and flags to the settings of a run, and back."""
+
+import runpy
+import subprocess
+import sys
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, assume, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from lib.config import configpy, dotconfig, store
+from lib.config.assign import apply
+from lib.config.conflicts import contradictions
+from lib.config.dotconfig import Assignment, ConfigError, parse, parse_words
+from lib.config.settings import Settings, load_settings, load_values
+from lib.config.tree import BOOL, INT, Tree, text_of
+
+HOSTILE = [
+    "\"quoted\" and 'quoted'",
+    "$(touch pwned) ${HOME} $HOME `touch pwned` $$ $(shell touch pwned)",
+    "two\nlines\r\nand a third\r",
+    "# not a comment \\ \\n \\\\ trailing backslash \\",
+    "ünïcödé 漢字 🙂 \u2028 \x85 \x1b[31m \x7f",
+    "  spaces around\t",
+    "=;&|<>*?[]{}!~%(),",
+    "x" * 10_000,
+]
+
+
+@pytest.fixture
+def config_py(tmp_path, monkeypatch):
+    """An empty place for the configuration of the tree."""
+    monkeypatch.setattr(store, "CONFIG_PY", tmp_path / "config.py")
+    monkeypatch.delenv("KCONFIG_CONFIG", raising=False)
+    return tmp_path / "config.py"
+
+
+def configure(config_py, text):
+    """What `make defconfig SET=text` does; returns the .config."""
+    tree = Tree()
+    assignments, problems = parse_words(text, "SET")
+    assert not problems
+    apply(tree, [assignments])
+    store.store(tree, config_py.with_name(".config"), config_py)
+    return config_py.with_name(".config")
+
+
+def test_without_configuration_the_defaults_of_the_model(config_py, capsys):
+    settings = load_settings("lenet5", [])
+    assert settings.MODEL == "lenet5"
+    assert settings.as_dict() == Tree().values()
+    assert "no config.py" in capsys.readouterr().err
+    assert settings.trackers == ()
+
+
+def test_flags_over_config_py_over_defaults(config_py):
+    configure(config_py, "SEED=3 BATCH_SIZE=16 DESCRIPTION=d")
+    settings = load_settings("lenet5", ["--seed", "4", "--optimizer", "sgd", "--no-plots"])
+    assert (settings.SEED, settings.BATCH_SIZE, settings.OPTIMIZER) == (4, 16, "sgd")
+    assert settings.PLOTS is False
+    assert settings.MOMENTUM == 0.9
+    assert settings.ADAM_BETA1 is None
+    origins = yaml.safe_load(settings.files()["origins.yaml"])
+    assert origins == {
+        "BATCH_SIZE": {"value": 16, "origin": "SET"},
+        "DESCRIPTION": {"value": "d", "origin": "SET"},
+        "OPTIMIZER": {"value": "sgd", "origin": "flag --optimizer"},
+        "PLOTS": {"value": False, "origin": "flag --plots"},
+        "SEED": {"value": 4, "origin": "flag --seed"},
+    }
+
+
+def test_config_flag_reads_a_config_file_instead(config_py, tmp_path):
+    configure(config_py, "SEED=3")
+    other = tmp_path / "other"
+    other.write_text("CONFIG_BATCH_SIZE=8\n")
+    settings = load_settings("lenet5", ["--config", str(other), "--learning-rate=1e-4"])
+    assert (settings.SEED, settings.BATCH_SIZE, settings.LEARNING_RATE) == (0, 8, 1e-4)
+
+
+@pytest.mark.parametrize(
+    ("words", "trackers"), [("none", ()), ("both", ("trackio", "wandb")), ("Wandb", ("wandb",))]
+)
+def test_the_tracker_flag(config_py, words, trackers):
+    configure(config_py, "ENABLE_WANDB=y")
+    assert load_settings("lenet5", ["--tracker", words]).trackers == trackers
+
+
+@pytest.mark.parametrize(
+    ("argv", "complaint"),
+    [
+        (["--seed", "x"], "flag --seed: SEED=x: wrong type"),
+        (["--seed=-1"], "flag --seed: SEED=-1: out of range, want an integer in [0, 4294967295]"),
+        (["--momentum", "0.5"], "flag --momentum: MOMENTUM=0.5: unmet dependency"),
+        (["--optimizer", "adamx"], "is not one of sgd, adam, adamw"),
+        (["--learning-rat", "1"], "unknown argument --learning-rat; did you mean --learning-rate"),
+        (["stray"], "unknown argument stray"),
+        (["--seed"], "--seed: expected one argument"),
+        (["--tracker", "wand"], "did you mean wandb?"),
+        (["--config", "/nowhere/x"], "/nowhere/x: No such file"),
+        (["--description", "a\0b"], "NUL"),
+    ],
+)
+def test_bad_flags_exit_2_with_the_reason(config_py, capsys, argv, complaint):
+    with pytest.raises(SystemExit) as exit_:
+        load_settings("lenet5", argv)
+    assert exit_.value.code == 2
+    assert complaint in capsys.readouterr().err
+
+
+def test_help_has_the_menus_the_defaults_and_the_ranges(config_py, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        load_settings("lenet5", ["--help"])
+    assert exit_.value.code == 0
+    text = " ".join(capsys.readouterr().out.split())
+    for title in ("Model:", "General:", "Optimizer:", "Experiment Tracking:", "Checkpoints:"):
+        assert title in text
+    assert "--momentum N Momentum, in [0, 1) (default 0.9; needs OPTIMIZER_SGD)" in text
+    assert (
+        "--optimizer NAME Optimizer: sgd, adam, adamw, adamwadv, adamwspam, adamwprune (default"
+        in text
+    )
+    assert "--nesterov, --no-nesterov" in text
+    assert "--model" not in text.replace("--models", "")
+
+
+def test_the_configuration_of_another_model_is_refused(config_py, capsys):
+    configure(config_py, "")
+    config_py.write_text(config_py.read_text().replace("'MODEL': 'lenet5'", "'MODEL': 'other'"))
+    with pytest.raises(SystemExit) as exit_:
+        load_settings("lenet5", [])
+    assert exit_.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        ("'SEED': 0", "'SEED': -7", "SEED=-7"),
+        ("'SEED': 0", "'SEEED': 0", "SEEED"),
+        ("VALUES = {", "VALUES = [", "damaged"),
+        ("'SEED': 0", "'SEED': print('run')", "damaged"),
+    ],
+)
+def test_a_config_py_that_does_not_fit_is_refused_and_never_run(
+    config_py, capsys, old, new, complaint
+):
+    configure(config_py, "")
+    text = config_py.read_text()
+    assert old in text
+    config_py.write_text(text.replace(old, new))
+    with pytest.raises(SystemExit) as exit_:
+        load_settings("lenet5", [])
+    streams = capsys.readouterr()
+    assert exit_.value.code == 2
+    assert complaint in streams.err
+    assert "make olddefconfig" in streams.err
+    assert not streams.out
+
+
+def test_a_config_newer_than_config_py_is_said(config_py, capsys):
+    path = configure(config_py, "SEED=3")
+    load_settings("lenet5", [])
+    assert not capsys.readouterr().err
+    path.write_text(path.read_text().replace("CONFIG_SEED=3", "CONFIG_SEED=4"))
+    assert load_settings("lenet5", []).SEED == 3
+    assert "newer than config.py" in capsys.readouterr().err
+
+
+def test_settings_are_frozen_and_know_their_names():
+    settings = Settings(Tree())
+    with pytest.raises(AttributeError, match="frozen"):
+        settings.SEED = 3
+    with pytest.raises(AttributeError, match="no symbol LEARNING_RAT; did you mean LEARNING_RATE"):
+        _ = settings.LEARNING_RAT
+
+
+def test_the_hash_follows_the_values(config_py):
+    configure(config_py, "SEED=3")
+    hashes = [
+        load_settings("lenet5", argv).hash
+        for argv in ([], ["--seed", "3"], ["--seed=4"], ["--description", "d"])
+    ]
+    assert hashes[0] == hashes[1]
+    assert len({*hashes}) == 3
+    assert all(len(text) == 16 for text in hashes)
+
+
+def test_the_files_repeat_the_run(config_py, tmp_path):
+    flags = ["--optimizer", "sgd", "--nesterov", "--description", HOSTILE[2], "--tracker=wandb"]
+    settings = load_settings("lenet5", flags)
+    files = settings.files()
+    for name in (".config", "defconfig"):
+        (tmp_path / name).write_text(files[name], newline="")
+        again = load_settings("lenet5", ["--config", str(tmp_path / name)])
+        assert again.as_dict() == settings.as_dict()
+        assert again.hash == settings.hash
+    grouped = yaml.safe_load(files["config.yaml"])
+    assert grouped["Optimizer"]["MOMENTUM"] == 0.9
+    assert grouped["General"]["DESCRIPTION"] == HOSTILE[2]
+    assert "ADAM_EPS" not in grouped["Optimizer"]
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
+def test_hostile_text_travels_by_flag_config_and_config_py(config_py, tmp_path, text):
+    settings = load_settings("lenet5", [f"--description={text}", "--output-dir", text])
+    path = tmp_path / ".config"
+    path.write_text(settings.files()[".config"], newline="")
+    tree = Tree()
+    store.load(tree, path)
+    store.store(tree, path, config_py)
+    config = runpy.run_path(str(config_py))["config"]
+    for source in (config, load_settings("lenet5", [])):
+        assert text == source.DESCRIPTION
+        assert text == source.OUTPUT_DIR
+    assert yaml.safe_load(settings.files()["config.yaml"])["General"]["DESCRIPTION"] == text
+
+
+def test_config_py_stands_alone(config_py):
+    configure(config_py, "SEED=3")
+    code = (
+        "from config import config; assert config.SEED == 3; assert config.PLOTS is True\n"
+        "assert config.MOMENTUM is None and 'SEED' in dir(config)\n"
+        "import sys; assert 'lib' not in sys.modules\n"
+        "try: config.SEEED\n"
+        "except AttributeError as error: assert 'did you mean SEED' in str(error)\n"
+        "else: raise SystemExit('no error')\n"
+        "try: config.SEED = 1\n"
+        "except AttributeError: pass\n"
+        "else: raise SystemExit('not frozen')\n"
+    )
+    subprocess.run([sys.executable, "-S", "-c", code], cwd=config_py.parent, check=True)
+
+
+def test_config_py_is_the_same_for_the_same_config(config_py):
+    path = configure(config_py, "SEED=3")
+    first = config_py.read_bytes()
+    tree = Tree()
+    store.load(tree, path)
+    store.store(tree, path, config_py)
+    assert config_py.read_bytes() == first
+
+
+@given(st.dictionaries(st.text("ABC_", min_size=1), st.floats(allow_nan=False) | st.booleans()))
+def test_config_py_holds_any_number(tmp_path_factory, values):
+    path = tmp_path_factory.mktemp("config") / "config.py"
+    path.write_text(configpy.render(values, ".config"))
+    assert configpy.read(path) == (values, ".config")
+
+
+TREE = Tree()
+
+
+def _values(symbol):
+    """What Kconfig accepts for a symbol, as text."""
+    if symbol.orig_type is BOOL:
+        return st.sampled_from(["y", "n"])
+    if symbol.orig_type is INT:
+        low, high, _ = symbol.orig_ranges[0]
+        return st.integers(int(low.str_value), int(high.str_value)).map(str)
+    if symbol.name in ("PRUNING_START", "PRUNING_END", "PRUNING_FREQUENCY"):
+        return st.sampled_from(["0.5", "1.0"])  # most others contradict each other or their unit
+    if interval := TREE.intervals.get(symbol.name):
+        bounds = {"min_value": interval.low, "max_value": interval.high}
+        reals = st.floats(**bounds, allow_nan=False).filter(interval.__contains__)
+        return reals.map(repr)
+    return st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
+
+
+PLAIN = [symbol for symbol in TREE.settable if not symbol.choice]
+CHOICES = {name: st.sampled_from(list(options)) for name, options in TREE.choice_options.items()}
+ASSIGNMENTS = st.fixed_dictionaries(
+    {}, optional={symbol.name: _values(symbol) for symbol in PLAIN} | CHOICES
+)
+
+
+@hypothesis_settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(ASSIGNMENTS)
+def test_config_to_config_py_to_settings_to_config_is_the_identity(tmp_path_factory, wanted):
+    """For any assignment that Kconfig accepts and that does not contradict itself."""
+    TREE.unset_values()
+    layer = [Assignment(name, value, "SET") for name, value in wanted.items()]
+    try:
+        apply(TREE, [layer], tolerant=True)  # drops what depends on choices that were not made
+    except ConfigError:
+        assume(not contradictions(TREE.values()))
+        raise
+    text, minimal, values = TREE.config_text(), TREE.defconfig_text(), TREE.values()
+    for name, value in wanted.items():
+        assert text_of(values[name]) == value or name not in TREE.origins
+
+    folder = tmp_path_factory.mktemp("tree")
+    store.store(TREE, folder / ".config", folder / "config.py")
+    assert store.dotconfig.read(folder / ".config")[1] == []
+    read, _ = configpy.read(folder / "config.py")
+    assert read == values
+
+    TREE.unset_values()
+    load_values(TREE, read)
+    settings = Settings(TREE)
+    assert settings.as_dict() == values
+    assert settings.files()[".config"] == text
+    assert settings.files()["defconfig"] == minimal
+
+    for again in (text, minimal):
+        TREE.unset_values()
+        assert apply(TREE, [parse(again, "f")[0]]) == []
+        assert TREE.values() == values
+
+
+def test_load_reports_lines_and_assignments_together(tmp_path):
+    path = tmp_path / ".config"
+    path.write_text("what\nCONFIG_GONE=1\nCONFIG_SEED=x\n")
+    with pytest.raises(ConfigError) as error:
+        store.load(Tree(), path)
+    places = [problem.partition(": ")[0] for problem in error.value.problems]
+    assert places == [
+        f"{path}:1",
+        f"{path}:2",
+        f"{path}:3",
+        f"`make olddefconfig KCONFIG_CONFIG={path}` drops symbols that are gone",
+    ]
+
+
+def test_origins_count_only_while_the_value_is_the_same(config_py):
+    path = configure(config_py, "SEED=3 BATCH_SIZE=8")
+    path.write_text(path.read_text().replace("CONFIG_SEED=3", "CONFIG_SEED=4"))
+    tree = Tree()
+    store.load(tree, path)
+    assert tree.origins == {"SEED": f"{path} (edited)", "BATCH_SIZE": "SET"}
+    path.with_name(".config.origins").write_text("damaged")
+    store.load(tree, path)
+    assert tree.origins["BATCH_SIZE"] == str(path)
+
+
+def test_a_symbolic_link_stays_one(config_py, tmp_path):
+    (tmp_path / "real").write_text("")
+    (tmp_path / ".config").symlink_to("real")
+    configure(config_py, "SEED=5")
+    assert (tmp_path / ".config").is_symlink()
+    assert "CONFIG_SEED=5" in (tmp_path / "real").read_text()
+    assert dotconfig.read(tmp_path / ".config")[1] == []

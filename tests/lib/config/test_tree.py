@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: MIT
+"""The project's own Kconfig files keep the conventions that the code builds on."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from lib.config import dotconfig
+from lib.config.assign import apply, resolve
+from lib.config.dotconfig import Assignment
+from lib.config.trackers import SYMBOLS
+from lib.config.tree import BOOL, INT, STRING, Tree, has_prompt, help_of, home
+from lib.files import ROOT
+
+
+@pytest.fixture(scope="module")
+def tree():
+    return Tree()
+
+
+@pytest.fixture(autouse=True)
+def defaults(tree):
+    yield
+    tree.unset_values()
+
+
+def test_it_parses_without_a_warning(tree):
+    assert tree.warnings == []
+
+
+def test_every_symbol_has_a_type_that_config_py_knows(tree):
+    assert {symbol.orig_type for symbol in tree.unique_defined_syms} <= {BOOL, INT, STRING}
+
+
+def test_every_symbol_and_choice_explains_itself(tree):
+    for item in [*tree.unique_defined_syms, *tree.unique_choices]:
+        text = item.nodes[0].help if item in tree.unique_choices else help_of(item)
+        assert len((text or "").split()) >= 3, item.name_and_loc
+        assert len(item.nodes[0].prompt or "x") > 0
+
+
+def test_every_choice_has_its_string(tree):
+    for choice in tree.unique_choices:
+        for symbol in choice.syms:
+            name, value = tree.choice_names[symbol]
+            assert symbol.name == f"{name}_{value.upper().replace('-', '_')}"
+
+
+def test_a_symbol_without_prompt_is_the_string_of_a_choice(tree):
+    without = {symbol.name for symbol in tree.unique_defined_syms if not has_prompt(symbol)}
+    assert without == set(tree.choice_options)
+
+
+def test_no_help_text_declares_an_interval_that_is_not_understood(tree):
+    for symbol in tree.unique_defined_syms:
+        if re.search(r"real number", help_of(symbol), re.IGNORECASE):
+            assert symbol.name in tree.intervals
+
+
+def test_every_default_is_canonical_and_allowed(tree):
+    """Also those of symbols and models that are not chosen at present."""
+    for symbol in tree.settable:
+        for default, _ in symbol.orig_defaults:
+            if symbol.orig_type is not BOOL:
+                text = default.str_value
+                given = Assignment(symbol.name, text, "default")
+                assert resolve(tree, given) == (symbol, text), symbol.name_and_loc
+        for low, high, _ in symbol.orig_ranges:
+            for default, _ in symbol.orig_defaults:
+                assert int(low.str_value) <= int(default.str_value) <= int(high.str_value)
+
+
+def test_every_integer_has_a_range(tree):
+    for symbol in tree.settable:
+        assert symbol.orig_type is not INT or symbol.orig_ranges, symbol.name_and_loc
+
+
+def test_the_tracking_menu(tree):
+    values = tree.values()
+    assert values["ENABLE_TRACKIO"] is False
+    assert values["ENABLE_WANDB"] is False
+    assert re.fullmatch(rf"{values['MODEL']}-[0-9a-f]{{5}}", values["TRACKER_PROJECT"])
+    assert values["TRACKER_RUN_NAME"] == ""
+    assert values["WANDB_ENTITY"] == ""
+    assert values["WANDB_PROJECT"] == ""
+    assert values["WANDB_OFFLINE"] is False
+    assert values["TRACKIO_PORT"] == 7860
+    for name in SYMBOLS.values():
+        assert home(tree.syms[name]).filename == "lib/tracking/Kconfig"
+
+
+def test_tracker_in_the_environment_is_no_default(monkeypatch):
+    """Or a minimal configuration would lack what TRACKER enabled."""
+    monkeypatch.setenv("TRACKER", "wandb")
+    tree = Tree()
+    assert tree.values()["ENABLE_WANDB"] is False
+    apply(tree, [[Assignment("ENABLE_WANDB", "y", "TRACKER")]])
+    assert tree.defconfig_text() == "CONFIG_ENABLE_WANDB=y\n"
+
+
+def test_the_tree_parses_from_any_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("srctree", "/nowhere")
+    assert Tree().values()["MODEL"] == "lenet5"
+    assert Path.cwd() == tmp_path
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "defconfigs").iterdir()), ids=lambda path: path.name
+)
+def test_every_defconfig_is_minimal_and_says_what_it_is(tree, path):
+    first, _, rest = path.read_text().partition("\n")
+    assert re.fullmatch(r"# \S.{10,}", first)
+    assignments, problems = dotconfig.read(path)
+    assert not problems
+    assert apply(tree, [assignments]) == []
+    assert tree.defconfig_text() == rest
+    model, _, dataset = path.name.partition("-")
+    assert tree.values()["MODEL"] == model
+    assert dataset.split("-")[0] == tree.values()["DATASET"]

@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: MIT
+"""The image data sets: splits that can be repeated, a cache that is checked, MNIST offline."""
+
+import datasets
+import numpy as np
+import pytest
+import torch
+
+from lib.errors import BadUse, Failure
+from lib.data.images import digits
+from lib.data.images import mnist
+from lib.data.cache import cached, fingerprint
+from lib.data.images.datasets import load_images
+from tests.mnist_files import write_mnist
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    return tmp_path_factory.mktemp("data")
+
+
+def load_digits(data_dir, **changes):
+    options = {"seed": 0, "val_fraction": 0.1, "data_dir": data_dir, **changes}
+    return load_images("digits", **options)
+
+
+def test_digits_are_complete_and_normalised(data_dir):
+    data = load_digits(data_dir)
+    sizes = data.info["sizes"]
+    assert sum(sizes.values()) == 1797
+    for name in ("train", "val", "test"):
+        split = getattr(data, name)
+        assert split.images.shape == (sizes[name], 1, 32, 32)
+        assert split.images.dtype == torch.float32 and split.labels.dtype == torch.int64
+        assert split.labels.unique().tolist() == list(range(10))
+    assert data.train.images.mean().item() == pytest.approx(0, abs=1e-3)
+    assert data.train.images.std().item() == pytest.approx(1, abs=1e-3)
+
+
+def test_no_image_is_in_two_splits(data_dir):
+    data = load_digits(data_dir)
+    images = [split.images.flatten(1) for split in (data.train, data.val, data.test)]
+    distinct = torch.unique(torch.cat(images), dim=0)
+    original = digits.load(data_dir)
+    whole = torch.cat([original["train_images"], original["test_images"]]).flatten(1)
+    assert len(distinct) == len(torch.unique(whole, dim=0)) == 1797
+
+
+def test_the_seed_moves_validation_and_never_the_test_set(data_dir):
+    a, b, again = (load_digits(data_dir, seed=seed) for seed in (0, 1, 0))
+    assert not torch.equal(a.val.images, b.val.images)
+    assert torch.equal(a.test.labels, b.test.labels)
+    assert a.info["fingerprint"] == b.info["fingerprint"]
+    assert a.info["split"]["fingerprint"] != b.info["split"]["fingerprint"]
+    assert a.info == again.info
+    for one, two in zip(a[:3], again[:3], strict=True):
+        assert torch.equal(one.images, two.images) and torch.equal(one.labels, two.labels)
+
+
+def test_scaling_up_keeps_every_pixel_in_its_place():
+    images = torch.zeros(1, 8, 8, dtype=torch.uint8)
+    images[0, 2, 5] = 16
+    canvas = digits.to_canvas(images)
+    assert canvas.shape == (1, 1, 32, 32)
+    row, column = divmod(int(canvas.argmax()), 32)
+    assert (row // 4, column // 4) == (2, 5)
+    assert canvas.sum().item() == pytest.approx(16.0)  # 4 × 4 pixels for one
+
+
+def test_too_small_a_validation_share_is_refused(data_dir):
+    with pytest.raises(BadUse, match="0 validation images"):
+        load_digits(data_dir, val_fraction=0.001)
+
+
+def test_fingerprint_sees_names_types_shapes_and_bytes():
+    base = {"a": torch.arange(6), "b": torch.zeros(2)}
+    variants = [
+        base,
+        {"c": torch.arange(6), "b": torch.zeros(2)},
+        {"a": torch.arange(6).view(2, 3), "b": torch.zeros(2)},
+        {"a": torch.arange(6).int(), "b": torch.zeros(2)},
+        {"a": torch.arange(6), "b": torch.tensor([0.0, 1e-9])},
+    ]
+    assert len({fingerprint(variant) for variant in variants}) == len(variants)
+    assert fingerprint(dict(reversed(base.items()))) == fingerprint(base)
+
+
+def test_the_cache_builds_once(tmp_path):
+    path, built = tmp_path / "sub" / "set.pt", []
+
+    def build():
+        built.append(1)
+        return {"x": torch.arange(3)}
+
+    assert cached(path, build)["x"].tolist() == cached(path, build)["x"].tolist() == [0, 1, 2]
+    assert len(built) == 1
+
+
+@pytest.mark.parametrize("damage", ["cut off", "changed"])
+def test_a_damaged_cache_is_built_anew(tmp_path, capsys, damage):
+    path = tmp_path / "set.pt"
+    cached(path, lambda: {"x": torch.arange(1000)})
+    if damage == "cut off":
+        path.write_bytes(path.read_bytes()[:700])
+    else:
+        torch.save({"tensors": {"x": torch.zeros(1000)}, "fingerprint": "0"}, path)
+    assert cached(path, lambda: {"x": torch.arange(1000)})["x"].sum() == 499500
+    assert f"{path}" in capsys.readouterr().err
+    assert cached(path, pytest.fail)["x"].sum() == 499500
+
+
+def test_a_cache_that_can_not_be_written_costs_nothing_else(tmp_path, capsys):
+    (tmp_path / "file").write_text("no directory")
+    assert cached(tmp_path / "file" / "set.pt", lambda: {"x": torch.ones(1)})["x"].item() == 1
+    assert "prepared again next time" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def mnist_folder(tmp_path_factory):
+    return write_mnist(tmp_path_factory.mktemp("mnist"), train=60, test=20)
+
+
+def load_mnist(data_dir, folder, **changes):
+    options = {"seed": 0, "val_fraction": 0.1, "files": str(folder), **changes}
+    return load_images("mnist", data_dir=data_dir, **options)
+
+
+def test_mnist_from_local_files(tmp_path, mnist_folder):
+    data = load_mnist(tmp_path, mnist_folder)
+    assert data.info["sizes"] == {"train": 50, "val": 10, "test": 20}
+    source = datasets.load_dataset(
+        "parquet", data_files={"test": f"{mnist_folder}/test-*"}, cache_dir=str(tmp_path / "hf")
+    )["test"]
+    pixels = np.stack([np.asarray(row["image"]) for row in source])
+    raw = mnist.load(tmp_path, str(mnist_folder))
+    assert raw["test_images"].dtype == torch.uint8
+    assert np.array_equal(raw["test_images"].numpy(), pixels)
+    assert data.test.labels.tolist() == source["label"][:]
+
+
+def test_mnist_is_padded_with_background(tmp_path, mnist_folder):
+    data = load_mnist(tmp_path, mnist_folder)
+    mean, std = data.info["normalization"].values()
+    border = data.train.images.clone()
+    border[:, :, 2:-2, 2:-2] = -mean / std
+    assert torch.allclose(border, torch.tensor(-mean / std))
+
+
+def test_mnist_is_decoded_once_and_nothing_else_is_left(tmp_path, mnist_folder, monkeypatch):
+    first = load_mnist(tmp_path, mnist_folder)
+    assert [path.suffix for path in tmp_path.iterdir()] == [".pt"]
+    monkeypatch.setattr(mnist, "_read", pytest.fail)
+    assert load_mnist(tmp_path, mnist_folder).info == first.info
+
+
+def test_other_files_are_another_cache(tmp_path, mnist_folder):
+    other = write_mnist(tmp_path / "other", train=60, test=10)
+    load_mnist(tmp_path / "data", mnist_folder)
+    assert load_mnist(tmp_path / "data", other).info["sizes"]["test"] == 10
+
+
+@pytest.mark.slow
+def test_the_number_of_workers_changes_nothing(tmp_path):
+    folder = write_mnist(tmp_path / "files", train=2000, test=20)
+    one = mnist.load(tmp_path / "one", str(folder), workers=1)
+    two = mnist.load(tmp_path / "two", str(folder), workers=2)
+    assert fingerprint(one) == fingerprint(two)
+
+
+def test_a_folder_without_the_files_is_bad_use(tmp_path):
+    with pytest.raises(BadUse, match=r"no train-\*\.parquet and no test-\*\.parquet"):
+        load_mnist(tmp_path, tmp_path)
+
+
+def test_images_of_another_size_are_refused(tmp_path):
+    folder = write_mnist(tmp_path / "files", train=20, test=10, size=(28, 27))
+    with pytest.raises(Failure, match="28 × 28"):
+        load_mnist(tmp_path / "data", folder)
+    assert not list((tmp_path / "data").iterdir())
+
+
+def test_a_damaged_image_is_a_failure(tmp_path):
+    folder = write_mnist(tmp_path / "files", train=20, test=10, encode=lambda image: b"no image")
+    with pytest.raises(Failure, match="not as expected"):
+        load_mnist(tmp_path / "data", folder)
+
+
+@pytest.mark.parametrize(
+    ("columns", "reason"),
+    [
+        ({"text": ["a", "b"]}, "columns image and label"),
+        ({"image": ["a", "b"], "label": [0, 1]}, "not as expected"),
+    ],
+)
+def test_files_of_another_schema_are_a_failure(tmp_path, columns, reason):
+    table = datasets.Dataset.from_dict(columns)
+    for split in ("train", "test"):
+        table.to_parquet(str(tmp_path / f"{split}-0.parquet"))
+    with pytest.raises(Failure, match=reason):
+        load_mnist(tmp_path / "data", tmp_path)
+
+
+def test_without_network_the_error_says_what_to_do(tmp_path, monkeypatch):
+    def unreachable(*args, **kwargs):
+        raise ConnectionError("Couldn't reach 'ylecun/mnist' on the Hub")
+
+    monkeypatch.setattr(datasets, "load_dataset", unreachable)
+    with pytest.raises(Failure, match=r"Couldn't reach(.|\n)*LENET5_DATA_FILES(.|\n)*digits"):
+        load_mnist(tmp_path, "")

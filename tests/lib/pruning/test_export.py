@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: MIT
+"""Exported files against the weights they were made from."""
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+from torch.sparse import _semi_structured_conversions as two_four
+
+from lib.errors import Failure
+from lib.optim.adamwprune import AdamWPrune
+from lib.pruning.export import FORMATS, is_2to4, trained_weights
+from lib.pruning.payoff import measure_layers
+from lib.pruning.pruner import Pruner
+from lib.pruning.schedules import Schedule
+from lib.pruning.sparse_file import load_sparse
+from lib.pruning.targets import prunable
+from lib.train import checkpoint
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """A small trained network and its checkpoint, pruned in a pattern."""
+
+    def make(pattern="unstructured", sizes=(64, 32, 4)):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(*sizes[:2]), nn.ReLU(), nn.Linear(*sizes[1:]))
+        plan = Schedule(0.5, 4, start=2, end=3)
+        optimizer = AdamWPrune(model.parameters(), Pruner(prunable(model), plan, pattern=pattern))
+        for _ in range(4):
+            model(torch.randn(8, sizes[0])).square().mean().backward()
+            optimizer.step()
+        state = {"model_state_dict": model.state_dict(), "optimizer_state_dict": None}
+        state["optimizer_state_dict"] = optimizer.state_dict()
+        checkpoint.save(tmp_path / "last.pt", state)
+        return model, *trained_weights(tmp_path / "last.pt")
+
+    return make
+
+
+def test_masks_come_from_the_checkpoint_and_are_folded(saved, tmp_path):
+    model, weights, masks = saved()
+    assert set(masks) == {"0.weight", "2.weight"}
+    assert sum(int((~mask).sum()) for mask in masks.values()) == round(0.5 * (64 * 32 + 32 * 4))
+    state = torch.load(tmp_path / "last.pt", weights_only=True)
+    state["model_state_dict"]["0.weight"] += 1.0  # as if a pruned weight had come back
+    checkpoint.save(tmp_path / "last.pt", state)
+    folded, _ = trained_weights(tmp_path / "last.pt")
+    assert not folded["0.weight"][~masks["0.weight"]].any()
+    assert weights["2.weight"].equal(model[2].weight)
+
+
+def test_dense(saved, tmp_path):
+    model, weights, masks = saved()
+    FORMATS["dense"][1](tmp_path / "model", weights, masks)
+    model.load_state_dict(found := load_file(tmp_path / "model"))
+    assert all(found[name].equal(weights[name]) for name in weights)
+
+
+def test_sparse(saved, tmp_path):
+    _, weights, masks = saved()
+    (note,) = FORMATS["sparse"][1](tmp_path / "model", weights, masks)
+    assert "times the bound" in note
+    found = load_sparse(tmp_path / "model")
+    assert all(found[name].equal(weights[name].bfloat16()) for name in weights)
+
+
+def test_2to4_is_the_layout_of_torch(saved, tmp_path):
+    _, weights, masks = saved("2to4")
+    notes = FORMATS["2to4"][1](tmp_path / "model", weights, masks)
+    assert notes == ["stays dense: 2.weight"]  # 4 × 32: the kernels want 32 × 64
+    found = load_file(tmp_path / "model")
+    dense = two_four.sparse_semi_structured_to_dense_cutlass(
+        found["0.weight.packed"], found["0.weight.meta"]
+    )
+    assert dense.equal(weights["0.weight"].bfloat16())
+    assert found["0.weight.packed"].shape == (32, 32)
+    assert found["2.weight"].equal(weights["2.weight"].bfloat16())
+
+
+def test_2to4_of_another_pattern_is_refused(saved, tmp_path):
+    _, weights, masks = saved()
+    with pytest.raises(Failure, match="no layer is pruned 2:4"):
+        FORMATS["2to4"][1](tmp_path / "model", weights, masks)
+    assert not (tmp_path / "model").exists()
+
+
+def test_is_2to4():
+    mask = torch.tensor([[1, 1, 0, 0, 0, 1, 0, 0]]).bool()
+    assert is_2to4(mask) and not is_2to4(~mask)
+    assert not is_2to4(torch.zeros(2, 6).bool()) and not is_2to4(torch.zeros(1, 4, 3, 3).bool())
+
+
+def test_payoff_measures_the_linear_layers(saved):
+    _, weights, masks = saved()
+    found = measure_layers(weights, masks, (1, 4))
+    assert found.layers == ["0.weight", "2.weight"]
+    assert found.memory[0] == 4 * (64 * 32 + 32 * 4)
+    assert set(found.seconds) == {1, 4} and all(min(pair) > 0 for pair in found.seconds.values())
+
+
+def test_payoff_without_linear_layers_says_so():
+    weights = {"conv.weight": torch.zeros(2, 2, 3, 3)}
+    with pytest.raises(Failure, match="no pruned layer is linear"):
+        measure_layers(weights, {"conv.weight": torch.zeros(2, 2, 3, 3).bool()}, (1,))

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: MIT
+"""Device, precision, seed and rank, as asked for and as found."""
+
+import pytest
+import torch
+
+from lib.errors import Failure
+from lib.train import runtime
+from lib.train.runtime import setup
+
+
+@pytest.fixture(autouse=True)
+def torch_as_it_was():
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(False)
+    torch.backends.fp32_precision = "none"
+
+
+@pytest.fixture
+def cpu_with(monkeypatch):
+    def able(**capabilities):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+
+    return able
+
+
+def test_the_seed_decides_the_numbers():
+    setup(5, "cpu", "float32", 1)
+    first = torch.rand(4)
+    setup(5, "cpu", "float32", 1)
+    assert torch.equal(first, torch.rand(4))
+    setup(6, "cpu", "float32", 1)
+    assert not torch.equal(first, torch.rand(4))
+
+
+def test_threads():
+    setup(0, "cpu", "float32", 1)
+    assert torch.get_num_threads() == 1
+    setup(0, "cpu", "float32", 0)
+    assert torch.get_num_threads() == 1  # 0: left alone
+    setup(0, "cpu", "float32", 2)
+    assert torch.get_num_threads() == 2
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+def test_a_missing_device_is_a_failure_that_lists_the_others():
+    with pytest.raises(Failure, match=r"DEVICE=cuda: .*it finds: .*cpu"):
+        setup(0, "cuda", "auto", 0)
+
+
+def test_auto_finds_a_device():
+    best = "cuda" if torch.cuda.is_available() else None
+    best = best or ("mps" if torch.backends.mps.is_available() else "cpu")
+    assert setup(0, "auto", "float32", 0).device.type == best
+
+
+@pytest.mark.parametrize("unit", ["amx_bf16", "avx512_bf16"])
+def test_auto_precision_is_bfloat16_where_the_processor_has_units_for_it(cpu_with, unit):
+    cpu_with(**{unit: True})
+    assert setup(0, "cpu", "auto", 0).precision == "bfloat16"
+    assert setup(0, "cpu", "auto", 0, matmul_bound=False).precision == "float32"
+
+
+def test_auto_precision_is_float32_elsewhere(cpu_with):
+    cpu_with(avx2=True, amx_bf16=False)
+    assert setup(0, "cpu", "auto", 0).precision == "float32"
+
+
+def test_autocast_computes_in_the_chosen_precision():
+    a = torch.ones(2, 2)
+    for precision in ("float32", "bfloat16"):
+        with setup(0, "cpu", precision, 0).autocast():
+            assert (a @ a).dtype == getattr(torch, precision)
+
+
+def test_cpu_operations_without_a_deterministic_form_are_refused():
+    setup(0, "cpu", "float32", 0)
+    assert torch.are_deterministic_algorithms_enabled()
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [({}, (0, 1, True)), ({"RANK": "3", "WORLD_SIZE": "4"}, (3, 4, False))],
+)
+def test_rank_comes_from_the_launcher(monkeypatch, environment, expected):
+    for name in ("RANK", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    found = setup(0, "cpu", "float32", 0)
+    assert (found.rank, found.world_size, found.is_main) == expected
+
+
+@pytest.mark.parametrize("native", [False, True])
+def test_a_gpu_that_emulates_bfloat16_gets_float32(monkeypatch, native):
+    def supported(including_emulation=True):
+        return native or including_emulation
+
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
+    assert runtime._bfloat16_is_faster(torch.device("cuda")) is native

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: MIT
+"""`make runs`, `make show` and `make plots` as a user types them."""
+
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lib import text
+from lib.runs import metadata
+from lib.runs.run import Run
+
+ROOT = Path(__file__).resolve().parents[3]
+ORIGINS = "LEARNING_RATE: {value: 0.003, origin: flag --learning-rate}\n"
+
+
+@pytest.fixture
+def output_dir(tmp_path, monkeypatch):
+    monkeypatch.delenv("RANK", raising=False)
+    info = {"model": {"name": "lenet5"}, "optimizer": "adamw", "description": "two\nlines \033[31m"}
+    with Run.create(tmp_path, "one", files={"origins.yaml": ORIGINS}, info=info) as run:
+        for step in range(3):
+            run.log({"train/loss": 1.0 / (1 + step), "val/loss": 0.5}, step)
+        run.summary({"final/best_val_loss": 0.5, "final/best_val_accuracy": 0.975})
+    with pytest.raises(ZeroDivisionError), Run.create(tmp_path, "two", info=info):
+        raise ZeroDivisionError
+    return tmp_path
+
+
+def call(program, output_dir, *arguments, **environment):
+    command = [sys.executable, "-m", f"scripts.runs.{program}", "--output-dir", str(output_dir)]
+    environment = {**{k: v for k, v in os.environ.items() if k != "RUN"}, **environment}
+    return subprocess.run(
+        [*command, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+
+
+def test_runs(output_dir):
+    done = call("table", output_dir)
+    header, one, two = done.stdout.splitlines()
+    assert " ".join(header.split()) == "run model optimizer status val loss accuracy time age size"
+    assert one.split()[:7] == ["one", "lenet5", "adamw", "completed", "0.5", "97.50", "%"]
+    assert two.split()[:4] == ["two", "lenet5", "adamw", "failed"]
+    assert one.endswith("KiB")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_no_runs_says_what_to_do(tmp_path):
+    done = call("table", tmp_path / "missing")
+    assert (done.returncode, done.stdout) == (
+        0,
+        f"no runs in {tmp_path / 'missing'} yet: train one with `make`\n",
+    )
+
+
+def test_show(output_dir):
+    out = call("show", output_dir, RUN="one").stdout
+    assert "description  two lines \N{REPLACEMENT CHARACTER}[31m\n" in out
+    for piece in ("status", "completed", "97.50 %", "0.003 (flag --learning-rate)"):
+        assert piece in out
+    for piece in ("train/loss  0.33333", "logs/metrics.jsonl", "packages", "orjson"):
+        assert piece in out
+
+
+def test_show_takes_the_latest_run(output_dir):
+    out = call("show", output_dir).stdout
+    assert out.splitlines()[1] == "two"
+    assert "ZeroDivisionError" in out
+
+
+@pytest.mark.parametrize("run", ["onne", "../one", "$(touch gotcha)", "/etc"])
+@pytest.mark.parametrize("program", ["show", "plots"])
+def test_an_unknown_run(output_dir, program, run):
+    done = call(program, output_dir, RUN=run)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"error: RUN={run}: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_plots(output_dir):
+    done = call("plots", output_dir, "one")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"{output_dir}/one/plots/loss.png\n"
+    done = call("plots", output_dir, "two")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "has logged nothing" in done.stderr
+
+
+def test_output_may_be_cut_off(output_dir):
+    command = f"{sys.executable} -m scripts.runs.show --output-dir {output_dir} one"
+    done = subprocess.run(
+        ["bash", "-c", f"{command} | true"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.stderr == ""
+
+
+def test_make_passes_the_name_on_unharmed(output_dir):
+    make = ["make", "-C", ROOT, "VENV=system", f"PYTHON3={sys.executable}", "show"]
+    done = subprocess.run([*make, "RUN=$(touch x)'\""], capture_output=True, text=True)
+    assert "error: RUN=$(touch x)'\": no such run" in done.stderr
+    assert not (ROOT / "x").exists()
+
+
+def test_500_runs_are_listed_within_a_second(output_dir):
+    text = (output_dir / "one" / "metadata.yaml").read_text()
+    for number in range(498):
+        (output_dir / f"copy_{number:03}" / "logs").mkdir(parents=True)
+        (output_dir / f"copy_{number:03}" / "metadata.yaml").write_text(text)
+    seconds = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        done = call("table", output_dir)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        # Processor time: what the other tests do at the same time is not counted.
+        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert done.stdout.count("\n") == 501
+    assert min(seconds) < 1.0
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        (None, ""),
+        (9.94, "9.9 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min 00 s"),
+        (125, "2 min 05 s"),
+        (7620, "2 h 07 min"),
+        (273_600, "3 d 04 h"),
+    ],
+)
+def test_durations(seconds, expected):
+    assert text.duration(seconds) == expected
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"), [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (2**50, "1024.0 TiB")]
+)
+def test_sizes(count, expected):
+    assert text.size(count) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("final/best_val_accuracy", 0.98333, "98.33 %"),
+        ("final/training_time_s", 65, "1 min 05 s"),
+        ("perf/tokens_per_s", 3600.4, "3600.4"),
+        ("lr", 3e-4, "0.0003"),
+        ("note", "x", "x"),
+        ("val/loss", float("nan"), "nan"),
+    ],
+)
+def test_metrics(name, value, expected):
+    assert text.metric(name, value) == expected
+
+
+def test_metadata_without_the_usual_fields_is_still_listed(output_dir):
+    metadata.save(output_dir / "two" / "metadata.yaml", {"model": None, "final_metrics": []})
+    done = call("table", output_dir)
+    assert (done.returncode, len(done.stdout.splitlines())) == (0, 3)
+    assert call("show", output_dir, "two").returncode == 0

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: MIT
+"""make track and make track-status, as programs."""
+
+import subprocess
+import sys
+
+import pytest
+
+from lib.tracking import cursor
+from scripts.tracking.read_back import read
+from tests.lib.conftest import home, make_run  # noqa: F401, a fixture
+
+
+def program(name: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", f"scripts.tracking.{name}", "--output-dir", "runs", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def finished(home):  # noqa: F811
+    with make_run() as run:
+        for step in range(5):
+            run.log({"train/loss": 1.0}, step)
+    return run
+
+
+def test_a_finished_run_is_sent_and_its_state_shown(finished):
+    assert "sent to no tracker" in program("status").stdout
+    done = program("track", finished.name, "--tracker", "tensorboard")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "tensorboard: 7 rows" in done.stdout
+    assert len(read("tensorboard", finished.dir).metrics["train/loss"]) == 5
+    status = program("status", finished.name).stdout
+    assert "7 rows in the journal" in status
+    assert "finished" in status
+
+
+def test_no_tracker_named_and_none_configured(finished):
+    done = program("track", finished.name)
+    assert done.returncode == 2
+    assert "add TRACKER=" in done.stderr
+
+
+def test_not_twice_at_a_time(finished):
+    with cursor.exclusive(finished.dir, "tensorboard") as lock:
+        assert lock()
+        done = program("track", finished.name, "--tracker", "tensorboard")
+    assert done.returncode == 1
+    assert "another process is delivering" in done.stderr
+
+
+def test_an_unknown_tracker(finished):
+    done = program("track", finished.name, "--tracker", "tensorbord")
+    assert done.returncode == 2
+    assert "did you mean tensorboard" in done.stderr
