@@ -53,7 +53,7 @@ def read_weights(source: str) -> dict[str, Tensor]:
     try:
         found = load_file(_local(source))
     except (OSError, SafetensorError) as error:
-        raise Failure(f"can not read pretrained weights from {source}: {error}") from error
+        raise Failure(f"cannot read pretrained weights from {source}: {error}") from error
     weights = {}
     for full_name, weight in found.items():
         name = full_name.removeprefix("transformer.")
@@ -76,7 +76,7 @@ def _local(source: str) -> Path:
         return Path(hf_hub_download(source, "model.safetensors"))
     except Exception as error:  # its many errors, and those of the HTTP library below it
         raise Failure(
-            f"can not download {source} from the Hugging Face hub ({type(error).__name__}); bring "
+            f"cannot download {source} from the Hugging Face hub ({type(error).__name__}); bring "
             "its model.safetensors here and set GPT2_PRETRAINED to the path"
         ) from error
 

@@ -263,7 +263,7 @@ def evaluate(
 
 
 def perplexity(loss: float) -> float:
-    """exp(loss), infinite where a float can not hold it."""
+    """exp(loss), infinite where a float cannot hold it."""
     return math.exp(loss) if loss < 700 else math.inf
 
 

@@ -215,7 +215,7 @@ def plan(settings: Settings, n: int) -> tuple[int, int]:
     batch_size = settings.BATCH_SIZE
     if batch_size > n:
         raise BadUse(
-            f"BATCH_SIZE={batch_size}: a batch can not be larger than the training set, which for "
+            f"BATCH_SIZE={batch_size}: a batch cannot be larger than the training set, which for "
             f"{settings.DATASET}, without the images for validation and test, has {n} images"
         )
     steps_per_epoch = n // batch_size

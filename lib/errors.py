@@ -9,6 +9,6 @@ class Failure(Exception):
 
 
 class BadUse(Failure):
-    """The user asked for something that can not be; the message says what is allowed."""
+    """The user asked for something that cannot be; the message says what is allowed."""
 
     exit_code = 2

@@ -16,7 +16,7 @@ _held: set[int] = set()
 def hold(path: Path) -> int | None:
     """Lock `path`, creating it, and return the descriptor for `release`.
 
-    None where the file system has no locks. Raises OSError when the file can not be created and
+    None where the file system has no locks. Raises OSError when the file cannot be created and
     BlockingIOError when another process owns it.
     """
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
@@ -40,7 +40,7 @@ def release(fd: int | None) -> None:
 
 
 def is_free(path: Path) -> bool:
-    """True when the owner is gone; False while it lives and where locks can not tell."""
+    """True when the owner is gone; False while it lives and where locks cannot tell."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:

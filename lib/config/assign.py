@@ -93,7 +93,7 @@ def resolve(tree: Tree, assignment: Assignment) -> Target:
     if symbol is None or not symbol.nodes:
         raise Rejected(f"no such symbol{near_symbols(tree, name)}", unknown=True)
     if "\0" in value or not _is_unicode(value):
-        raise Rejected(f"NUL and bytes that are not UTF-8 can not be stored {_at(symbol)}")
+        raise Rejected(f"NUL and bytes that are not UTF-8 cannot be stored {_at(symbol)}")
     if options := tree.choice_options.get(name):
         if value not in options:
             near = difflib.get_close_matches(value.lower(), options, n=1)
@@ -101,7 +101,7 @@ def resolve(tree: Tree, assignment: Assignment) -> Target:
             raise Rejected(f"is not one of {', '.join(options)}{hint} {_at(symbol)}")
         return options[value], "y"
     if not has_prompt(symbol):
-        raise Rejected(f"follows from other symbols and can not be set {_at(symbol)}")
+        raise Rejected(f"follows from other symbols and cannot be set {_at(symbol)}")
     return symbol, _canonical(tree, symbol, assignment)
 
 

@@ -36,7 +36,7 @@ class Config:
         raise AttributeError(f"no symbol {{name}} in config.py{{hint}}")
 
     def __setattr__(self, name, value):
-        raise AttributeError(f"config.{{name}} can not be set: change .config and run make")
+        raise AttributeError(f"config.{{name}} cannot be set: change .config and run make")
 
     def __dir__(self):
         return sorted(VALUES)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Values that are each in range and do not go together, in ways that Kconfig can not express.
+"""Values that are each in range and do not go together, in ways that Kconfig cannot express.
 
 Checked whenever values are assigned (lib/config/assign.py), so that a configuration that could
 only fail later is not written. What depends on the data (how many steps an epoch has) is checked

@@ -27,7 +27,7 @@ _NAME = re.compile(rf"(?:{PREFIX})?(\w+)", re.ASCII)
 
 
 class ConfigError(BadUse):
-    """Assignments that can not be; the message holds one line for each of `problems`."""
+    """Assignments that cannot be; the message holds one line for each of `problems`."""
 
     def __init__(self, problems: list[str]):
         super().__init__("\n       ".join(problems))
@@ -90,7 +90,7 @@ def parse(text: str, origin: str) -> tuple[list[Assignment], list[str]]:
 
 
 def read(path: Path, origin: str | None = None) -> tuple[list[Assignment], list[str]]:
-    """`parse` the file at `path`; a file that can not be read is a ConfigError."""
+    """`parse` the file at `path`; a file that cannot be read is a ConfigError."""
     origin = origin or str(path)
     try:
         text = path.read_bytes().decode("utf-8-sig")

@@ -85,7 +85,7 @@ def edit(program: str) -> None:
         # curses.error or tkinter.TclError, which exist only where the modules do
         if type(error).__module__ not in ("_curses", "_tkinter"):
             raise
-        raise Failure(f"{program} can not start ({error}): {_CURES[program]}") from None
+        raise Failure(f"{program} cannot start ({error}): {_CURES[program]}") from None
 
 
 def _adapted(module: ModuleType) -> ModuleType:

@@ -46,7 +46,7 @@ class Settings:
         raise AttributeError(f"no symbol {name}" + (near and f"; did you mean {near}?"))
 
     def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError(f"settings are frozen: {name} can not be set")
+        raise AttributeError(f"settings are frozen: {name} cannot be set")
 
     def as_dict(self) -> dict[str, Value]:
         """Every symbol by name, sorted; None for a number whose dependencies are not met."""

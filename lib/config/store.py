@@ -70,7 +70,7 @@ def store(tree: Tree, path: Path, config_py: Path = CONFIG_PY) -> None:
     """Write .config, its origins and config.py; the previous .config becomes .config.old.
 
     config.py comes last and is always written: make takes its time as that of the whole.
-    Raises Failure when a file can not be written.
+    Raises Failure when a file cannot be written.
     """
     source = str(path)
     path = path.resolve()
@@ -79,7 +79,7 @@ def store(tree: Tree, path: Path, config_py: Path = CONFIG_PY) -> None:
         write_config(path, tree.config_text())
         write_atomic(config_py, configpy.render(tree.values(), source))
     except OSError as error:
-        raise Failure(f"can not write the configuration to {path}: {error.strerror}") from None
+        raise Failure(f"cannot write the configuration to {path}: {error.strerror}") from None
 
 
 def write_config(path: Path, text: str) -> None:

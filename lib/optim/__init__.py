@@ -89,7 +89,7 @@ def build_optimizer(
     `momentum` and `nesterov` are for sgd, `betas` and `eps` for the Adam family, `spam` (None: the
     published values) for adamwspam, `base` and `pruner`, which it must have, for adamwprune; what
     an optimizer does not have may stay None. Raises KeyError for an unknown name, ValueError where
-    the optimizer can not serve the pruner.
+    the optimizer cannot serve the pruner.
     """
     groups = parameter_groups(model, lr=lr, weight_decay=weight_decay)
     optimizer = OPTIMIZERS[name](

@@ -29,7 +29,7 @@ def trained_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Tens
     """(weights, masks) by name from a checkpoint, the masks folded into the weights.
 
     masks: bool, of the pruned layers only; empty for a run that pruned nothing. Raises
-    CheckpointError when the file can not be read.
+    CheckpointError when the file cannot be read.
     """
     state = checkpoint.load(path)
     weights = {name: tensor.clone() for name, tensor in state["model_state_dict"].items()}

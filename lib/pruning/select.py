@@ -42,7 +42,7 @@ Result = TypeVar("Result")
 
 
 class ScoreError(Failure):
-    """A layer's scores can not be ranked: not finite, or all zero."""
+    """A layer's scores cannot be ranked: not finite, or all zero."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def prune_smallest(items: Sequence[Scored], k: int, *, group: dist.ProcessGroup 
     wanted = k - int(counts.pruned.sum())
     if not 0 <= wanted <= int(counts.live.sum()):
         raise ValueError(
-            f"can not have {k} pruned of {int(counts.live.sum() + counts.pruned.sum())} entries "
+            f"cannot have {k} pruned of {int(counts.live.sum() + counts.pruned.sum())} entries "
             f"of which {int(counts.pruned.sum())} are pruned already"
         )
     if wanted:

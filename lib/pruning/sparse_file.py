@@ -40,14 +40,14 @@ DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 
 
 class SparseFileError(Failure):
-    """A sparse file can not be read."""
+    """A sparse file cannot be read."""
 
 
 def save_sparse(path: str | Path, tensors: Mapping[str, Tensor], dtype: str = "bfloat16") -> int:
     """Write the tensors to `path`, atomically; returns its size in bytes.
 
     dtype: bfloat16 or float32, of the values in the file. Raises OSError, with the old file
-    untouched, when it can not be written.
+    untouched, when it cannot be written.
     """
     floating = {name: t.detach().cpu() for name, t in tensors.items() if t.is_floating_point()}
     others = {name: t.detach().cpu() for name, t in tensors.items() if name not in floating}
@@ -77,7 +77,7 @@ def load_sparse(path: str | Path) -> dict[str, Tensor]:
     try:
         data = Path(path).read_bytes()
     except OSError as error:
-        raise SparseFileError(f"can not read {path}: {error.strerror}") from error
+        raise SparseFileError(f"cannot read {path}: {error.strerror}") from error
     if len(data) < _START.size or not data.startswith(MAGIC):
         raise SparseFileError(f"{path} is no sparse model file (make export FORMAT=sparse)")
     body = memoryview(data)[_START.size :]

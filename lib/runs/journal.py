@@ -6,7 +6,7 @@
     {"time": …, "event": "start", …}
 
 Writing a row is one os.write on an O_APPEND descriptor: once `log` has returned, the row is in
-the kernel's hands and outlives the process, kill -9 included. A row that can not be written
+the kernel's hands and outlives the process, kill -9 included. A row that cannot be written
 (disk full, not a number) never raises into training: it is counted, its reason is said once.
 
 JSON has no NaN and no infinity; in `metrics` they are the strings "NaN", "Infinity" and
@@ -46,7 +46,7 @@ class Journal:
     `refused` counts the rows that are not in the file, by reason; `rows` those that are. `warn` is
     called with one sentence at the first row of each reason.
 
-    Raises OSError when `path` can not be opened for appending.
+    Raises OSError when `path` cannot be opened for appending.
     """
 
     def __init__(self, path: str | Path, *, warn: Callable[[str], None] = _say_on_stderr) -> None:

@@ -52,7 +52,7 @@ Curve = list[tuple[int, float]]  # (step, value)
 def plot_run(directory: str | Path) -> list[Path]:
     """Draw every figure that the run in `directory` has metrics for; returns the files.
 
-    Raises FileNotFoundError when the run has no journal and OSError when it can not be written.
+    Raises FileNotFoundError when the run has no journal and OSError when it cannot be written.
     """
     directory = Path(directory)
     curves = _read_curves(directory / "logs" / "metrics.jsonl")

@@ -44,7 +44,7 @@ _MIN_FREE_BYTES = 16 * 2**20
 
 
 class RunError(Failure):
-    """The run directory can not be made or written."""
+    """The run directory cannot be made or written."""
 
 
 def check_name(name: str) -> str:
@@ -124,7 +124,7 @@ class Run(MediaLog):
         """Make `output_dir`/`name`, or `name`_2, _3 … when taken, with `files` (name → text) in it.
 
         `info` replaces fields of metadata.yaml. Ranks other than 0 get a run that does nothing.
-        Raises BadUse for a bad name and RunError when the directory can not be made and filled.
+        Raises BadUse for a bad name and RunError when the directory cannot be made and filled.
         """
         if os.environ.get("RANK", "0") not in ("", "0"):
             return NullRun()
@@ -143,7 +143,7 @@ class Run(MediaLog):
                 shutil.rmtree(directory, ignore_errors=True)
             lock.release(lock_fd)
             raise RunError(
-                f"can not write a run directory in {output_dir}: {error.strerror}. Free some "
+                f"cannot write a run directory in {output_dir}: {error.strerror}. Free some "
                 "space there, or choose another place: make SET='OUTPUT_DIR=…', --output-dir …"
             ) from error
 

@@ -185,7 +185,7 @@ class Delivery(threading.Thread):
         try:
             self._save()
         except OSError as error:
-            self._say(f"{self.name}: can not write its cursor: {error.strerror}")
+            self._say(f"{self.name}: cannot write its cursor: {error.strerror}")
 
     def _save(self) -> None:
         self.cursor.save(self._run_dir, self.name)

@@ -122,7 +122,7 @@ def _give_up(run_dir: Path, delivery: Delivery, seconds: float, say: Callable[[s
     try:
         cursor.save(run_dir, delivery.name)
     except OSError as error:
-        say(f"{delivery.name}: can not write its cursor: {error.strerror}")
+        say(f"{delivery.name}: cannot write its cursor: {error.strerror}")
 
 
 def _set_priority(nice: int) -> None:

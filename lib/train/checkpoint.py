@@ -4,7 +4,7 @@
     save(run.dir / "checkpoints" / "last.pt", {"model_state_dict": model.state_dict(), "step": 12})
     state = load(path, map_location=device)
 
-Only tensors and plain values go in and come out: a checkpoint can not run code.
+Only tensors and plain values go in and come out: a checkpoint cannot run code.
 """
 
 import os
@@ -19,7 +19,7 @@ from lib.errors import Failure
 
 
 class CheckpointError(Failure):
-    """A checkpoint can not be written or read."""
+    """A checkpoint cannot be written or read."""
 
 
 def save(path: str | Path, state: Mapping[str, Any]) -> None:
@@ -43,7 +43,7 @@ def save(path: str | Path, state: Mapping[str, Any]) -> None:
         # PyTorch's writer turns a full disk into a RuntimeError.
         if isinstance(error, (OSError, RuntimeError)):
             reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
-            raise CheckpointError(f"can not write {path}: {reason}") from error
+            raise CheckpointError(f"cannot write {path}: {reason}") from error
         raise
 
 
@@ -56,7 +56,7 @@ def load(path: str | Path, map_location: str | torch.device = "cpu") -> dict[str
     try:
         return torch.load(path, map_location=map_location, weights_only=True)
     except OSError as error:
-        raise CheckpointError(f"can not read checkpoint {path}: {error.strerror}") from error
+        raise CheckpointError(f"cannot read checkpoint {path}: {error.strerror}") from error
     except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
         reason = str(error).partition("\n")[0]
         raise CheckpointError(f"checkpoint {path} is damaged or none: {reason}") from error

@@ -40,7 +40,7 @@ def main() -> None:
     try:
         notes = export(path, weights, masks)
     except OSError as error:
-        raise Failure(f"can not write {path}: {error.strerror}") from error
+        raise Failure(f"cannot write {path}: {error.strerror}") from error
     n = sum(tensor.numel() for tensor in weights.values())
     zeros = n - sum(int(tensor.count_nonzero()) for tensor in weights.values())
     print(f"{path}: {text.size(path.stat().st_size)}, {n:,} parameters, {zeros:,} of them zero")

@@ -70,10 +70,10 @@ def test_weights_of_another_model_are_refused(config, says):
 
 
 def test_a_file_that_is_none_is_refused(tmp_path, model):
-    with pytest.raises(Failure, match="can not read"):
+    with pytest.raises(Failure, match="cannot read"):
         load_pretrained(model, str(tmp_path / "missing.safetensors"))
     (tmp_path / "model.safetensors").write_bytes(b"no weights")
-    with pytest.raises(Failure, match="can not read"):
+    with pytest.raises(Failure, match="cannot read"):
         load_pretrained(model, str(tmp_path))
 
 

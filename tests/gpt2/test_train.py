@@ -187,7 +187,7 @@ def test_a_loss_that_is_no_number_ends_the_run(run):
     [
         (["--gpt2-n-head", "3"], BadUse, "3 heads do not divide width 32"),
         (["--gpt2-block-size", "100000"], DataError, "no window of block size 100000"),
-        (["--gpt2-pretrained", "/nowhere/model.safetensors"], Failure, "can not read pretrained"),
+        (["--gpt2-pretrained", "/nowhere/model.safetensors"], Failure, "cannot read pretrained"),
         (["--data-files", "/nowhere/*.txt"], DataError, "no such file"),
     ],
 )

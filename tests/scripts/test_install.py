@@ -30,7 +30,7 @@ def test_installs_once_repairs_and_follows_the_files(tmp_path):
     (tmp_path / "requirements.txt").touch()
     assert install(tmp_path).stdout == ""
 
-    # A requirement that can not be had: the error names the log, and the stamp stays the old one,
+    # A requirement that cannot be had: the error names the log, and the stamp stays the old one,
     # which no longer matches, so that the next make tries again.
     (tmp_path / "requirements.txt").write_text("./missing-1.0-py3-none-any.whl\n")
     broken = install(tmp_path)

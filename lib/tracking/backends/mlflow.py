@@ -100,7 +100,7 @@ class MLflow(Backend):
         new = [Param(name, text) for name, text in texts.items() if name not in self._params]
         for start in range(0, len(new), _MAX_PARAMS):
             self._client.log_batch(self._run_id, params=new[start : start + _MAX_PARAMS])
-        # A parameter can not be changed in MLflow; a resumed run's new value becomes a tag.
+        # A parameter cannot be changed in MLflow; a resumed run's new value becomes a tag.
         changed = [
             RunTag(f"changed.{name}", text)
             for name, text in texts.items()

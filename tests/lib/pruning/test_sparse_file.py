@@ -79,5 +79,5 @@ def test_another_file_and_no_file(tmp_path):
     (tmp_path / "x").write_bytes(b"PK\x03\x04 and so on, for long enough")
     with pytest.raises(SparseFileError, match="is no sparse model file"):
         load_sparse(tmp_path / "x")
-    with pytest.raises(SparseFileError, match=r"can not read .*missing: No such file"):
+    with pytest.raises(SparseFileError, match=r"cannot read .*missing: No such file"):
         load_sparse(tmp_path / "missing")

@@ -180,7 +180,7 @@ def test_damage_is_reported_with_its_place(path):
     assert [(w.message.offset, w.message.end) for w in seen] == [(11, 14), (14, 18)]
 
 
-# -- what can not be written
+# -- what cannot be written
 
 
 @pytest.mark.parametrize(

@@ -361,9 +361,7 @@ def test_a_full_disk_before_training_is_one_clear_error(tmp_path):
     process = start(LIMITED, tmp_path / "out", "before")
     out, errors = process.communicate()
     assert (process.returncode, out) == (1, "")
-    assert errors.startswith(
-        f"error: can not write a run directory in {tmp_path / 'out'}: File too"
-    )
+    assert errors.startswith(f"error: cannot write a run directory in {tmp_path / 'out'}: File too")
     assert "OUTPUT_DIR" in errors and errors.count("\n") == 1
     assert list((tmp_path / "out").iterdir()) == []
 

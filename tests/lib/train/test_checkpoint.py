@@ -61,7 +61,7 @@ def test_a_disk_that_fills_within_the_file(tmp_path, monkeypatch):
     """PyTorch's own writer meets the error and raises something of its own."""
     monkeypatch.setattr(os, "getpid", lambda: 1)
     (tmp_path / ".last.pt.1.tmp").symlink_to("/dev/full")
-    with pytest.raises(CheckpointError, match=r"can not write .*last\.pt"):
+    with pytest.raises(CheckpointError, match=r"cannot write .*last\.pt"):
         checkpoint.save(tmp_path / "last.pt", {"weights": torch.zeros(100_000)})
     assert list(tmp_path.iterdir()) == []
 

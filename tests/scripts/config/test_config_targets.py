@@ -205,7 +205,7 @@ BAD = {
     "SET=DESCRIPTION='x": "no closing quotation",
     "TRACKER=wand": "use all, both, mlflow, none, tensorboard, trackio, wandb, or several of "
     "them with commas; did you mean",
-    "TRACKER=none,wandb": "`none` can not stand beside others",
+    "TRACKER=none,wandb": "`none` cannot stand beside others",
 }
 
 
@@ -374,7 +374,7 @@ def test_clean_and_mrproper_keep_runs_and_data(tree):
 def test_an_unwritable_place_is_said_with_nothing_lost(tree):
     done = make(tree, "defconfig", "KCONFIG_CONFIG=/proc/config")
     assert done.returncode == 2
-    assert "can not write the configuration to /proc/config" in done.stderr
+    assert "cannot write the configuration to /proc/config" in done.stderr
     assert not snapshot(tree)
 
 
