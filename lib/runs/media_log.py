@@ -25,8 +25,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lib.runs.media_files import sha256
 from lib.runs.redact import redact, redact_tree
-from lib.tracking.media import sha256
 
 _HEAD = 50  # rows of a table that stand in the journal, for trackers with no tables
 

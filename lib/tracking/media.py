@@ -5,7 +5,6 @@ An item is the JSON object that lib/runs/media_log.py put into the journal. What
 no type for is turned into something it has, here and in one way for all.
 """
 
-import hashlib
 import io
 import json
 from collections.abc import Sequence
@@ -13,16 +12,20 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from lib.runs.media_files import NoMediaFile, media_file, sha256
 from lib.tracking.backends import Refused
 
 _MARKDOWN_ROWS = 200  # a text panel is no place for more
 
 
 def file_of(run_dir: Path, item: dict[str, Any]) -> Path:
-    """The file of an item. Raises Refused when it is gone or, for an artifact, has changed."""
-    path = run_dir / item["path"]
-    if not path.is_file():
-        raise Refused(f"{path} is gone")
+    """The file of an item. Raises Refused when it is gone or outside the run directory, and for
+    an artifact when it has changed.
+    """
+    try:
+        path = media_file(run_dir, item["path"])
+    except NoMediaFile as error:
+        raise Refused(str(error)) from None
     if item["type"] == "artifact" and _sha256(path, path.stat().st_mtime_ns) != item["sha256"]:
         raise Refused(f"{path} has changed since it was logged")
     return path
@@ -32,15 +35,6 @@ def file_of(run_dir: Path, item: dict[str, Any]) -> Path:
 def _sha256(path: Path, _modified: int) -> str:
     """One reading for all trackers."""
     return sha256(path)
-
-
-def sha256(path: Path) -> str:
-    """The digest of a file in hex, read in pieces."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()
 
 
 def read_table(run_dir: Path, item: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: MIT
+"""The files that a journal names: inside the run directory or not at all, and their digests.
+
+A run directory may come from somebody else, so that the paths in its journal are not to be
+trusted: `../../.ssh/id_rsa`, followed blindly, would be uploaded to a tracker.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+
+class NoMediaFile(ValueError):
+    """A journal names a file that is not there, or not inside its run directory."""
+
+
+def media_file(run_dir: Path, path: Any) -> Path:
+    """The file that `path`, relative to `run_dir`, names, with all links resolved.
+
+    Raises NoMediaFile unless it is a regular file below `run_dir`, wherever links lead.
+    """
+    top = run_dir.resolve()
+    try:
+        found = (top / path).resolve(strict=True)
+    except FileNotFoundError:
+        raise NoMediaFile(f"{run_dir / path} is gone") from None
+    except (OSError, RuntimeError, TypeError, ValueError) as error:  # too long, a loop, NUL bytes
+        raise NoMediaFile(f"{str(path)[:100]!r} is no path in {run_dir}: {error}") from None
+    if top not in found.parents:
+        raise NoMediaFile(f"{path!r} is outside the run directory {run_dir}")
+    if not found.is_file():
+        raise NoMediaFile(f"{path!r} in {run_dir} is not a regular file")
+    return found
+
+
+def sha256(path: Path) -> str:
+    """The digest of a file in hex, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
