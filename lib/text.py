@@ -6,6 +6,17 @@ import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
+from unicodedata import combining, east_asian_width
+
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+_CYAN, _YELLOW, _RED = 36, 33, 31
+_COLOURS = {
+    "running": _CYAN,
+    "delivering": _CYAN,
+    "interrupted": _YELLOW,
+    "retrying": _YELLOW,
+    "failed": _RED,
+}
 
 
 def duration(seconds: float | None) -> str:
@@ -56,40 +67,61 @@ def metric_label(name: str) -> str:
     return name.removeprefix("final/").replace("_", " ")
 
 
+def printable(value: Any) -> str:
+    """Text from elsewhere as a terminal may show it: line breaks and tabs stay as they are.
+
+    Every other character that is not printable becomes U+FFFD: control characters, which could move
+    the cursor or set colours, marks that reorder text, and bytes that are not UTF-8.
+    """
+    return "".join(c if c.isprintable() or c in "\n\t" else _REPLACEMENT for c in str(value))
+
+
 def one_line(value: Any) -> str:
-    """Text from elsewhere, fit for a line of a terminal: no line breaks, no control characters."""
-    text = " ".join(str(value).split())
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    """`printable` text on one line: each run of white space is one space."""
+    return printable(" ".join(str(value).split()))
 
 
 def columns(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> list[str]:
     """Lines with the cells of `rows` in columns; those numbered in `right` are right-aligned.
 
-    Nothing is cut to the width of the terminal, so that names can be copied and lines searched.
+    Every cell is made `one_line`. Nothing is cut to the width of the terminal, so that names can be
+    copied and lines searched.
     """
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    cells = [[one_line(cell) for cell in row] for row in rows]
+    widths = [max(map(_width, column)) for column in zip(*cells, strict=True)]
     return [
         "  ".join(
-            cell.rjust(width) if i in right else cell.ljust(width)
+            _pad(cell, width, i in right)
             for i, (cell, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
-        for row in rows
+        for row in cells
     ]
 
 
-def status_colour(status: str, stream: TextIO) -> tuple[str, str]:
-    """What to write before and after a line about a run of this status: colour on a terminal."""
-    code = {"running": 36, "interrupted": 33, "failed": 31}.get(status)
+def _pad(cell: str, width: int, right: bool) -> str:
+    blank = " " * (width - _width(cell))
+    return blank + cell if right else cell + blank
+
+
+def _width(cell: str) -> int:
+    """Columns of a terminal that the text takes: wide characters two, combining ones none."""
+    if cell.isascii():
+        return len(cell)
+    return sum(0 if combining(c) else 1 + (east_asian_width(c) in "WF") for c in cell)
+
+
+def coloured(line: str, status: str, stream: TextIO) -> str:
+    """A line about something of this status, in its colour when `stream` is a terminal."""
+    code = _COLOURS.get(status)
     if code is None or not stream.isatty() or "NO_COLOR" in os.environ:
-        return "", ""
-    return f"\033[{code}m", "\033[0m"
+        return line
+    return f"\033[{code}m{line}\033[0m"
 
 
 def print_summary(directory: Path, metadata: Mapping[str, Any]) -> None:
     """The table at the end of training: what came out, where it is, what to type next."""
     status = str(metadata["status"])
-    before, after = status_colour(status, sys.stdout)
-    rows = [("run", directory.name), ("status", f"{before}{status}{after}")]
+    rows = [("run", directory.name), ("status", status)]
     rows += [(metric_label(k), metric(k, v)) for k, v in metadata["final_metrics"].items()]
     rows += [
         ("time", duration(metadata["duration_s"])),
@@ -97,4 +129,6 @@ def print_summary(directory: Path, metadata: Mapping[str, Any]) -> None:
         ("next", f"make show RUN={directory}"),
         ("", "make runs"),
     ]
-    print("", *columns(rows), sep="\n")
+    lines = columns(rows)
+    lines[1] = coloured(lines[1], status, sys.stdout)
+    print("", *lines, sep="\n")

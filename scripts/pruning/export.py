@@ -2,7 +2,7 @@
 """Write the weights of a run to a file for others.
 
     make export [RUN=name] [FORMAT=dense|sparse|2to4]
-    python -m scripts.pruning.export [--output-dir DIR] [--checkpoint last|best] [--output FILE]
+    python -m scripts.pruning.export [--checkpoint last|best] [--output FILE] [RUN]
 
 The weights are those that training ended with (--checkpoint best: the best on the validation set),
 with the pruned ones zero. dense is safetensors; sparse a bitmap and bfloat16 values, read by
@@ -17,7 +17,7 @@ from pathlib import Path
 from lib import text
 from lib.cli import run_main
 from lib.errors import BadUse, Failure
-from scripts.runs.table import checkpoint_parser, chosen_checkpoint
+from scripts.common import checkpoint_parser, chosen_checkpoint
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 """Measure whether the sparsity of a run pays on this machine.
 
     make payoff [RUN=name]
-    python -m scripts.pruning.payoff [--output-dir DIR] [--checkpoint last|best]
+    python -m scripts.pruning.payoff [--output-dir DIR] [--checkpoint last|best] [RUN]
 
 Compares dense and pruned: the size of the exported files, the memory of the weights, and latency
 and throughput of the pruned linear layers, one after the other, at batch sizes 1, 16 and 256. The
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from lib import text
 from lib.cli import run_main
-from scripts.runs.table import checkpoint_parser, chosen_checkpoint
+from scripts.common import checkpoint_parser, chosen_checkpoint
 
 BATCH_SIZES = (1, 16, 256)
 

@@ -2,7 +2,7 @@
 """Show how sparse each layer of a run's checkpoint is.
 
     make sparsity [RUN=name]
-    python -m scripts.pruning.sparsity [--output-dir DIR] [--checkpoint last|best]
+    python -m scripts.pruning.sparsity [--output-dir DIR] [--checkpoint last|best] [RUN]
 
 Counts zeros in the weights themselves, in layers that were pruned; sparsity is of these layers and
 not of all parameters. RUN is a name, its unique beginning, or a path; without it, the latest run.
@@ -10,7 +10,7 @@ not of all parameters. RUN is a name, its unique beginning, or a path; without i
 
 from lib import text
 from lib.cli import run_main
-from scripts.runs.table import checkpoint_parser, chosen_checkpoint
+from scripts.common import checkpoint_parser, chosen_checkpoint
 
 
 def main() -> None:

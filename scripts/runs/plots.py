@@ -7,20 +7,14 @@
 RUN is the name of a run, its unique beginning, or a path; without it, the latest run.
 """
 
-import os
-
 from lib.cli import run_main
 from lib.errors import Failure
 from lib.runs.plots import plot_run
-from lib.runs.stored import resolve
-from scripts.runs.table import output_dir, parser
+from scripts.common import chosen_run, run_parser
 
 
 def main() -> int:
-    flags = parser(__doc__)
-    flags.add_argument("run", metavar="RUN", nargs="?", default=os.environ.get("RUN", ""))
-    arguments = flags.parse_args()
-    directory = resolve(output_dir(arguments.output_dir), arguments.run)
+    directory = chosen_run(run_parser(__doc__).parse_args())
     try:
         written = plot_run(directory)
     except OSError as error:

@@ -7,7 +7,6 @@
 RUN is the name of a run, its unique beginning, or a path; without it, the latest run.
 """
 
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,8 @@ import yaml
 
 from lib import text
 from lib.cli import run_main
-from lib.runs.stored import StoredRun, disk_usage, last_metrics, load_run, resolve
-from scripts.runs.table import output_dir, parser
+from lib.runs.stored import StoredRun, disk_usage, last_metrics, load_run
+from scripts.common import chosen_run, run_parser
 
 # Shown in sections of their own, or said by another field.
 _ELSEWHERE = {"run_name", "final_metrics", "results", "environment"}
@@ -54,9 +53,9 @@ def _flat(fields: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, st
             yield from _flat(value, f"{prefix}{key}.")
         elif isinstance(value, list):
             if value:
-                yield f"{prefix}{key}", text.one_line(", ".join(map(str, value)))
+                yield f"{prefix}{key}", ", ".join(map(str, value))
         elif value is not None and value != "":
-            yield f"{prefix}{key}", text.one_line(value)
+            yield f"{prefix}{key}", str(value)
 
 
 def _metrics(metrics: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -71,7 +70,7 @@ def _changed_settings(path: Path) -> Iterator[tuple[str, str]]:
     except (OSError, yaml.YAMLError):
         return
     for name, entry in changed.items():
-        yield name, text.one_line(f"{entry['value']}  ({entry['origin']})")
+        yield name, f"{entry['value']}  ({entry['origin']})"
 
 
 def _files(directory: Path) -> Iterator[tuple[str, str]]:
@@ -84,10 +83,7 @@ def _files(directory: Path) -> Iterator[tuple[str, str]]:
 
 
 def main() -> int:
-    flags = parser(__doc__)
-    flags.add_argument("run", metavar="RUN", nargs="?", default=os.environ.get("RUN", ""))
-    arguments = flags.parse_args()
-    show(load_run(resolve(output_dir(arguments.output_dir), arguments.run)))
+    show(load_run(chosen_run(run_parser(__doc__).parse_args())))
     return 0
 
 

@@ -22,7 +22,7 @@ from lib.config.tree import Tree
 from lib.errors import Failure
 from lib.signals import sigterm_raises
 from lib.tracking.wandb_login import CURES, is_logged_in
-from scripts.runs.table import output_dir
+from scripts.common import output_dir
 
 HOST = "127.0.0.1"
 Arguments = argparse.Namespace

@@ -7,7 +7,7 @@
 Rows are lines of the journal: scalars, media and events. Without RUN: the latest run.
 """
 
-import os
+import sys
 import time
 from pathlib import Path
 
@@ -15,12 +15,12 @@ from lib import text
 from lib.cli import run_main
 from lib.config.trackers import SYMBOLS
 from lib.runs.journal import read_rows
-from lib.runs.stored import load_run, resolve
+from lib.runs.stored import load_run
 from lib.tracking import cursor as cursors
 from lib.tracking.cursor import Cursor
-from scripts.runs.table import output_dir, parser
+from scripts.common import chosen_run, run_parser
 
-_STYLES = {"finished": "green", "delivering": "cyan", "failed": "red", "retrying": "yellow"}
+HEADER = ("tracker", "rows", "behind", "dropped", "updated", "state", "where, or what is wrong")
 
 
 def count_rows(journal: Path, offset: int = 0) -> int:
@@ -30,48 +30,35 @@ def count_rows(journal: Path, offset: int = 0) -> int:
 
 def print_status(run_dir: Path) -> None:
     """The table."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
     run = load_run(run_dir)
     journal = run_dir / "logs" / "metrics.jsonl"
-    console = Console(highlight=False)
-    console.print(f"{run.name}, {run.status}: {count_rows(journal):,} rows in the journal")
+    print(f"{run.name}, {run.status}: {count_rows(journal):,} rows in the journal")
     states = {name: cursors.load(run_dir, name) for name in SYMBOLS}
     known = {name: state for name, state in states.items() if state is not None}
     if not known:
-        console.print(f"sent to no tracker; make track RUN={run.name} TRACKER=… does it now")
+        print(f"sent to no tracker; make track RUN={run.name} TRACKER=… does it now")
         return
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column("tracker", no_wrap=True)
-    for title in ("rows", "behind", "dropped", "updated"):
-        table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("state", no_wrap=True)
-    table.add_column("where, or what is wrong", overflow="fold")
-    for name, state in known.items():
-        age = text.duration(max(0.0, time.time() - state.updated))
-        table.add_row(
-            name,
-            f"{state.rows:,}",
-            f"{count_rows(journal, state.offset):,}",
-            f"{state.dropped:,}",
-            f"{age} ago",
-            Text(state.condition, style=_STYLES.get(state.condition, "")),
-            Text(_remark(state)),
-        )
-    console.print(table)
+    rows = [HEADER, *(_row(name, state, journal) for name, state in known.items())]
+    heading, *lines = text.columns(rows, right=range(1, 5))
+    print(heading)
+    for state, line in zip(known.values(), lines, strict=True):
+        print(text.coloured(line, state.condition, sys.stdout))
 
 
-def _remark(state: Cursor) -> str:
-    return state.error or state.where
+def _row(name: str, state: Cursor, journal: Path) -> tuple[str, ...]:
+    return (
+        name,
+        f"{state.rows:,}",
+        f"{count_rows(journal, state.offset):,}",
+        f"{state.dropped:,}",
+        f"{text.duration(max(0.0, time.time() - state.updated))} ago",
+        state.condition,
+        state.error or state.where,
+    )
 
 
 def main() -> int:
-    flags = parser(__doc__)
-    flags.add_argument("run", metavar="RUN", nargs="?", default=os.environ.get("RUN", ""))
-    arguments = flags.parse_args()
-    print_status(resolve(output_dir(arguments.output_dir), arguments.run))
+    print_status(chosen_run(run_parser(__doc__).parse_args()))
     return 0
 
 

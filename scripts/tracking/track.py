@@ -18,11 +18,10 @@ from pathlib import Path
 from lib.cli import run_main
 from lib.config.trackers import SYMBOLS, enabled_trackers, parse_trackers
 from lib.errors import BadUse, Failure
-from lib.runs.stored import resolve
 from lib.tracking import cursor as cursors
 from lib.tracking.describe import describe
 from lib.tracking.launch import check, environment, forwarder_command, outcome
-from scripts.runs.table import output_dir, parser
+from scripts.common import chosen_run, run_parser
 
 _REPORT_S = 5.0
 
@@ -53,11 +52,10 @@ def follow(process: "subprocess.Popen[bytes]", run_dir: Path, trackers: tuple[st
 
 
 def main() -> int:
-    flags = parser(__doc__)
-    flags.add_argument("run", metavar="RUN", nargs="?", default=os.environ.get("RUN", ""))
+    flags = run_parser(__doc__)
     flags.add_argument("--tracker", metavar="NAMES", default=os.environ.get("TRACKER", ""))
     arguments = flags.parse_args()
-    run_dir = resolve(output_dir(arguments.output_dir), arguments.run)
+    run_dir = chosen_run(arguments)
     trackers = choose(run_dir, arguments.tracker)
     for name in trackers:
         with cursors.exclusive(run_dir, name) as lock:

@@ -53,3 +53,12 @@ def test_an_unknown_tracker(finished):
     done = program("track", finished.name, "--tracker", "tensorbord")
     assert done.returncode == 2
     assert "did you mean tensorboard" in done.stderr
+
+
+def test_a_name_is_never_broken_over_lines(finished, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    where = "/tmp/a-very-long-path-to-a-folder/of-tensorboard/that-no-terminal-is-wide-enough-for"
+    state = cursor.Cursor(rows=7, condition="finished", where=where)
+    state.save(finished.dir, "tensorboard")
+    _, _, line = program("status", finished.name).stdout.splitlines()
+    assert line.startswith("tensorboard ") and line.endswith(where)

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: MIT
+"""What the programs behind make share: their flags, and which run or checkpoint these mean.
+
+A run is named in the same way everywhere, as an argument or as RUN in the environment: by its
+name, the unique beginning of its name, or its path; without it, the latest run is meant.
+"""
+
+import argparse
+import os
+from pathlib import Path
+
+from lib.runs.stored import resolve
+
+UNCONFIGURED_OUTPUT_DIR = "outputs/training"
+
+
+def parser(doc: str) -> argparse.ArgumentParser:
+    """The flags that all programs about runs share, under `doc` as their help."""
+    made = argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    made.add_argument(
+        "--output-dir",
+        metavar="DIR",
+        default=None,
+        help="where the runs are (default: OUTPUT_DIR of the configuration)",
+    )
+    return made
+
+
+def run_parser(doc: str) -> argparse.ArgumentParser:
+    """`parser` for a program about one run; see `chosen_run`."""
+    made = parser(doc)
+    made.add_argument(
+        "run",
+        metavar="RUN",
+        nargs="?",
+        default=os.environ.get("RUN", ""),
+        help="name of the run, the unique beginning of it, or a path (default: the latest run)",
+    )
+    return made
+
+
+def checkpoint_parser(doc: str) -> argparse.ArgumentParser:
+    """`run_parser` for a program about one checkpoint of a run; see `chosen_checkpoint`."""
+    made = run_parser(doc)
+    made.add_argument("--checkpoint", choices=("last", "best"), default="last")
+    return made
+
+
+def output_dir(given: str | None) -> str:
+    """`given`, else what the tree is configured for."""
+    if given is not None:
+        return given
+    try:
+        from config import config
+    except ModuleNotFoundError:
+        return UNCONFIGURED_OUTPUT_DIR
+    return config.OUTPUT_DIR
+
+
+def chosen_run(options: argparse.Namespace) -> Path:
+    """The directory of the run that the options of `run_parser` name. Raises BadUse."""
+    return resolve(output_dir(options.output_dir), options.run)
+
+
+def chosen_checkpoint(options: argparse.Namespace) -> Path:
+    """The file that the options of `checkpoint_parser` name. Raises BadUse."""
+    return chosen_run(options) / "checkpoints" / f"{options.checkpoint}.pt"
