@@ -1,33 +1,53 @@
 # SPDX-License-Identifier: MIT
-"""Whether the process that owns a run is alive, told by a lock that dies with it.
+"""Locks that die with the process that holds them.
 
-The owner holds an exclusive flock on a file for its whole life; the kernel drops it however the
-process ends. Forked children close their copy, or a data worker that outlives its killed parent
-would keep the run "alive".
+    fd = lock.hold(run_dir / ".lock")              # for as long as this process lives
+    with lock.held(Path(".config.lock"), wait=10): # for a moment, after at most 10 s
+        …
+
+A run's owner holds the lock on a file for its whole life; the kernel drops it however the process
+ends, so that others can tell whether it is alive. Forked children close their copy, or a data
+worker that outlives its killed parent would keep the run "alive".
+
+These are locks of the open file description, which can be asked about without taking one: a reader
+never makes a writer fail. Systems without them (macOS) have flock, where asking takes a shared lock
+for an instant; there `hold` tries again for `_ASKING` seconds before it gives up.
 """
 
+import errno
 import fcntl
 import os
+import struct
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+_OFD = hasattr(fcntl, "F_OFD_SETLK")
+_ASKING = 0.5  # seconds; far longer than `is_free` keeps a shared flock
+_POLL = 0.02  # seconds between two tries
 _held: set[int] = set()
 
 
-def hold(path: Path) -> int | None:
+def hold(path: Path, wait: float = 0.0) -> int | None:
     """Lock `path`, creating it, and return the descriptor for `release`.
 
-    None where the file system has no locks. Raises OSError when the file cannot be created and
-    BlockingIOError when another process owns it.
+    Waits up to `wait` seconds for another holder. None where the file system has no locks. Raises
+    OSError when the file cannot be created and BlockingIOError when another holder keeps it.
     """
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    deadline = time.monotonic() + (wait if _OFD else max(wait, _ASKING))
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        while not _try(fd):
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise BlockingIOError(errno.EWOULDBLOCK, "locked by another process", str(path))
+            time.sleep(min(_POLL, left))
+    except BaseException as error:
         os.close(fd)
+        if isinstance(error, OSError) and not isinstance(error, BlockingIOError):
+            return None
         raise
-    except OSError:
-        os.close(fd)
-        return None
     _held.add(fd)
     return fd
 
@@ -39,8 +59,18 @@ def release(fd: int | None) -> None:
         os.close(fd)
 
 
+@contextmanager
+def held(path: Path, wait: float) -> Iterator[None]:
+    """Hold the lock on `path` within the block. Raises as `hold` does."""
+    fd = hold(path, wait)
+    try:
+        yield
+    finally:
+        release(fd)
+
+
 def is_free(path: Path) -> bool:
-    """True when the owner is gone; False while it lives and where locks cannot tell."""
+    """True when no process holds the lock; False while one does and where locks cannot tell."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -48,6 +78,9 @@ def is_free(path: Path) -> bool:
     except OSError:
         return False
     try:
+        if _OFD:
+            answer = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, _whole_file(fcntl.F_WRLCK))
+            return answer[:2] == _whole_file(fcntl.F_UNLCK)[:2]
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError:
         return False
@@ -55,6 +88,23 @@ def is_free(path: Path) -> bool:
         return True
     finally:
         os.close(fd)
+
+
+def _try(fd: int) -> bool:
+    """Whether the lock was taken. Raises OSError where the file system has none."""
+    try:
+        if _OFD:
+            fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _whole_file(fcntl.F_WRLCK))
+        else:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):  # POSIX allows either for "locked by another"
+        return False
+    return True
+
+
+def _whole_file(kind: int) -> bytes:
+    """Linux's struct flock: type, whence, start, length (0: to the end), pid (0 for OFD locks)."""
+    return struct.pack("hhqqi4x", kind, os.SEEK_SET, 0, 0, 0)
 
 
 def _forget_in_child() -> None:

@@ -12,7 +12,6 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from lib import lock
 from lib.config.settings import load_settings
 from lib.errors import BadUse
 from lib.files import write_atomic
@@ -325,17 +324,6 @@ def test_the_status_of_a_read_only_archive(tmp_path, monkeypatch):
     monkeypatch.setattr(metadata, "save", refuse)
     assert load_run(run.dir).status == "interrupted"
     assert (run.dir / "metadata.yaml").read_text() == text
-
-
-def test_the_lock(tmp_path):
-    path = tmp_path / ".lock"
-    assert lock.is_free(path)
-    held = lock.hold(path)
-    assert not lock.is_free(path)
-    with pytest.raises(BlockingIOError):
-        lock.hold(path)
-    lock.release(held)
-    assert lock.is_free(path)
 
 
 # -- trouble with the disk
