@@ -23,6 +23,7 @@ from lib import lock
 from lib.errors import BadUse
 from lib.runs import metadata
 from lib.runs.journal import DamagedRow, read_rows
+from lib.text import one_line
 
 # What a table of runs has no use for; not parsing it makes 500 runs a matter of 0.2 s.
 _DETAILS = [
@@ -225,4 +226,4 @@ def _with_best(fields: dict[str, Any], journal: Path) -> dict[str, Any]:
 
 
 def _few(names: list[str]) -> str:
-    return ", ".join(names[-5:]) + (" …" if len(names) > 5 else "")
+    return ", ".join(map(one_line, names[-5:])) + (" …" if len(names) > 5 else "")

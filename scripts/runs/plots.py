@@ -7,6 +7,7 @@
 RUN is the name of a run, its unique beginning, or a path; without it, the latest run.
 """
 
+from lib import text
 from lib.cli import run_main
 from lib.errors import Failure
 from lib.runs.plots import plot_run
@@ -21,7 +22,7 @@ def main() -> int:
         raise Failure(f"{error.filename}: {error.strerror}") from error
     if not written:
         raise Failure(f"{directory} has logged nothing that could be drawn")
-    print("\n".join(str(path) for path in written))
+    print("\n".join(text.one_line(path) for path in written))
     return 0
 
 

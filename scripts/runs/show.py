@@ -43,7 +43,7 @@ def print_section(title: str, *parts: Iterable[tuple[str, str]]) -> None:
     """A title and `name value` lines; nothing at all without lines."""
     rows = [row for part in parts for row in part]
     if rows:
-        print("", title, *(f"  {line}" for line in text.columns(rows)), sep="\n")
+        print("", text.one_line(title), *(f"  {line}" for line in text.columns(rows)), sep="\n")
 
 
 def _flat(fields: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -11,6 +11,7 @@ import pytest
 
 from lib import text
 from lib.runs import metadata
+from lib.runs.journal import Journal
 from lib.runs.run import Run
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -163,3 +164,26 @@ def test_metadata_without_the_usual_fields_is_still_listed(output_dir):
     done = call("table", output_dir)
     assert (done.returncode, len(done.stdout.splitlines())) == (0, 3)
     assert call("show", output_dir, "two").returncode == 0
+
+
+HOSTILE = "x\033[2J\r\nfake  lenet5  adamw  completed\u202e\x9b31m"
+
+
+def test_a_run_cannot_write_to_the_terminal_or_forge_a_row(output_dir):
+    fields = {"status": HOSTILE, "model": {"name": HOSTILE}, HOSTILE: HOSTILE, "tags": [HOSTILE]}
+    fields["final_metrics"] = {HOSTILE: HOSTILE, "final/best_val_accuracy": HOSTILE}
+    journal = Journal(output_dir / "one" / "logs" / "metrics.jsonl")
+    journal.record({"metrics": {HOSTILE: HOSTILE}}, 9)
+    journal.close()
+    metadata.save(output_dir / "one" / "metadata.yaml", fields)
+    (output_dir / "one" / HOSTILE).touch()
+    (output_dir / "one").rename(output_dir / HOSTILE)
+    listed = call("table", output_dir).stdout
+    shown = call("show", output_dir, HOSTILE).stdout
+    drawn = call("plots", output_dir, HOSTILE).stdout
+    missed = call("show", output_dir, "fake").stderr
+    assert "did you mean" in missed
+    assert (listed.count("\n"), drawn.count("\n"), missed.count("\n")) == (3, 1, 1)
+    for printed in (listed, shown, drawn, missed):
+        assert all(c.isprintable() for c in printed.replace("\n", ""))
+    assert not any(line.lstrip().startswith("fake") for line in (listed + shown).splitlines())
