@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 from lib.cli import run_main
+from lib.config.settings import load_settings
 from lib.data.text.prepare import data_directory
 from lib.data.text.shards import DataError, ShardHeader, check_entry, read_meta
-from lib.config.settings import load_settings
 
 
 def main() -> int:

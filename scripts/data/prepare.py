@@ -9,12 +9,12 @@ stopped, by whatever means, the next `make data` goes on. Exits 1 when the corpu
 from pathlib import Path
 
 from lib.cli import run_main
+from lib.config.settings import load_settings
 from lib.data.text.corpora import open_corpus
 from lib.data.text.prepare import prepare
 from lib.data.text.progress import preparation_progress
 from lib.data.text.shards import read_meta
 from lib.data.text.tokenizers import load_tokenizer
-from lib.config.settings import load_settings
 
 
 def main() -> None:

@@ -16,11 +16,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from lib.errors import BadUse
-from lib.data.images import digits
-from lib.data.images import mnist
 from lib.data.cache import Tensors, fingerprint
+from lib.data.images import digits, mnist
 from lib.data.images.split import hold_out
+from lib.errors import BadUse
 
 
 class Split(NamedTuple):
@@ -59,8 +58,8 @@ def load_images(
     """The data set `name` (digits or mnist), prepared once and then read from `data_dir`.
 
     `val_fraction` of each class of the training images, chosen by `seed`, is for validation.
-    `files` and `workers`: see lib/data/images/mnist.py. Raises Failure when the images can not be had,
-    BadUse when too few are left for a validation set.
+    `files` and `workers`: see lib/data/images/mnist.py. Raises Failure when the images
+    cannot be had, BadUse when too few are left for a validation set.
     """
     data_dir = Path(data_dir)
     raw = digits.load(data_dir) if name == "digits" else mnist.load(data_dir, files, workers)

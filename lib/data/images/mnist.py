@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lib.errors import BadUse, Failure
 from lib.data.cache import Tensors, cached
+from lib.errors import BadUse, Failure
 
 HUB = "huggingface.co/datasets"
 REPOSITORY = "ylecun/mnist"

@@ -21,13 +21,12 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from lib.files import ROOT
 from lib.data.text.shards import DataError
 from lib.data.text.tokenizers import Tokenizer
+from lib.files import ROOT
 
 SPLITS = ("train", "val")
 LONGEST_PIECE = 1 << 20  # characters given to the tokenizer at once

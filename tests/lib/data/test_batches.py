@@ -6,9 +6,9 @@ import math
 import pytest
 import torch
 
+from lib.data.batches import Stream, _epoch_order, batch_indices, generator
 from lib.data.images import augment as augmentation
 from lib.data.images.augment import augment
-from lib.data.batches import Stream, _epoch_order, batch_indices, generator
 from lib.data.images.split import hold_out
 
 

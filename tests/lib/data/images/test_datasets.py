@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from lib.errors import BadUse, Failure
-from lib.data.images import digits
-from lib.data.images import mnist
 from lib.data.cache import cached, fingerprint
+from lib.data.images import digits, mnist
 from lib.data.images.datasets import load_images
+from lib.errors import BadUse, Failure
 from tests.mnist_files import write_mnist
 
 

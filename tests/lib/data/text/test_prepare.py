@@ -15,11 +15,7 @@ import numpy as np
 import pytest
 import tiktoken
 
-from lib.data.text import encoder
-
-from lib.data.text import prepare
-
-from lib.data.text import staging
+from lib.data.text import encoder, prepare, staging
 from lib.data.text.corpora import open_corpus
 from lib.data.text.encoder import EncoderPool, Work, encode_documents, split_of
 from lib.data.text.shards import DataError, ShardHeader, ShardWriter
