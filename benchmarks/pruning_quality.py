@@ -104,7 +104,7 @@ def train(cell: Cell) -> dict[str, Any]:
     data = load_images(
         "digits",
         seed=settings.SEED,
-        val_fraction=settings.LENET5_VAL_FRACTION,
+        val_fraction=settings.VAL_FRACTION,
         data_dir=settings.DATA_DIR,
         device=torch.device("cpu"),
     )

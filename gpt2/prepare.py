@@ -87,8 +87,8 @@ def choose_precision(
 
 def prepare_model(settings: Settings, runtime: Runtime, model: GPT) -> torch.nn.Module:
     """`model` compiled, and spread over the ranks."""
-    compile_it = settings.GPT2_COMPILE and runtime.device.type == "cuda"
-    if settings.GPT2_SHARD:
+    compile_it = settings.COMPILE and runtime.device.type == "cuda"
+    if settings.SHARD:
         if compile_it:
             for block in model.h:
                 block.compile()
@@ -162,7 +162,7 @@ def read_batches(
     """This rank's micro-batches from `first_step` on, without end, read ahead onto the device."""
     read = {"random": split.random_batch, "sequential": split.sequential_batch}
     batches = (
-        read[settings.GPT2_WINDOWS](
+        read[settings.WINDOWS](
             settings.SEED,
             step,
             runtime.rank,

@@ -291,7 +291,7 @@ class Meter:
 def main(settings: Settings) -> None:
     """Train alone, or as the rank of a group that torchrun says this process is."""
     runtime = setup(settings.SEED, settings.DEVICE, settings.PRECISION, settings.NUM_THREADS)
-    with process_group(runtime, always=settings.GPT2_SHARD):
+    with process_group(runtime, always=settings.SHARD):
         train(settings, runtime)
 
 

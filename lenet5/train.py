@@ -110,7 +110,7 @@ def train(settings: Settings) -> None:
                     settings.SEED, step, len(data.train.labels), settings.BATCH_SIZE, runtime.device
                 )
                 images, labels = data.train.images[batch], data.train.labels[batch]
-                if settings.LENET5_AUGMENT:
+                if settings.AUGMENT:
                     images = augment(images, settings.SEED, step)
                 with runtime.autocast():
                     logits = model(images)
@@ -202,9 +202,9 @@ def load_data(settings: Settings, runtime: Runtime) -> ImageData:
     return load_images(
         settings.DATASET,
         seed=settings.SEED,
-        val_fraction=settings.LENET5_VAL_FRACTION,
+        val_fraction=settings.VAL_FRACTION,
         data_dir=settings.DATA_DIR,
-        files=settings.LENET5_DATA_FILES or "",  # None when the data set is another
+        files=settings.DATA_FILES,
         workers=settings.NUM_WORKERS,
         device=runtime.device,
     )

@@ -20,7 +20,7 @@ DEFCONFIGS = sorted((ROOT / "defconfigs").iterdir())
 
 def local_mnist(folder: Path) -> list[str]:
     # Enough images for any batch size that the set itself would allow and a defconfig asks for.
-    return ["--lenet5-data-files", str(write_mnist(folder, train=1000, test=100))]
+    return ["--data-files", str(write_mnist(folder, train=1000, test=100))]
 
 
 def local_text(folder: Path) -> list[str]:

@@ -13,7 +13,17 @@ from typing import NamedTuple, NoReturn
 
 from lib.config.dotconfig import Assignment
 from lib.config.trackers import WORDS, tracker_assignments
-from lib.config.tree import BOOL, Symbol, Tree, conditions, menus, prompt_of, text_of, unmet
+from lib.config.tree import (
+    BOOL,
+    Symbol,
+    Tree,
+    conditions,
+    menus,
+    prompt_of,
+    selectors,
+    text_of,
+    unmet,
+)
 
 
 class Flags(NamedTuple):
@@ -87,13 +97,11 @@ def _parser(tree: Tree, model: str) -> _Parser:
 
 
 def _belongs_to_another(tree: Tree, symbol: Symbol, model: str) -> bool:
+    """Whether `symbol` needs another model, or a capability that only others select."""
     models = tree.choice_options["MODEL"]
-    others = {value for name, value in models.items() if name != model}
-    return symbol in models.values() or not others.isdisjoint(_leaves(conditions(symbol)))
-
-
-def _leaves(parts: list) -> set[Symbol]:
-    return {part for part in parts if isinstance(part, Symbol)}
+    needed = {part for part in conditions(symbol) if isinstance(part, Symbol)}
+    selected_by = [{part, *selectors(part)} & set(models.values()) for part in needed]
+    return symbol in models.values() or any(by and models[model] not in by for by in selected_by)
 
 
 def _add_flag(tree: Tree, symbol: Symbol, group: argparse._ArgumentGroup) -> None:

@@ -242,7 +242,7 @@ def help_of(symbol: Symbol) -> str:
 
 
 def location(symbol: Symbol) -> str:
-    """`lib/Kconfig:12`"""
+    """`lib/train/Kconfig:6`"""
     node = home(symbol)
     return f"{node.filename}:{node.linenr}"
 
@@ -267,7 +267,27 @@ def dependencies(symbol: Symbol) -> list[str]:
 def unmet(symbol: Symbol) -> list[str]:
     """The dependencies that keep the symbol from being set at present."""
     parts = (part for part in conditions(symbol) if not expr_value(part))
-    return list(dict.fromkeys(kconfiglib.expr_str(part) for part in parts))
+    return list(dict.fromkeys(_explained(part) for part in parts))
+
+
+def selectors(symbol: Symbol) -> list[Symbol]:
+    """The symbols that select `symbol`, in the order of the Kconfig files."""
+    found = kconfiglib.expr_items(symbol.rev_dep)
+    return sorted(
+        (item for item in found if isinstance(item, Symbol) and item.nodes),
+        key=lambda item: item.kconfig.unique_defined_syms.index(item),
+    )
+
+
+def _explained(part) -> str:
+    """A dependency as Kconfig writes it; of a capability also what has it, if possible now."""
+    text = kconfiglib.expr_str(part)
+    if not isinstance(part, Symbol) or has_prompt(part):
+        return text
+    found = [part.kconfig.choice_names[item] for item in selectors(part) if item.visibility]
+    names = dict.fromkeys(name for name, _ in found)
+    values = (f"{name}={' or '.join(v for n, v in found if n == name)}" for name in names)
+    return f"{text} (of {', '.join(values)})" if found else text
 
 
 def _conjuncts(expression) -> list:

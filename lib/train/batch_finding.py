@@ -68,8 +68,8 @@ class BatchPlan:
         """
         if self.micro == 1:
             raise Failure(
-                "out of memory with a single sequence at a time: choose a shorter "
-                "GPT2_BLOCK_SIZE, a smaller model, or GPT2_SHARD=y on several GPUs"
+                "out of memory with a single example at a time: choose a smaller model, shorter "
+                "sequences, or SHARD=y on several GPUs"
             )
         return self.at_most(self.micro // 2)
 

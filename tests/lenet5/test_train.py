@@ -146,8 +146,8 @@ def test_a_batch_larger_than_the_set_is_refused_before_there_is_a_run(train, run
 
 
 def test_missing_data_is_a_failure_before_there_is_a_run(train, runs, tmp_path):
-    with pytest.raises(Failure, match="LENET5_DATA_FILES"):
-        train("--dataset", "mnist", "--lenet5-data-files", str(tmp_path))
+    with pytest.raises(Failure, match="DATA_FILES"):
+        train("--dataset", "mnist", "--data-files", str(tmp_path))
     assert runs() == []
 
 

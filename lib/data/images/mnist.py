@@ -61,7 +61,7 @@ def _local_files(folder: Path) -> dict[str, list[str]]:
     missing = [f"{split}-*.parquet" for split, paths in found.items() if not paths]
     if missing:
         raise BadUse(
-            f"LENET5_DATA_FILES={folder}: no {' and no '.join(missing)} there. Give the folder "
+            f"DATA_FILES={folder}: no {' and no '.join(missing)} there. Give the folder "
             f"with the Parquet files of {REPOSITORY}, or leave it empty to download them"
         )
     return found
@@ -89,7 +89,7 @@ def _read(sources: dict[str, list[str]], scratch: str) -> Any:
         raise Failure(
             f"can not get MNIST from {'the files given' if sources else 'the hub'}: {reason}\n"
             f"       Without network: put the Parquet files of {HUB}/{REPOSITORY} into a folder "
-            "and give it by\n       make SET='LENET5_DATA_FILES=…' or --lenet5-data-files …; "
+            "and give it by\n       make SET='DATA_FILES=…' or --data-files …; "
             "or train on digits, which need no network"
         ) from error
 

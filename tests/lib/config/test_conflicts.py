@@ -42,7 +42,7 @@ def assign(tree, words):
             "OPTIMIZER=adamwprune PRUNING_METHOD=movement",
             "PRUNING_METHOD=movement: unmet .* !OPTIMIZER_ADAMWPRUNE",
         ),
-        ("PRUNING_METHOD=magnitude PRUNING_PATTERN=2to4", "2to4: unmet .* !MODEL_LENET5"),
+        ("PRUNING_METHOD=magnitude PRUNING_PATTERN=2to4", "2to4: unmet .* HAS_2TO4"),
         (
             "MODEL=gpt2 PRUNING_METHOD=magnitude PRUNING_PATTERN=2to4 TARGET_SPARSITY=0.6",
             "TARGET_SPARSITY=0.6: PRUNING_PATTERN=2to4 removes two of four, 0.5 at most",

@@ -116,7 +116,7 @@ def test_help_has_the_menus_the_defaults_and_the_ranges(config_py, capsys):
         load_settings("lenet5", ["--help"])
     assert exit_.value.code == 0
     text = " ".join(capsys.readouterr().out.split())
-    for title in ("Model:", "General:", "Optimizer:", "Experiment Tracking:", "Checkpoints:"):
+    for title in ("Run:", "Data:", "Training:", "Device:", "Optimizer:", "Experiment Tracking:"):
         assert title in text
     assert "--momentum N Momentum, in [0, 1) (default 0.9; needs OPTIMIZER_SGD)" in text
     assert (
@@ -199,7 +199,7 @@ def test_the_files_repeat_the_run(config_py, tmp_path):
         assert again.hash == settings.hash
     grouped = yaml.safe_load(files["config.yaml"])
     assert grouped["Optimizer"]["MOMENTUM"] == 0.9
-    assert grouped["General"]["DESCRIPTION"] == HOSTILE[2]
+    assert grouped["Run"]["DESCRIPTION"] == HOSTILE[2]
     assert "ADAM_EPS" not in grouped["Optimizer"]
 
 
@@ -215,7 +215,7 @@ def test_hostile_text_travels_by_flag_config_and_config_py(config_py, tmp_path, 
     for source in (config, load_settings("lenet5", [])):
         assert text == source.DESCRIPTION
         assert text == source.OUTPUT_DIR
-    assert yaml.safe_load(settings.files()["config.yaml"])["General"]["DESCRIPTION"] == text
+    assert yaml.safe_load(settings.files()["config.yaml"])["Run"]["DESCRIPTION"] == text
 
 
 def test_config_py_stands_alone(config_py):

@@ -10,7 +10,7 @@ from lib.config import dotconfig
 from lib.config.assign import apply, resolve
 from lib.config.dotconfig import Assignment
 from lib.config.trackers import SYMBOLS
-from lib.config.tree import BOOL, INT, STRING, Tree, has_prompt, help_of, home
+from lib.config.tree import BOOL, INT, STRING, Tree, has_prompt, help_of, home, selectors, unmet
 from lib.files import ROOT
 
 
@@ -47,9 +47,38 @@ def test_every_choice_has_its_string(tree):
             assert symbol.name == f"{name}_{value.upper().replace('-', '_')}"
 
 
-def test_a_symbol_without_prompt_is_the_string_of_a_choice(tree):
+def test_a_symbol_without_prompt_is_the_string_of_a_choice_or_a_capability(tree):
+    """A capability is a bool HAS_… that a model or a data set selects and nothing else sets."""
     without = {symbol.name for symbol in tree.unique_defined_syms if not has_prompt(symbol)}
-    assert without == set(tree.choice_options)
+    capabilities = {name for name in without if name.startswith("HAS_")}
+    assert without - capabilities == set(tree.choice_options)
+    for name in capabilities:
+        symbol = tree.syms[name]
+        assert symbol.orig_type is BOOL and not symbol.orig_defaults
+        choices = {tree.public_name(selector) for selector in selectors(symbol)}
+        assert choices and choices <= {"MODEL", "DATASET"}
+
+
+def test_what_a_model_lacks_is_explained_by_the_models_that_have_it(tree):
+    assert unmet(tree.syms["WINDOWS_RANDOM"]) == ["HAS_TEXT_DATA (of MODEL=gpt2)"]
+
+
+def test_only_the_model_menu_and_a_model_s_folder_name_a_model(tree):
+    """A new model is its folder, an entry and a `source` line: no room of lib/ asks which it is."""
+    models = tree.choice_options["MODEL"]
+    for path in sorted((ROOT / "lib").rglob("Kconfig*")):
+        for name, symbol in models.items():
+            words = re.findall(r"\w+", "".join(code_lines(path)))
+            assert symbol.name not in words, f"{path}: asks for {name}"
+
+
+def code_lines(path):
+    """The lines of a Kconfig file without its help texts and comments."""
+    helping = False
+    for line in path.read_text().splitlines(keepends=True):
+        helping = (helping and not re.match(r"\S", line)) or line.strip() == "help"
+        if not helping and not line.startswith("#"):
+            yield line
 
 
 def test_no_help_text_declares_an_interval_that_is_not_understood(tree):

@@ -204,5 +204,5 @@ def test_without_network_the_error_says_what_to_do(tmp_path, monkeypatch):
         raise ConnectionError("Couldn't reach 'ylecun/mnist' on the Hub")
 
     monkeypatch.setattr(datasets, "load_dataset", unreachable)
-    with pytest.raises(Failure, match=r"Couldn't reach(.|\n)*LENET5_DATA_FILES(.|\n)*digits"):
+    with pytest.raises(Failure, match=r"Couldn't reach(.|\n)*DATA_FILES(.|\n)*digits"):
         load_mnist(tmp_path, "")
