@@ -30,6 +30,7 @@ from typing import Any
 from lib import lock, text
 from lib.errors import BadUse, Failure
 from lib.files import write_atomic
+from lib.launch_env import launch_env
 from lib.runs import metadata
 from lib.runs.journal import Journal
 from lib.runs.media_log import MediaLog, NullMediaLog
@@ -124,9 +125,10 @@ class Run(MediaLog):
         """Make `output_dir`/`name`, or `name`_2, _3 … when taken, with `files` (name → text) in it.
 
         `info` replaces fields of metadata.yaml. Ranks other than 0 get a run that does nothing.
-        Raises BadUse for a bad name and RunError when the directory cannot be made and filled.
+        Raises BadUse for a bad name or launch environment and RunError when the directory cannot
+        be made and filled.
         """
-        if os.environ.get("RANK", "0") not in ("", "0"):
+        if not launch_env().is_main:
             return NullRun()
         check_name(name)
         directory = lock_fd = None

@@ -7,13 +7,13 @@ with runtime.autocast():
 """
 
 import ctypes
-import os
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
 
-from lib.errors import Failure
+from lib.errors import BadUse, Failure
+from lib.launch_env import launch_env
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,13 @@ def setup(
     `matmul_bound` gains nothing from bfloat16, so auto gives it float32.
 
     Seeds all of PyTorch's generators. On a CPU the results are then the same to the last bit as
-    long as the number of threads is. Raises Failure when `device` is not there.
+    long as the number of threads is. Raises Failure when `device` is not there and BadUse when the
+    launch environment makes no sense.
     """
+    launch = launch_env()
     if threads:
         torch.set_num_threads(threads)
-    chosen = _device(device)
+    chosen = _device(device, launch.local_rank)
     if precision == "auto":
         faster = matmul_bound and _bfloat16_is_faster(chosen)
         precision = "bfloat16" if faster else "float32"
@@ -65,8 +67,8 @@ def setup(
     return Runtime(
         device=chosen,
         precision=precision,
-        rank=int(os.environ.get("RANK") or 0),
-        world_size=int(os.environ.get("WORLD_SIZE") or 1),
+        rank=launch.rank,
+        world_size=launch.world_size,
     )
 
 
@@ -84,7 +86,7 @@ def _keep_freed_memory() -> None:
         mallopt(m_mmap_max, 0)
 
 
-def _device(name: str) -> torch.device:
+def _device(name: str, local_rank: int) -> torch.device:
     present = {
         "cuda": torch.cuda.is_available(),
         "mps": torch.backends.mps.is_available(),
@@ -96,7 +98,13 @@ def _device(name: str) -> torch.device:
         there = ", ".join(device for device, is_there in present.items() if is_there)
         raise Failure(f"DEVICE={name}: PyTorch finds no such device here; it finds: {there}")
     if name == "cuda":
-        name = f"cuda:{int(os.environ.get('LOCAL_RANK') or 0)}"
+        gpus = torch.cuda.device_count()
+        if local_rank >= gpus:
+            raise BadUse(
+                f"LOCAL_RANK={local_rank}: a rank needs a GPU of its own, and PyTorch finds {gpus} "
+                f"here. Start at most {gpus} (NPROC={gpus}), and see CUDA_VISIBLE_DEVICES"
+            )
+        name = f"cuda:{local_rank}"
         torch.cuda.set_device(name)
     return torch.device(name)
 

@@ -105,7 +105,8 @@ def main() -> int:
         print(f"wandb: {mode} ({why})")
         if mode == "disabled":
             raise Failure(f"{why}: unset it to test W&B")
-    os.environ.pop("RANK", None)  # one process, whatever launched it
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):  # one process, whatever launched it
+        os.environ.pop(name, None)
     files = {"config.yaml": yaml.safe_dump({"Experiment Tracking": values})}
     info = {"seed": 0, "model": {"name": "made-up"}, "tags": ["test"], "optimizer": "none"}
     name = f"tracker-test_{time.strftime('%Y%m%d-%H%M%S')}"

@@ -154,7 +154,9 @@ def test_missing_data_is_a_failure_before_there_is_a_run(train, runs, tmp_path):
 def test_ranks_other_than_zero_write_nothing(flags, runs, monkeypatch):
     from lib.config.settings import load_settings
 
-    monkeypatch.setenv("RANK", "1")
+    rank_1 = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1"}
+    for name, value in {**rank_1, "MASTER_ADDR": "localhost", "MASTER_PORT": "29500"}.items():
+        monkeypatch.setenv(name, value)
     program.train(load_settings("lenet5", flags()))
     assert runs() == []
 

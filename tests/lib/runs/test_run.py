@@ -50,7 +50,8 @@ FIELDS = [
 
 @pytest.fixture(autouse=True)
 def single_process(monkeypatch):
-    monkeypatch.delenv("RANK", raising=False)
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
 
 
 def stored(run):
@@ -115,7 +116,9 @@ def test_final_metrics_may_be_of_any_kind(tmp_path, capsys):
 
 
 def test_a_null_run_for_other_ranks(tmp_path, monkeypatch):
-    monkeypatch.setenv("RANK", "1")
+    rank_1 = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1"}
+    for name, value in {**rank_1, "MASTER_ADDR": "localhost", "MASTER_PORT": "29500"}.items():
+        monkeypatch.setenv(name, value)
     with Run.create(tmp_path / "out", "x") as run:
         assert isinstance(run, NullRun)
         run.log({"x": 1.0}, 1)

@@ -4,7 +4,7 @@
 import pytest
 import torch
 
-from lib.errors import Failure
+from lib.errors import BadUse, Failure
 from lib.train import runtime
 from lib.train.runtime import setup
 
@@ -80,17 +80,19 @@ def test_cpu_operations_without_a_deterministic_form_are_refused():
     assert torch.are_deterministic_algorithms_enabled()
 
 
-@pytest.mark.parametrize(
-    ("environment", "expected"),
-    [({}, (0, 1, True)), ({"RANK": "3", "WORLD_SIZE": "4"}, (3, 4, False))],
-)
-def test_rank_comes_from_the_launcher(monkeypatch, environment, expected):
-    for name in ("RANK", "WORLD_SIZE"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in environment.items():
+def test_rank_comes_from_the_launcher(monkeypatch):
+    rank = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1"}
+    for name, value in {**rank, "MASTER_ADDR": "localhost", "MASTER_PORT": "29500"}.items():
         monkeypatch.setenv(name, value)
     found = setup(0, "cpu", "float32", 0)
-    assert (found.rank, found.world_size, found.is_main) == expected
+    assert (found.rank, found.world_size, found.is_main) == (3, 4, False)
+
+
+def test_more_ranks_than_gpus_are_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(BadUse, match=r"LOCAL_RANK=2: .*at most 2 \(NPROC=2\)"):
+        runtime._device("cuda", 2)
 
 
 @pytest.mark.parametrize("native", [False, True])
