@@ -24,7 +24,7 @@ import struct
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -36,7 +36,12 @@ from lib.files import write_atomic
 MAGIC = b"AWPRUNE1"
 _START = struct.Struct("<8sI")
 _LENGTH = struct.Struct("<I")
+HEADER_LIMIT = 2**24  # bytes, inflated: some 300,000 tensors
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
+OTHER_DTYPES = {
+    str(dtype).removeprefix("torch."): dtype
+    for dtype in (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+}
 
 
 class SparseFileError(Failure):
@@ -47,11 +52,15 @@ def save_sparse(path: str | Path, tensors: Mapping[str, Tensor], dtype: str = "b
     """Write the tensors to `path`, atomically; returns its size in bytes.
 
     dtype: bfloat16 or float32, of the values in the file. Raises OSError, with the old file
-    untouched, when it cannot be written.
+    untouched, when it cannot be written, and ValueError for tensors that the file cannot hold.
     """
     floating = {name: t.detach().cpu() for name, t in tensors.items() if t.is_floating_point()}
     others = {name: t.detach().cpu() for name, t in tensors.items() if name not in floating}
-    flat = torch.cat([t.to(DTYPES[dtype]).flatten() for t in floating.values()])
+    for name, tensor in others.items():
+        if _name_of(tensor.dtype) not in OTHER_DTYPES:
+            raise ValueError(f"{name}: a sparse file cannot hold {tensor.dtype}")
+    empty = torch.empty(0, dtype=DTYPES[dtype])
+    flat = torch.cat([empty, *(t.to(DTYPES[dtype]).flatten() for t in floating.values())])
     filled = flat != 0
     values = flat[filled]
     header = {
@@ -60,7 +69,10 @@ def save_sparse(path: str | Path, tensors: Mapping[str, Tensor], dtype: str = "b
         "others": [[name, list(t.shape), _name_of(t.dtype)] for name, t in others.items()],
         "values": len(values),
     }
-    packed = zlib.compress(json.dumps(header, separators=(",", ":")).encode(), 9)
+    text = json.dumps(header, separators=(",", ":")).encode()
+    if len(text) > HEADER_LIMIT:
+        raise ValueError(f"{len(tensors):,} tensors are too many for the header of a sparse file")
+    packed = zlib.compress(text, 9)
     bitmap = np.packbits(filled.numpy()).tobytes()
     parts = [_LENGTH.pack(len(packed)), packed, bitmap, _bytes(values)]
     body = b"".join([*parts, *map(_bytes, others.values())])
@@ -72,39 +84,132 @@ def save_sparse(path: str | Path, tensors: Mapping[str, Tensor], dtype: str = "b
 def load_sparse(path: str | Path) -> dict[str, Tensor]:
     """The tensors of a file that `save_sparse` wrote, by name, dense, floating ones in its dtype.
 
-    Raises SparseFileError when it is missing, damaged or no such file.
+    Raises SparseFileError when the file is missing, damaged, of another kind, or says of itself
+    what is not so. It is safe to load a file from anybody: what the header claims is held against
+    the length of the file before anything is allocated, so that the tensors take at most 32 times
+    the memory that the file does (a bit of it makes a float32 zero).
     """
     try:
-        data = Path(path).read_bytes()
+        with Path(path).open("rb") as file:
+            start = file.read(_START.size)
+            if len(start) < _START.size or not start.startswith(MAGIC):
+                raise SparseFileError(
+                    f"{path} is not a sparse model file (make export FORMAT=sparse)"
+                )
+            body = memoryview(file.read())
+        if zlib.crc32(body) != _START.unpack(start)[1]:
+            raise SparseFileError(f"{path} is damaged: its checksum does not match")
+        return _unpack(*_read_header(body))
     except OSError as error:
         raise SparseFileError(f"cannot read {path}: {error.strerror}") from error
-    if len(data) < _START.size or not data.startswith(MAGIC):
-        raise SparseFileError(f"{path} is no sparse model file (make export FORMAT=sparse)")
-    body = memoryview(data)[_START.size :]
-    if zlib.crc32(body) != _START.unpack_from(data)[1]:
-        raise SparseFileError(f"{path} is damaged: its checksum does not match")
+    except _Malformed as error:
+        raise SparseFileError(f"{path} is not a valid sparse model file: {error}") from error
+    except MemoryError as error:
+        raise SparseFileError(f"{path} does not fit into memory") from error
+
+
+class _Malformed(Exception):
+    """The header does not describe what follows it; the message says why."""
+
+
+class _Header(NamedTuple):
+    """What the header says, checked by itself and against the length of what follows."""
+
+    dtype: torch.dtype
+    tensors: dict[str, list[int]]  # shapes of the floating tensors
+    others: dict[str, tuple[list[int], torch.dtype]]
+    values: int
+
+
+def _read_header(body: memoryview) -> tuple[_Header, memoryview]:
+    """The header and the bytes behind it. Raises _Malformed."""
+    if len(body) < _LENGTH.size:
+        raise _Malformed("it ends before its header")
     end = _LENGTH.size + _LENGTH.unpack_from(body)[0]
-    header = json.loads(zlib.decompress(body[_LENGTH.size : end]))
-    return _unpack(header, body[end:])
+    inflate = zlib.decompressobj()
+    try:
+        text = inflate.decompress(body[_LENGTH.size : end], HEADER_LIMIT)
+        if not inflate.eof:
+            raise _Malformed(f"its header is cut off, or longer than {HEADER_LIMIT:,} bytes")
+        found = json.loads(text)
+    except (zlib.error, ValueError, RecursionError) as error:
+        raise _Malformed("its header cannot be read") from error
+    header = _check(found)
+    body = body[end:]
+    entries = sum(map(math.prod, header.tensors.values()))
+    expected = (entries + 7) // 8 + header.values * header.dtype.itemsize
+    expected += sum(math.prod(shape) * kind.itemsize for shape, kind in header.others.values())
+    if expected != len(body):
+        raise _Malformed(f"its header describes {expected:,} bytes, and {len(body):,} follow")
+    return header, body
 
 
-def _unpack(header: dict[str, Any], body: memoryview) -> dict[str, Tensor]:
-    sizes = [math.prod(shape) for _, shape in header["tensors"]]
-    n, dtype = sum(sizes), DTYPES[header["dtype"]]
+def _check(found: Any) -> _Header:
+    """The header from its JSON, whatever that may hold. Raises _Malformed."""
+    match found:
+        case {"dtype": str(dtype), "tensors": list(tensors), "others": list(others),
+              "values": int(values)} if dtype in DTYPES and values >= 0:  # fmt: skip
+            pass
+        case _:
+            raise _Malformed("its header lacks dtype, tensors, others or values")
+    shapes: dict[str, list[int]] = {}
+    for entry in tensors:
+        match entry:
+            case [str(name), list(shape)] if _is_shape(shape) and name not in shapes:
+                shapes[name] = shape
+            case _:
+                raise _Malformed(f"its header describes a tensor as {_shorten(entry)}")
+    kinds: dict[str, tuple[list[int], torch.dtype]] = {}
+    for entry in others:
+        match entry:
+            case [str(name), list(shape), str(kind)] if (
+                _is_shape(shape)
+                and kind in OTHER_DTYPES
+                and name not in shapes
+                and name not in kinds
+            ):
+                kinds[name] = (shape, OTHER_DTYPES[kind])
+            case _:
+                raise _Malformed(f"its header describes a tensor as {_shorten(entry)}")
+    return _Header(DTYPES[dtype], shapes, kinds, values)
+
+
+def _is_shape(shape: list[Any]) -> bool:
+    """Whether PyTorch can index a tensor of this shape, also when it is empty."""
+    sides = [n for n in shape if n != 0]
+    whole = all(type(n) is int and n >= 0 for n in shape)
+    return len(shape) <= 64 and whole and math.prod(sides) < 2**60
+
+
+def _shorten(entry: Any) -> str:
+    text = ascii(entry)
+    return text if len(text) <= 60 else f"{text[:60]}…"
+
+
+def _unpack(header: _Header, body: memoryview) -> dict[str, Tensor]:
+    """The tensors. Raises _Malformed when the bitmap and the number of values do not agree."""
+    sizes = [math.prod(shape) for shape in header.tensors.values()]
+    n, dtype = sum(sizes), header.dtype
     end = (n + 7) // 8
-    filled = np.unpackbits(np.frombuffer(body[:end], np.uint8), count=n).view(bool)
-    flat = torch.zeros(n, dtype=dtype)
-    start, end = end, end + header["values"] * dtype.itemsize
+    bits = np.unpackbits(np.frombuffer(body[:end], np.uint8))
+    filled = bits[:n].view(bool)
+    count = int(np.count_nonzero(filled))
+    if count != header.values or bits[n:].any():
+        raise _Malformed(f"its bitmap has {count:,} values and its header {header.values:,}")
+    try:
+        flat = torch.zeros(n, dtype=dtype)
+    except RuntimeError as error:  # PyTorch's own for a failed allocation
+        raise MemoryError from error
+    start, end = end, end + count * dtype.itemsize
     flat[torch.from_numpy(filled)] = _tensor(body[start:end], dtype)
-    parts = flat.split(sizes)
-    found = {
-        name: part.view(shape).clone()
-        for (name, shape), part in zip(header["tensors"], parts, strict=True)
-    }
-    for name, shape, kind in header["others"]:
-        other = getattr(torch, kind)
-        start, end = end, end + math.prod(shape) * other.itemsize
-        found[name] = _tensor(body[start:end], other).view(shape)
+    found = {}
+    first = 0
+    for (name, shape), size in zip(header.tensors.items(), sizes, strict=True):
+        found[name] = flat[first : first + size].view(shape).clone()
+        first += size
+    for name, (shape, kind) in header.others.items():
+        start, end = end, end + math.prod(shape) * kind.itemsize
+        found[name] = _tensor(body[start:end], kind).view(shape)
     return found
 
 
@@ -123,6 +228,8 @@ def _bytes(tensor: Tensor) -> bytes:
 def _tensor(data: memoryview, dtype: torch.dtype) -> Tensor:
     if not len(data):
         return torch.empty(0, dtype=dtype)
+    if dtype == torch.bool:
+        return torch.frombuffer(bytearray(data), dtype=torch.uint8) != 0
     return torch.frombuffer(bytearray(data), dtype=dtype)
 
 
