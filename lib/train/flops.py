@@ -10,30 +10,43 @@ GPU, and for a CPU what a matrix product reaches here and now. Work that an impl
 or wastes does not count as useful (Chowdhery et al. 2022, appendix B).
 """
 
+import re
 import time
 from typing import NamedTuple
 
 import torch
 
 # Dense bfloat16 TFLOP/s by the makers' data sheets, without sparsity; the A10G's is what it holds
-# at its clocks. The first name that occurs in the device's counts: the longer names come first.
+# at its clocks, the MI250X's is that of one of its two dies, each of which is a device.
 BFLOAT16_PEAKS = {
     "B200": 2250.0,
+    "GH200": 989.0,
+    "H200 NVL": 835.0,
     "H200": 989.0,
     "H100 NVL": 835.0,
     "H100 PCIe": 756.0,
     "H100": 989.0,
+    "H800": 989.0,
     "A100": 312.0,
+    "A800": 312.0,
     "L40S": 362.0,
+    "L40": 181.0,
+    "L4": 121.0,
     "A10G": 70.0,
     "A10": 125.0,
-    "L4": 121.0,
+    "RTX 6000 Ada": 364.0,
     "RTX 4090": 165.0,
     "RTX 3090": 71.0,
     "MI300X": 1307.0,
-    "MI250X": 383.0,
+    "MI250X": 191.5,
     "W7900": 123.0,
 }
+# What a device's name has around the model: maker, series, memory, form factor. Any other word
+# makes it another device: RTX 4090 Laptop GPU, A10-24Q (a share of one), A100 … MIG 1g.5gb.
+_AROUND = re.compile(
+    r"NVIDIA|TESLA|GEFORCE|GRAPHICS|GENERATION|AMD|INSTINCT|RADEON|PRO|"
+    r"SXM\d*|PCIE|OAM|HBM\w+|\d+GB"
+)
 
 
 class Peak(NamedTuple):
@@ -60,15 +73,21 @@ def peak_flops(device: torch.device, precision: str) -> Peak | None:
         return _measured_cpu(precision)
     if device.type != "cuda" or precision != "bfloat16":
         return None
-    name = torch.cuda.get_device_name(device)
-    return next(
-        (
-            Peak(1e12 * tera, f"{tera:g} TFLOP/s, dense bfloat16 of the {known}")
-            for known, tera in BFLOAT16_PEAKS.items()
-            if known in name
-        ),
-        None,
-    )
+    model = _known_model(torch.cuda.get_device_name(device))
+    if model is None:
+        return None
+    tera = BFLOAT16_PEAKS[model]
+    return Peak(1e12 * tera, f"{tera:g} TFLOP/s, dense bfloat16 of the {model}")
+
+
+def _known_model(device_name: str) -> str | None:
+    """The entry of BFLOAT16_PEAKS that a device's name stands for, word by word."""
+    words = set(re.split(r"[\s-]+", device_name.upper()))
+    for model in sorted(BFLOAT16_PEAKS, key=len, reverse=True):  # H100 PCIe before H100
+        named = set(model.upper().split())
+        if named <= words and all(_AROUND.fullmatch(word) for word in words - named):
+            return model
+    return None
 
 
 def _measured_cpu(precision: str, size: int = 1024, repeats: int = 10) -> Peak:

@@ -40,15 +40,42 @@ def test_gpt2_124m_takes_what_is_known_of_it():
     [
         ("NVIDIA A10G", 70),
         ("NVIDIA A10", 125),
+        ("NVIDIA A10-24Q", None),  # a share of one
         ("NVIDIA A100-SXM4-40GB", 312),
+        ("NVIDIA A100-SXM4-80GB", 312),
+        ("A100-PCIE-40GB", 312),
+        ("NVIDIA A100 80GB PCIe", 312),
+        ("NVIDIA A100-SXM4-40GB MIG 1g.5gb", None),
+        ("NVIDIA L4", 121),
+        ("NVIDIA L40", 181),
+        ("NVIDIA L40S", 362),
         ("NVIDIA H100 80GB HBM3", 989),
         ("NVIDIA H100 PCIe", 756),
+        ("NVIDIA H100 NVL", 835),
+        ("NVIDIA H200", 989),
+        ("NVIDIA H200 NVL", 835),
+        ("NVIDIA GH200 480GB", 989),
+        ("NVIDIA H20", None),
         ("NVIDIA B200", 2250),
-        ("AMD Radeon PRO W7900", 123),
+        ("NVIDIA GeForce RTX 4090", 165),
+        ("NVIDIA GeForce RTX 4090 D", None),
+        ("NVIDIA GeForce RTX 4090 Laptop GPU", None),
+        ("NVIDIA GeForce RTX 3090", 71),
+        ("NVIDIA GeForce RTX 3090 Ti", None),
+        ("NVIDIA RTX 6000 Ada Generation", 364),
+        ("NVIDIA RTX A1000", None),
+        ("NVIDIA RTX A6000", None),
         ("NVIDIA GeForce GTX 1080", None),
+        ("Quadro RTX 6000", None),
+        ("Tesla T4", None),
+        ("Tesla V100-SXM2-16GB", None),
+        ("AMD Instinct MI300X", 1307),
+        ("AMD Instinct MI250X", 191.5),
+        ("AMD Radeon PRO W7900", 123),
+        ("", None),
     ],
 )
-def test_the_longest_known_name_decides(device, tera, monkeypatch):
+def test_a_device_is_known_by_its_whole_name(device, tera, monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: device)
     peak = flops.peak_flops(torch.device("cuda:0"), "bfloat16")
     if tera is None:
