@@ -33,10 +33,12 @@ except ModuleNotFoundError:  # with VENV=system; every command begins here
     )
 
 from lib.config import dotconfig, intervals
+from lib.config.definitions import definition_problems
 from lib.config.dotconfig import PREFIX, ConfigError
 from lib.files import ROOT
 
 Value = bool | int | float | str | None
+_STDERR = " wrote to stderr: "  # in kconfiglib's warning about a program that a Kconfig file calls
 # Variables that would change what kconfiglib parses. TRACKER is applied as an assignment: were it
 # read here as well, what it enables would look like a default and be missing from a minimal config.
 _HIDDEN_VARIABLES = ("TRACKER", "srctree", "CONFIG_", "KCONFIG_CONFIG_HEADER")
@@ -68,7 +70,7 @@ def _parsing_in(root: Path) -> Iterator[None]:
 class Tree(kconfiglib.Kconfig):
     """The parsed Kconfig files of the project at `root`, with their values.
 
-    Raises ConfigError for an error in the Kconfig files.
+    Raises ConfigError for errors and contradictions in the Kconfig files.
     """
 
     def __init__(self, root: Path = ROOT, filename: str = "Kconfig"):
@@ -77,8 +79,11 @@ class Tree(kconfiglib.Kconfig):
                 super().__init__(filename, warn_to_stderr=False)
         except (kconfiglib.KconfigError, OSError) as error:
             raise ConfigError([str(error).strip()]) from None
-        for warning in self.warnings:
-            print(f"warning: {warning}", file=sys.stderr)
+        texts = [text.replace("warning: ", "", 1) for text in self.warnings]
+        for text in (said := [text for text in texts if _STDERR in text]):
+            print(f"warning: {text}", file=sys.stderr)
+        if problems := definition_problems(self, [text for text in texts if text not in said]):
+            raise ConfigError(problems)
         self.warn = False  # from here on lib/config/assign.py says more
         self.origins: dict[str, str] = {}  # by public name, of what was assigned
 
