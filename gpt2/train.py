@@ -60,7 +60,7 @@ from lib.train import checkpoint
 from lib.train.flops import peak_flops, transformer_flops_per_token
 from lib.train.guard import LossGuard
 from lib.train.progress import open_progress
-from lib.train.pruning_report import finish_pruning, log_scores
+from lib.train.pruning_report import finish_pruning, log_scores, pruning_info
 from lib.train.ranks import (
     any_rank,
     full_state,
@@ -132,6 +132,7 @@ def train(settings: Settings, runtime: Runtime) -> None:
             model={"parameters": parameters},
             batch=plan.as_dict(),
             mfu_peak=meter.peak_source,
+            pruning=pruning_info(pruner),
         )
         run.say(
             f"{run.name}: {parameters:,} parameters, {tokens.train.count:,} training tokens of "

@@ -44,7 +44,7 @@ from lib.runs.run import NullRun, Run
 from lib.train import checkpoint
 from lib.train.guard import LossGuard
 from lib.train.progress import open_progress
-from lib.train.pruning_report import finish_pruning, log_scores
+from lib.train.pruning_report import finish_pruning, log_scores, pruning_info
 from lib.train.runtime import Runtime, setup
 from lib.train.stop import StopRequest
 
@@ -93,7 +93,9 @@ def train(settings: Settings) -> None:
         StopRequest() as stop,
     ):
         parameters = sum(p.numel() for p in model.parameters())
-        run.set_info(dataset=data.info, model={"parameters": parameters})
+        run.set_info(
+            dataset=data.info, model={"parameters": parameters}, pruning=pruning_info(pruner)
+        )
         run.say(
             f"{run.name}: {parameters:,} parameters, {len(data.train.labels):,} training images of "
             f"{settings.DATASET}, {total_steps:,} steps in {runtime.precision} on {runtime.device}"

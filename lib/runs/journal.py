@@ -245,8 +245,10 @@ def read_rows(
 
     Reading on from the last offset later continues where this call stopped: a last line without
     its newline, torn or still being written, is left for then. A damaged line within the file is
-    skipped and handed to `on_damage`. Lines without the bytes `containing` are passed over
-    unparsed, to search a long journal quickly. Raises FileNotFoundError when there is no journal.
+    skipped and handed to `on_damage`; in what is yielded, `step` is an int from 0, `time` a number,
+    `metrics` name → number and `media` name → dict, each where it is present. Lines without the
+    bytes `containing` are passed over unparsed, to search a long journal quickly. Raises
+    FileNotFoundError when there is no journal.
     """
     path = Path(path)
     with path.open("rb") as file:
@@ -261,17 +263,33 @@ def read_rows(
                 row = orjson.loads(line)
             except orjson.JSONDecodeError:
                 row = None
-            if not isinstance(row, dict):
-                on_damage(DamagedRow(path, start, offset))
-                continue
             if b'NaN"' in line or b'Infinity"' in line:
                 _restore_non_finite(row)
+            if not _is_row(row):
+                on_damage(DamagedRow(path, start, offset))
+                continue
             yield row, offset
 
 
-def _restore_non_finite(row: dict[str, Any]) -> None:
-    metrics = row.get("metrics")
+def _restore_non_finite(row: Any) -> None:
+    metrics = row.get("metrics") if isinstance(row, dict) else None
     if isinstance(metrics, dict):
         for name, value in metrics.items():
             if isinstance(value, str):
                 metrics[name] = _NON_FINITE.get(value, value)
+
+
+def _is_row(row: Any) -> bool:
+    """Whether every field has its type, so that no reader needs to check that again."""
+    if not isinstance(row, dict):
+        return False
+    step, metrics, media = row.get("step", 0), row.get("metrics", {}), row.get("media", {})
+    return (
+        type(step) is int
+        and step >= 0
+        and type(row.get("time", 0.0)) in (int, float)
+        and type(metrics) is dict
+        and _PLAIN.issuperset(map(type, metrics.values()))
+        and type(media) is dict
+        and all(type(item) is dict for item in media.values())
+    )

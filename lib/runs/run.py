@@ -32,11 +32,11 @@ from lib.errors import BadUse, Failure
 from lib.files import write_atomic
 from lib.launch_env import launch_env
 from lib.runs import metadata
+from lib.runs.best import best_metrics
 from lib.runs.journal import Journal
 from lib.runs.media_log import MediaLog, NullMediaLog
 from lib.runs.plots import plot_run
 from lib.runs.redact import redact, redact_command
-from lib.runs.stored import best_metrics
 from lib.signals import sigterm_raises, uninterrupted
 from lib.tracking.launch import Tracking, launch
 
@@ -219,7 +219,7 @@ class Run(MediaLog):
             reasons = "; ".join(f"{rows} × {reason}" for reason, rows in lost.items())
             self.say(f"warning: {lost.total()} rows are missing from the journal: {reasons}")
         if status != "completed":  # the program did not come to say how good it had become
-            best = best_metrics(self.journal.path)
+            best = best_metrics(self.journal.path, self.metadata)
             self.metadata["final_metrics"] = best | dict(self.metadata["final_metrics"])
         self.set_info(
             status=status, end_time=now(), duration_s=round(time.monotonic() - self._started, 3)

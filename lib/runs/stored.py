@@ -22,6 +22,7 @@ from typing import Any
 from lib import lock
 from lib.errors import BadUse
 from lib.runs import metadata
+from lib.runs.best import best_metrics
 from lib.runs.journal import DamagedRow, read_rows
 from lib.text import one_line
 
@@ -37,10 +38,6 @@ _DETAILS = [
     "config_hash",
 ]
 _DETAILS += ["command", "seed", "environment", "dataset", "results", "error"]
-_BEST = {
-    "val/loss": ("final/best_val_loss", min),
-    "val/accuracy": ("final/best_val_accuracy", max),
-}
 
 
 @dataclass(frozen=True)
@@ -151,18 +148,6 @@ def disk_usage(directory: str | Path) -> int:
     return total
 
 
-def best_metrics(journal: str | Path) -> dict[str, float]:
-    """The best val/loss and val/accuracy logged so far, under the names of final_metrics."""
-    best: dict[str, float] = {}
-    with contextlib.suppress(OSError):
-        for row, _ in read_rows(journal, containing=b'"val/', on_damage=_ignore):
-            for name, (final, choose) in _BEST.items():
-                value = row.get("metrics", {}).get(name)
-                if isinstance(value, (int, float)) and value == value:
-                    best[final] = choose(best.get(final, value), value)
-    return best
-
-
 def last_metrics(journal: str | Path, tail: int = 2**16) -> dict[str, Any]:
     """The latest value of each metric in the last `tail` bytes of a journal."""
     latest: dict[str, Any] = {}
@@ -221,7 +206,7 @@ def _interrupted(run: StoredRun) -> dict[str, Any]:
 
 
 def _with_best(fields: dict[str, Any], journal: Path) -> dict[str, Any]:
-    final = {**best_metrics(journal), **(fields.get("final_metrics") or {})}
+    final = {**best_metrics(journal, fields), **(fields.get("final_metrics") or {})}
     return {**fields, "final_metrics": final}
 
 

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: MIT
 """What a run keeps about its pruning, beside the metric `sparsity`.
 
+    run.set_info(pruning=pruning_info(pruner))      # before the first step
     log_scores(run, pruner, step)                   # at the logging interval
     metrics = finish_pruning(run, pruner, step)     # at the end
 
-Of a run that prunes nothing neither keeps anything.
+Of a run that prunes nothing none of them keeps anything.
 """
 
 import math
@@ -18,6 +19,16 @@ from lib.pruning.pruner import Pruner
 from lib.pruning.select import BINS
 
 OCTAVE = BINS // 512  # bins of the selection between two powers of two
+
+
+def pruning_info(pruner: Pruner | Unpruned) -> dict[str, Any]:
+    """{target, end_step} for metadata.yaml.
+
+    Evaluations before `end_step` are of a denser network, and never the best of the run.
+    """
+    if isinstance(pruner, Unpruned):
+        return {}
+    return {"target": pruner.schedule.target, "end_step": pruner.schedule.end}
 
 
 def log_scores(run: Any, pruner: Pruner | Unpruned, step: int) -> None:

@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +18,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lib.runs.best import best_metrics
 from lib.runs.journal import DamagedRow, Journal, read_rows
+from lib.runs.stored import last_metrics
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -400,3 +403,53 @@ def test_a_real_device(path):
     assert time.perf_counter() - begin < 0.5
     journal.close()
     assert [m["x"] for m in metrics_of(path)] == list(range(100))
+
+
+# -- readers may rely on the types of what they get
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=10,
+)
+NAMES = ["train/loss", "val/loss", "val/accuracy", "lr", "sparsity"]
+mostly_rows = st.fixed_dictionaries(
+    {},
+    optional={
+        "step": st.integers(-1, 2**70) | json_values,
+        "time": st.floats() | json_values,
+        "event": st.sampled_from(["start", "resume"]) | json_values,
+        "metrics": st.dictionaries(st.sampled_from(NAMES), st.floats() | json_values) | json_values,
+        "media": st.dictionaries(st.text(), json_values) | json_values,
+    },
+)
+
+
+@pytest.mark.parametrize("row", [
+    '{"step": "1", "metrics": {"val/loss": 1}}', '{"step": true, "metrics": {"val/loss": 1}}',
+    '{"step": -1}', '{"step": 1.0}', '{"step": null}', '{"metrics": [1]}', '{"metrics": null}',
+    '{"metrics": {"val/loss": "low"}}', '{"metrics": {"val/loss": [1]}}', '{"media": "x"}',
+    '{"metrics": {"val/loss": null}}', '{"media": {"x": 1}}', '{"time": "noon"}', "[]", "1", "{",
+])  # fmt: skip
+def test_a_row_of_the_wrong_type_is_damage(path, row):
+    path.write_text('{"step": 1, "metrics": {"val/loss": 1}}\n' + row + "\n")
+    damage = []
+    assert len(rows_of(path, on_damage=damage.append)) == 1
+    assert [d.end for d in damage] == [path.stat().st_size]
+
+
+@given(st.lists(mostly_rows | json_values, max_size=5))
+def test_whatever_a_journal_holds_its_readers_get_rows_of_the_right_types(rows):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "metrics.jsonl"
+        lines = [json.dumps(row).encode() for row in rows]
+        path.write_bytes(b"".join(line + b"\n" for line in lines))
+        damage = []
+        good = rows_of(path, on_damage=damage.append)
+        assert len(good) + len(damage) == len(rows)
+        for row in good:
+            assert row.get("step", 0) >= 0
+            assert {*map(type, row.get("metrics", {}).values())} <= {int, float, bool}
+            assert {*map(type, row.get("media", {}).values())} <= {dict}
+        best_metrics(path, {})
+        last_metrics(path)

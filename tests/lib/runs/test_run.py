@@ -243,6 +243,22 @@ def test_an_interrupted_run_says_how_good_it_had_become(tmp_path):
     assert stored(run)["final_metrics"] == expected
 
 
+@pytest.mark.parametrize(("steps", "expected"), [(7, {"final/best_val_loss": 0.75}), (4, {})])
+def test_the_best_of_an_interrupted_pruned_run_is_of_the_pruned_network(tmp_path, steps, expected):
+    with pytest.raises(KeyboardInterrupt), Run.create(tmp_path, "x") as run:
+        run.set_info(pruning={"target": 0.9, "end_step": 5})
+        for step, loss in enumerate([0.5, 0.25, 0.25, 0.5, 1.0, 0.875, 0.75][:steps]):
+            run.log({"val/loss": loss}, step)
+        if steps == 7:
+            (run_seen_alive,) = find_runs(tmp_path)
+            assert run_seen_alive.metadata["final_metrics"] == expected
+        raise KeyboardInterrupt
+    assert stored(run)["final_metrics"] == expected
+    killed = {**stored(run), "status": "running", "final_metrics": {}}
+    metadata.save(run.dir / "metadata.yaml", killed)
+    assert load_run(run.dir).metadata["final_metrics"] == expected
+
+
 def test_sigterm_is_raised_and_the_old_handler_restored(tmp_path):
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(Terminated), Run.create(tmp_path, "x") as run:

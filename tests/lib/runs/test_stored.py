@@ -8,7 +8,7 @@ import pytest
 from lib.errors import BadUse
 from lib.runs import metadata
 from lib.runs.journal import Journal
-from lib.runs.stored import best_metrics, disk_usage, find_runs, last_metrics, load_run, resolve
+from lib.runs.stored import disk_usage, find_runs, last_metrics, load_run, resolve
 
 
 def make(output_dir, name, start="2025-01-01T00:00:00+00:00", **fields):
@@ -96,14 +96,13 @@ def test_disk_usage_counts_a_linked_file_once(tmp_path):
     assert disk_usage(tmp_path / "missing") == 0
 
 
-def test_best_and_last_metrics(tmp_path):
+def test_last_metrics(tmp_path):
     journal = Journal(tmp_path / "journal")
     for step, loss in enumerate([3.0, 1.0, float("nan"), 2.0]):
         journal.log({"train/loss": loss}, step)
         journal.log({"val/loss": loss, "val/accuracy": loss / 4}, step)
     journal.close()
     path = tmp_path / "journal"
-    assert best_metrics(path) == {"final/best_val_loss": 1.0, "final/best_val_accuracy": 0.75}
     assert last_metrics(path) == {"train/loss": 2.0, "val/loss": 2.0, "val/accuracy": 0.5}
     assert last_metrics(path, tail=100) == {"val/loss": 2.0, "val/accuracy": 0.5}
-    assert best_metrics(tmp_path / "missing") == last_metrics(tmp_path / "missing") == {}
+    assert last_metrics(tmp_path / "missing") == {}
