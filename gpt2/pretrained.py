@@ -5,10 +5,11 @@
     load_pretrained(model, "/data/gpt2/model.safetensors")
 
 The form keeps the matrices of the four projections as (inputs, outputs); here, as everywhere in
-PyTorch, they are (outputs, inputs).
+PyTorch, they are (outputs, inputs). gpt2/export.py writes it.
 """
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -17,7 +18,7 @@ from torch import Tensor
 from gpt2.model import GPT
 from lib.errors import Failure
 
-_PROJECTIONS = re.compile(r"h\.\d+\.(attn\.c_attn|attn\.c_proj|mlp\.c_fc|mlp\.c_proj)\.weight")
+PROJECTIONS = re.compile(r"h\.\d+\.(attn\.c_attn|attn\.c_proj|mlp\.c_fc|mlp\.c_proj)\.weight")
 _BUFFERS = re.compile(r"h\.\d+\.attn\.(bias|masked_bias)")  # causal masks, in older files
 
 
@@ -25,7 +26,8 @@ def load_pretrained(model: GPT, source: str) -> None:
     """Copy the weights of `source` into `model`.
 
     The vocabulary may be smaller than the padded one; position embeddings are cut to the block
-    size. Raises Failure naming the tensors that are missing, left over, or of another shape.
+    size. Raises Failure naming the tensors that are missing, left over, or of another shape, and
+    then leaves `model` as it was.
     """
     weights = read_weights(source)
     own = model.state_dict()
@@ -34,15 +36,24 @@ def load_pretrained(model: GPT, source: str) -> None:
     if weights["wpe.weight"].shape[0] >= model.config.block_size:
         weights["wpe.weight"] = weights["wpe.weight"][: model.config.block_size]
     vocab = model.config.vocab_size
+    targets = {name: own[name][:vocab] if name == "wte.weight" else own[name] for name in weights}
     for name, weight in weights.items():
-        target = own[name][:vocab] if name == "wte.weight" else own[name]
-        if target.shape != weight.shape:
-            raise Failure(
-                f"{source}: {name} is {tuple(weight.shape)}, this model's is "
-                f"{tuple(target.shape)}: choose the GPT2_SIZE, GPT2_BLOCK_SIZE and TOKENIZER of "
-                "the pretrained model"
-            )
-        target.copy_(weight)
+        if targets[name].shape != weight.shape:
+            raise Failure(_wrong_shape(source, name, weight.shape, targets[name].shape))
+    for name, weight in weights.items():
+        targets[name].copy_(weight)
+
+
+def _wrong_shape(source: str, name: str, found: torch.Size, wanted: torch.Size) -> str:
+    if PROJECTIONS.fullmatch(name) and found == wanted[::-1]:
+        return (
+            f"{source}: {name} is stored as (outputs, inputs). Hugging Face stores the projections "
+            "of GPT-2 as (inputs, outputs), and so does `make export FORMAT=dense`: transpose them"
+        )
+    return (
+        f"{source}: {name} is {tuple(found)}, this model's is {tuple(wanted)}: choose the "
+        "GPT2_SIZE, GPT2_BLOCK_SIZE and TOKENIZER of the pretrained model"
+    )
 
 
 def read_weights(source: str) -> dict[str, Tensor]:
@@ -59,9 +70,22 @@ def read_weights(source: str) -> dict[str, Tensor]:
         name = full_name.removeprefix("transformer.")
         if name == "lm_head.weight" or _BUFFERS.fullmatch(name):
             continue  # tied to wte.weight; not a weight
-        matrix = weight.t() if _PROJECTIONS.fullmatch(name) else weight
+        matrix = weight.t() if PROJECTIONS.fullmatch(name) and weight.ndim == 2 else weight
         weights[name] = matrix.to(torch.float32)
     return weights
+
+
+def published_form(weights: Mapping[str, Tensor], vocab_size: int) -> dict[str, Tensor]:
+    """The other way: weights of gpt2/model.py, named and laid out as the published ones.
+
+    The projections are (inputs, outputs), and the token embedding has `vocab_size` rows: without
+    those that only fill the last tile. The output projection is tied to it and is left out.
+    """
+    published = {}
+    for name, weight in weights.items():
+        matrix = weight.t() if PROJECTIONS.fullmatch(name) else weight
+        published[name] = matrix[:vocab_size] if name == "wte.weight" else matrix
+    return published
 
 
 def _local(source: str) -> Path:

@@ -129,7 +129,7 @@ def train(settings: Settings, runtime: Runtime) -> None:
         parameters = model.parameter_count()
         run.set_info(
             dataset=dataset_info(tokens),
-            model={"parameters": parameters},
+            model={"parameters": parameters, "vocab_size": config.vocab_size},
             batch=plan.as_dict(),
             mfu_peak=meter.peak_source,
             pruning=pruning_info(pruner),

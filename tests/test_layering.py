@@ -60,6 +60,18 @@ def test_scripts_import_no_model():
     assert not offences(sources("scripts"), {"tests", "benchmarks", *MODELS})
 
 
+def test_scripts_find_a_model_by_one_convention():
+    """`make export` loads <model>/export.py, by the name of the model in the run's metadata."""
+    dynamic = {
+        path.relative_to(ROOT) for path in sources("scripts") if offences([path], {"importlib"})
+    }
+    assert dynamic == {Path("scripts/pruning/weights.py")}
+    for path in ROOT.glob("*/export.py"):
+        assert path.parent.name in MODELS
+        functions = [n for n in ast.parse(path.read_text()).body if isinstance(n, ast.FunctionDef)]
+        assert "published" in {function.name for function in functions}
+
+
 def test_only_the_backends_import_a_tracker_sdk():
     backends = ROOT / "lib" / "tracking" / "backends"
     others = [path for path in sources("lib", *MODELS) if backends not in path.parents]

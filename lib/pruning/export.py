@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """A trained network as a file for others: dense, sparse, or in the 2:4 layout.
 
-    weights, masks = trained_weights("outputs/training/RUN/checkpoints/last.pt")
+    weights, masks = trained_weights(checkpoint.load("outputs/training/RUN/checkpoints/last.pt"))
     FORMATS["sparse"](Path("model.sparse"), weights, masks)
 
 Each format is a function path, weights, masks → lines to print, and one row of FORMATS.
@@ -9,6 +9,7 @@ Each format is a function path, weights, masks → lines to print, and one row o
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save as to_safetensors
@@ -20,37 +21,31 @@ from lib.files import write_atomic
 from lib.pruning.masks import unpack
 from lib.pruning.pruner import KEY
 from lib.pruning.sparse_file import bound, save_sparse
-from lib.train import checkpoint
 
 Weights = Mapping[str, Tensor]
 
 
-def trained_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """(weights, masks) by name from a checkpoint, the masks folded into the weights.
+def trained_weights(state: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """(weights, masks) by name from the state in a checkpoint, the masks folded into the weights.
 
-    masks: bool, of the pruned layers only; empty for a run that pruned nothing. Raises
-    CheckpointError when the file cannot be read.
+    masks: bool, of the pruned layers only; empty for a run that pruned nothing. Raises Failure when
+    the state is not that of a training.
     """
-    state = checkpoint.load(path)
-    weights = {name: tensor.clone() for name, tensor in state["model_state_dict"].items()}
-    packed = state["optimizer_state_dict"].get(KEY, {}).get("masks", {})
-    masks = {name: unpack(bits, weights[name].shape).bool() for name, bits in packed.items()}
+    try:
+        weights = {name: tensor.clone() for name, tensor in state["model_state_dict"].items()}
+        packed = state["optimizer_state_dict"].get(KEY, {}).get("masks", {})
+        masks = {name: unpack(bits, weights[name].shape).bool() for name, bits in packed.items()}
+    except (KeyError, AttributeError, ValueError) as error:
+        raise Failure(f"not the checkpoint of a training: {error!r}") from error
     for name, mask in masks.items():
         weights[name].masked_fill_(~mask, 0.0)
     return weights, masks
 
 
-def pruned_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """The same of a run that pruned; Failure for one that did not."""
-    weights, masks = trained_weights(path)
-    if not masks:
-        raise Failure(f"{path}: nothing was pruned in this run (PRUNING_METHOD=none)")
-    return weights, masks
-
-
 def export_dense(path: Path, weights: Weights, masks: Weights) -> list[str]:
     """Safetensors with all weights, the pruned ones zero."""
-    write_atomic(path, to_safetensors({name: t.contiguous() for name, t in weights.items()}))
+    tensors = {name: tensor.contiguous() for name, tensor in weights.items()}
+    write_atomic(path, to_safetensors(tensors, {"format": "pt"}))  # which transformers ask for
     return []
 
 

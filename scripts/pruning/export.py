@@ -5,10 +5,11 @@
     python -m scripts.pruning.export [--checkpoint last|best] [--output FILE] [RUN]
 
 The weights are those that training ended with (--checkpoint best: the best on the validation set),
-with the pruned ones zero. dense is safetensors; sparse a bitmap and bfloat16 values, read by
-lib.pruning.sparse_file.load_sparse; 2to4 the layout of torch.sparse.to_sparse_semi_structured. The
-file goes into the run's directory unless --output says otherwise. RUN is a name, its unique
-beginning, or a path; without it, the latest run.
+with the pruned ones zero. dense is safetensors, in the form in which others publish the model
+(GPT-2: that of Hugging Face, which GPT2_PRETRAINED reads); sparse a bitmap and bfloat16 values,
+read by lib.pruning.sparse_file.load_sparse; 2to4 the layout of
+torch.sparse.to_sparse_semi_structured. The file goes into the run's directory unless --output says
+otherwise. RUN is a name, its unique beginning, or a path; without it, the latest run.
 """
 
 import os
@@ -27,16 +28,17 @@ def main() -> None:
     checkpoint = chosen_checkpoint(options)
     wanted = os.environ.get("FORMAT") or "dense"
 
-    from lib.pruning.export import (  # imports torch: bad use above answers at once
-        FORMATS,
-        trained_weights,
-    )
+    from lib.pruning.export import FORMATS  # imports torch: bad use has been answered
+    from scripts.pruning.weights import load_weights, published
 
     if wanted not in FORMATS:
         raise BadUse(f"FORMAT={wanted}: want {', '.join(FORMATS)}")
     suffix, export = FORMATS[wanted]
-    weights, masks = trained_weights(checkpoint)
-    path = options.output or checkpoint.parent.parent / f"model{suffix}"
+    run_dir = checkpoint.parent.parent
+    weights, masks = load_weights(checkpoint)
+    if wanted == "dense":
+        weights = published(run_dir, weights)
+    path = options.output or run_dir / f"model{suffix}"
     try:
         notes = export(path, weights, masks)
     except OSError as error:

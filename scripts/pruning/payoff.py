@@ -24,13 +24,11 @@ BATCH_SIZES = (1, 16, 256)
 def main() -> None:
     path = chosen_checkpoint(checkpoint_parser(__doc__).parse_args())
 
-    from lib.pruning.export import (  # imports torch: bad use above answers at once
-        FORMATS,
-        pruned_weights,
-    )
+    from lib.pruning.export import FORMATS  # imports torch: bad use has been answered
     from lib.pruning.payoff import measure_layers
+    from scripts.pruning.weights import load_pruned_weights
 
-    weights, masks = pruned_weights(path)
+    weights, masks = load_pruned_weights(path)
     kept = sum(int(mask.sum()) for mask in masks.values())
     total = sum(mask.numel() for mask in masks.values())
     print(f"{path}: {100 * (1 - kept / total):.1f} % of {total:,} prunable weights are zero\n")

@@ -16,10 +16,10 @@ from scripts.common import checkpoint_parser, chosen_checkpoint
 def main() -> None:
     path = chosen_checkpoint(checkpoint_parser(__doc__).parse_args())
 
-    from lib.pruning.export import pruned_weights  # imports torch: bad use above answers at once
-    from lib.train.pruning_report import layer_rows
+    from lib.train.pruning_report import layer_rows  # imports torch: bad use has been answered
+    from scripts.pruning.weights import load_pruned_weights
 
-    weights, masks = pruned_weights(path)
+    weights, masks = load_pruned_weights(path)
     layers = []
     for name in masks:
         weight = weights[name]

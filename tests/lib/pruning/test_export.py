@@ -33,7 +33,7 @@ def saved(tmp_path):
         state = {"model_state_dict": model.state_dict(), "optimizer_state_dict": None}
         state["optimizer_state_dict"] = optimizer.state_dict()
         checkpoint.save(tmp_path / "last.pt", state)
-        return model, *trained_weights(tmp_path / "last.pt")
+        return model, *trained_weights(checkpoint.load(tmp_path / "last.pt"))
 
     return make
 
@@ -42,12 +42,19 @@ def test_masks_come_from_the_checkpoint_and_are_folded(saved, tmp_path):
     model, weights, masks = saved()
     assert set(masks) == {"0.weight", "2.weight"}
     assert sum(int((~mask).sum()) for mask in masks.values()) == round(0.5 * (64 * 32 + 32 * 4))
-    state = torch.load(tmp_path / "last.pt", weights_only=True)
+    state = checkpoint.load(tmp_path / "last.pt")
     state["model_state_dict"]["0.weight"] += 1.0  # as if a pruned weight had come back
-    checkpoint.save(tmp_path / "last.pt", state)
-    folded, _ = trained_weights(tmp_path / "last.pt")
+    folded, _ = trained_weights(state)
     assert not folded["0.weight"][~masks["0.weight"]].any()
     assert weights["2.weight"].equal(model[2].weight)
+
+
+@pytest.mark.parametrize(
+    "state", [{}, {"model_state_dict": {}}, {"model_state_dict": 1, "optimizer_state_dict": {}}]
+)
+def test_another_checkpoint_is_refused(state):
+    with pytest.raises(Failure, match="not the checkpoint of a training"):
+        trained_weights(state)
 
 
 def test_dense(saved, tmp_path):

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from lib.pruning.export import trained_weights
 from lib.pruning.sparse_file import load_sparse
 from lib.runs.journal import read_rows
+from scripts.pruning.weights import load_weights
 
 ROOT = Path(__file__).resolve().parents[3]
 pytestmark = pytest.mark.slow
@@ -73,7 +73,7 @@ def test_export(runs, tmp_path):
     done = call("scripts.pruning.export", runs, *options, RUN="pruned", FORMAT="sparse")
     assert done.returncode == 0, done.stderr
     assert "61,706 parameters, 30,735 of them zero" in done.stdout
-    weights, _ = trained_weights(runs / "pruned" / "checkpoints" / "last.pt")
+    weights, _ = load_weights(runs / "pruned" / "checkpoints" / "last.pt")
     found = load_sparse(file)
     assert all(torch.equal(found[name], weights[name].bfloat16()) for name in weights)
 

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: MIT
+"""The weights in a run's checkpoint, for the programs of this folder. Imports torch."""
+
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from lib.errors import Failure
+from lib.files import ROOT
+from lib.pruning.export import trained_weights
+from lib.runs.stored import load_run
+from lib.train import checkpoint
+
+Weights = dict[str, Tensor]
+
+
+def load_weights(path: Path) -> tuple[Weights, Weights]:
+    """(weights, masks) by name; the masks are bool, and none when nothing was pruned.
+
+    Raises Failure naming `path` when it cannot be read or is another kind of file.
+    """
+    try:
+        return trained_weights(checkpoint.load(path))
+    except checkpoint.CheckpointError:
+        raise
+    except Failure as error:
+        raise Failure(f"{path}: {error}") from error
+
+
+def load_pruned_weights(path: Path) -> tuple[Weights, Weights]:
+    """The same of a run that pruned; Failure for one that did not."""
+    weights, masks = load_weights(path)
+    if not masks:
+        raise Failure(f"{path}: nothing was pruned in this run (PRUNING_METHOD=none)")
+    return weights, masks
+
+
+def published(run_dir: Path, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """The weights in the form in which others publish and expect this model.
+
+    A model whose own form differs has an export.py in its package, which offers `published`:
+    (weights, the `model` part of metadata.yaml) → weights. Without one they stay as they are.
+    """
+    model = load_run(run_dir).part("model")
+    name = str(model.get("name"))
+    if not name.isidentifier() or not (ROOT / name / "export.py").is_file():
+        return weights
+    return importlib.import_module(f"{name}.export").published(weights, model)
