@@ -165,7 +165,8 @@ def steady_(grad: Tensor, norms: Tensor, spam: Spam, eps: float) -> None:
     scaled = grad * (limit / largest).to(grad.dtype)
     grad.copy_(torch.where(grad.abs() > limit.to(grad.dtype), scaled, grad))
 
-    norm = torch.linalg.vector_norm(grad).float()
+    # In logical order, since rounding depends on the order of a sum.
+    norm = torch.linalg.vector_norm(grad.contiguous()).float()
     mean = spam.gamma1 * norms[2] + (1.0 - spam.gamma1) * norm
     square = spam.gamma2 * norms[3] + (1.0 - spam.gamma2) * norm**2
     wanted = mean / corrections[2] / ((square / corrections[3]).sqrt() + eps)

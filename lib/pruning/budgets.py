@@ -25,11 +25,11 @@ def budgets(
 ) -> list[int]:
     """Units to have pruned in each layer: their sum is k, and none falls below `pruned`.
 
-    shapes: of the weights, in the order of the layers; units: how many each layer has (weights,
-    groups or channels). Requires Σ pruned ≤ k ≤ Σ units.
+    shapes: of the whole weights, not of shards, in the order of the layers; units: how many each
+    layer has (weights, groups or channels). Requires Σ pruned ≤ k ≤ Σ units.
     """
     if scope == "erk":
-        sides = [sum(shape) / math.prod(shape) for shape in shapes]
+        sides = [sum(shape) / max(math.prod(shape), 1) for shape in shapes]
         kept = _fill(sides, units, sum(units) - k)
         wanted = [n - x for n, x in zip(units, kept, strict=True)]
     elif scope == "ramp":

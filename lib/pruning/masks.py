@@ -1,10 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Masks: one byte a weight in memory (uint8, 1 = kept), one bit in checkpoints.
-
-A float tensor is multiplied by a byte mask a slice at a time, by way of a float buffer that stays
-in the cache: an operation on mixed types would convert the whole mask in memory first, which
-makes it several times slower than the plain product.
-"""
+"""Masks: one byte a weight in memory (uint8, 1 = kept, contiguous), one bit in checkpoints."""
 
 from collections.abc import Sequence
 
@@ -12,20 +7,31 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lib.pruning.select import SLICE
+from lib.pruning.slices import slice_size
+
+_INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes
 
 
 def apply_mask(mask: Tensor, tensors: Sequence[Tensor]) -> None:
     """Zero the entries of each of the tensors, shaped like the mask, where the mask is 0.
 
-    A pruned entry must be finite (0·inf is NaN); the zero keeps the sign of the entry.
+    What stood there does not matter: infinity and NaN become zero as well. Raises ValueError for a
+    sparse tensor.
     """
+    if any(tensor.layout != torch.strided for tensor in tensors):
+        raise ValueError("a sparse tensor cannot be masked: use layers with dense gradients")
+    flats = []
     for tensor in tensors:
-        if not tensor.is_contiguous():
-            tensor.mul_(mask)
-    flats = [tensor.view(-1) for tensor in tensors if tensor.is_contiguous()]
-    size = SLICE.get(mask.device.type, SLICE["cuda"])
-    for start in range(0, mask.numel(), size):
+        if tensor.is_contiguous():
+            # As integers of the same width: 0·x is 0 for every x, which 0.0·inf is not, and a
+            # product with 1 keeps every bit.
+            flats.append(tensor.view(-1).view(_INTEGERS[tensor.element_size()]))
+        else:
+            tensor.masked_fill_(mask == 0, 0.0)
+    # A slice at a time, by way of a buffer that stays in the cache: an operation on mixed types
+    # would convert the whole mask in memory first, which makes it several times slower.
+    size = slice_size(mask.device)
+    for start in range(0, mask.numel() if flats else 0, size):
         part = mask.view(-1)[start : start + size]
         kept = {dtype: part.to(dtype) for dtype in {flat.dtype for flat in flats}}
         for flat in flats:

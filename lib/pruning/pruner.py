@@ -30,7 +30,8 @@ from lib.pruning.ranking import scored, scored_units, units_pruned
 from lib.pruning.regrowth import exchange
 from lib.pruning.schedules import Schedule
 from lib.pruning.scores import SCORES
-from lib.pruning.select import count_kept, prune_smallest
+from lib.pruning.select import prune_smallest
+from lib.pruning.slices import count_kept
 from lib.pruning.step_hooks import on_gradients
 
 KEY = "pruner"  # in the optimizer's state_dict
@@ -73,7 +74,7 @@ class Pruner:
         self.step = 0
         self.histogram: Tensor | None = None  # of the scores at the last update, see select.py
         self.masks = {
-            name: torch.ones_like(weight, dtype=torch.uint8, requires_grad=False)
+            name: torch.ones(weight.shape, dtype=torch.uint8, device=weight.device)
             for name, weight in self.weights.items()
         }
         self.memory = self._new_memory()
@@ -99,9 +100,12 @@ class Pruner:
         if self.score.memory is None:
             return {}
         if self.score.memory == "initial":
-            return {name: w.detach().float().clone() for name, w in self.weights.items()}
+            return {
+                name: torch.empty(w.shape, dtype=torch.float32, device=w.device).copy_(w.detach())
+                for name, w in self.weights.items()
+            }
         return {
-            name: torch.zeros_like(w, dtype=torch.float32, requires_grad=False)
+            name: torch.zeros(w.shape, dtype=torch.float32, device=w.device)
             for name, w in self.weights.items()
         }
 
@@ -201,8 +205,7 @@ class Pruner:
         if self.scope == "global":
             self.histogram = prune_smallest(items, k, group=self.group)
         else:
-            shapes = [weight.shape for weight in self.weights.values()]
-            ks = budgets(self.scope, shapes, units, k, pruned)
+            ks = budgets(self.scope, self._whole_shapes(), units, k, pruned)
             histograms = [
                 prune_smallest([item], n, group=self.group)
                 for item, n in zip(items, ks, strict=True)
@@ -212,6 +215,12 @@ class Pruner:
             for item in items:
                 item.prune_weights()
                 apply_mask(self.masks[item.name], self._tensors(item.name))
+
+    def _whole_shapes(self) -> list[tuple[int, ...]]:
+        """Shapes of the weights as one, where each rank holds some of their rows."""
+        weights = self.weights.values()
+        rows = self._totals([weight.shape[0] for weight in weights])
+        return [(n, *weight.shape[1:]) for n, weight in zip(rows, weights, strict=True)]
 
     def _scored(self):
         groups = self._groups()

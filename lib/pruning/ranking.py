@@ -10,7 +10,8 @@ from torch import Tensor
 
 from lib.pruning.patterns import Pattern
 from lib.pruning.scores import Score, State, root_eps
-from lib.pruning.select import Scored, ScoreError, count_kept
+from lib.pruning.select import Scored, ScoreError
+from lib.pruning.slices import count_kept, slice_of
 
 
 def scored(
@@ -24,7 +25,7 @@ def scored(
     tensors: Sequence[Tensor],
     shards: dist.ProcessGroup | None,
 ) -> Scored:
-    """The weights of one layer, their scores computed a slice at a time from views.
+    """The weights of one layer in logical order, their scores computed a slice at a time.
 
     state, group: of the optimizer for this weight; tensors: what to zero where it is pruned.
     Raises ScoreError when the state is not there yet: the optimizer has made no step, or the weight
@@ -35,19 +36,18 @@ def scored(
             f"{name}: the optimizer has no {' and '.join(missing)} for it: it has made no step "
             "yet (let pruning start later), or the weight gets no gradient"
         )
-    w = weight.detach().view(-1)
-    m, v = (state[key].view(-1) if key in score.state else None for key in _MOMENTS)
-    remembered = None if memory is None else memory.view(-1)
+    w = weight.detach()
+    m, v = (state[key] if key in score.state else None for key in _MOMENTS)
     eps = _largest_root_eps(v, shards) if score.ratio else None
     bias1 = 1.0 - group["betas"][0] ** float(state["step"]) if score.state else 1.0
 
     def score_slice(start: int, stop: int) -> Tensor:
         def part(x: Tensor | None) -> Tensor | None:
-            return None if x is None else x[start:stop].float()
+            return None if x is None else slice_of(x, start, stop).float()
 
-        return score.formula(part(w), State(part(m), part(v), eps, bias1, part(remembered)))
+        return score.formula(part(w), State(part(m), part(v), eps, bias1, part(memory)))
 
-    return Scored(name, mask.view(-1), score_slice, [t.view(-1) for t in tensors])
+    return Scored(name, mask.view(-1), score_slice, tensors)
 
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -77,7 +77,8 @@ def scored_units(item: Scored, mask: Tensor, pattern: Pattern) -> ScoredUnits:
     """The units of one layer. All its scores are held at once, a float32 a weight of the layer."""
     scores = item.score(0, mask.numel()).view(mask.shape)
     unit_mask = pattern.unit_mask(mask).contiguous()
-    unit_scores = pattern.unit_scores(scores) * unit_mask
+    # Two of a pruned four are kept, and may have negative scores: times 0 they would be -0.0.
+    unit_scores = pattern.unit_scores(scores).masked_fill_(unit_mask == 0, 0.0)
 
     return ScoredUnits(
         item.name,

@@ -7,7 +7,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from lib.pruning.select import Scored, ScoreError, count_kept, prune_smallest
+from lib.pruning.select import Scored, ScoreError, prune_smallest
+from lib.pruning.slices import count_kept, slice_of
 
 
 def exchange(
@@ -45,10 +46,10 @@ def exchange(
 
 
 def _by_gradient(name: str, asleep: Tensor, gradient: Tensor) -> Scored:
-    flat = gradient.reshape(-1)
-
     def score(start: int, stop: int) -> Tensor:
-        return flat[start:stop].float().abs().neg_().mul_(asleep[start:stop]).add_(0.0)
+        return (
+            slice_of(gradient, start, stop).float().abs().neg_().mul_(asleep[start:stop]).add_(0.0)
+        )
 
     # Weights between dead units have no gradient at all, and may as well return as others.
     return Scored(f"{name}, gradient", asleep, score, may_be_zero=True)

@@ -147,4 +147,5 @@ SCORES: dict[str, Score] = {
 
 def root_eps(v: Tensor) -> Tensor:
     """0-d float32 for State.root_eps. The largest v, not the mean: exact in any order."""
-    return v.max().float().sqrt().mul(RELATIVE_EPS).clamp(min=_TINY)
+    largest = v.max() if v.numel() else v.new_zeros(())  # a shard may be empty
+    return largest.float().sqrt().mul(RELATIVE_EPS).clamp(min=_TINY)

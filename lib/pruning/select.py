@@ -15,30 +15,21 @@ over its ranks, each holding its own shard of every tensor.
 """
 
 import struct
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
-import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from lib.errors import Failure
+from lib.pruning.slices import clear, count_kept, each_slice, live_below, positions_of, slice_size
 
 LOWER = 18  # bits below the first digit
 DIGIT = 9  # bits of each of the two that follow
 BINS = 1 << (32 - LOWER)
 HALF = BINS // 2  # bins of the positive numbers, and of the negative ones
 NON_FINITE = 0x7F800000 >> LOWER  # the bins of one sign from here on hold inf and NaN
-
-# Scores in a slice: small enough for the second-level cache of a core, and on a GPU few launches.
-SLICE = {"cpu": 1 << 18, "cuda": 1 << 24}
-
-_WORTH_THREADS = 1 << 20  # scores; starting threads takes longer than ranking fewer
-
-Result = TypeVar("Result")
 
 
 class ScoreError(Failure):
@@ -51,9 +42,9 @@ class Scored:
 
     mask: uint8, 1-D and contiguous, 1 = kept, changed in place. score(start, stop) gives the
     scores of that range, 1-D float32 on the mask's device, in memory of its own. It must give the
-    same values when called again, +0.0 wherever the mask is 0, and -0.0 nowhere. tensors: shaped
-    like the mask; their entries become zero where the mask does. may_be_zero: whether it is in
-    order that all scores are zero.
+    same values when called again, +0.0 wherever the mask is 0, and -0.0 nowhere. tensors: of any
+    shape and memory format; their entries, in logical order, become zero where the mask does.
+    may_be_zero: whether it is in order that all scores are zero.
     """
 
     name: str
@@ -104,7 +95,8 @@ class _Counts:
 def _upper_histogram(items: Sequence[Scored], group) -> _Counts:
     device = items[0].mask.device
     histograms = torch.zeros(len(items), BINS, dtype=torch.int64, device=device)
-    for i, part in _each_slice(items, _upper_counts):
+    masks = [item.mask for item in items]
+    for i, _, _, part in each_slice(masks, lambda i, *ends: _upper_counts(items[i].score(*ends))):
         histograms[i] += part
     live = torch.tensor([count_kept(item.mask) for item in items], device=device)
     pruned = torch.tensor([item.mask.numel() for item in items], device=device) - live
@@ -115,22 +107,32 @@ def _upper_histogram(items: Sequence[Scored], group) -> _Counts:
     total = histograms.sum(0)
     _sum_over(group, total)
     _sum_over(group, rows)
-    _check(items, *rows[1:].tolist())
+    _check(items, group, *rows[1:].tolist())
     return _Counts(total.cpu(), *rows[:2].cpu())
 
 
-def _check(items: Sequence[Scored], *columns: list[int]) -> None:
-    for item, live, bad, zero, unclean in zip(items, *columns, strict=True):
+def _check(items: Sequence[Scored], group, *columns: list[int]) -> None:
+    for item, live, bad, low, unclean in zip(items, *columns, strict=True):
         if bad:
             raise ScoreError(f"{item.name}: {bad} of its scores are infinite or NaN")
         if unclean:
             raise ScoreError(f"{item.name}: a pruned weight, its state or its score is not zero")
-        if live and zero == live and not item.may_be_zero:
+        # The lowest bin holds zero and everything below 3.7e-40.
+        if live and low == live and not item.may_be_zero and not _any_score(item, group):
             raise ScoreError(f"{item.name}: all of its {live} scores are zero")
 
 
-def _upper_counts(item: Scored, start: int, stop: int) -> Tensor:
-    bits = item.score(start, stop).view(torch.int32)
+def _any_score(item: Scored, group) -> bool:
+    """Whether a score of the item is not zero, on any rank."""
+    found = item.mask.new_zeros(1, dtype=torch.int64)
+    for *_, count in each_slice([item.mask], lambda _, *ends: item.score(*ends).count_nonzero()):
+        found += count
+    _sum_over(group, found)
+    return bool(found)
+
+
+def _upper_counts(scores: Tensor) -> Tensor:
+    bits = scores.view(torch.int32)
     # After an arithmetic shift the digit is in -HALF … HALF - 1, negative scores first.
     return torch.bincount(bits.bitwise_right_shift_(LOWER).add_(HALF), minlength=BINS)
 
@@ -162,47 +164,84 @@ def _float_of(bits: int) -> float:
 # --------------------------------------------------------------- second digit
 
 
-def _mark(items: Sequence[Scored], first: float, beyond: float) -> list[Tensor]:
+@dataclass
+class _Undecided:
+    """The scores of the entries marked 2 between start and stop of one item's mask."""
+
+    item: int
+    start: int
+    stop: int
+    scores: Tensor
+
+
+def _mark(items: Sequence[Scored], first: float, beyond: float) -> list[_Undecided]:
     """Prune what is below the bin [first, beyond), and mark the live entries in it 2.
 
-    Returns the scores of the entries marked 2, for each item in their order.
+    Returns these in order, a slice of scores at most in each part: if all scores are equal, all are
+    undecided, and what follows must not need more memory than their scores take.
     """
 
-    def mark(item: Scored, start: int, stop: int) -> Tensor:
+    def mark(i: int, start: int, stop: int) -> Tensor:
+        item = items[i]
         scores, mask = item.score(start, stop), item.mask[start:stop]
-        leaving = _live_below(beyond, scores, mask)  # few between two updates
+        leaving = live_below(beyond, scores, mask)  # few between two updates
         theirs = scores[leaving]
         undecided = theirs >= first
         mask[leaving] = undecided.to(torch.uint8).mul_(2)
-        _clear([tensor[start:stop] for tensor in item.tensors], leaving[~undecided])
+        gone = leaving[~undecided] + start
+        for tensor in item.tensors:
+            clear(tensor, gone)
         return theirs[undecided]
 
-    parts: list[list[Tensor]] = [[items[0].mask.new_empty(0).float()] for _ in items]
-    for i, scores in _each_slice(items, mark):
-        parts[i].append(scores)
-    return [torch.cat(parts.pop(0)) for _ in items]
+    parts: list[_Undecided] = []
+    pieces: list[Tensor] = []  # the scores of the last of the parts
+    for i, start, stop, scores in each_slice([item.mask for item in items], mark):
+        held = sum(map(len, pieces))
+        if parts and parts[-1].item == i and held + len(scores) <= slice_size(scores.device):
+            parts[-1].stop = stop
+            pieces.append(scores)
+        else:
+            _join(parts, pieces)
+            parts.append(_Undecided(i, start, stop, scores))
+            pieces = [scores]
+    _join(parts, pieces)
+    return parts
 
 
-def _decide(items: Sequence[Scored], undecided: list[Tensor], k: int, upper: int, group) -> None:
+def _join(parts: list[_Undecided], pieces: list[Tensor]) -> None:
+    if len(pieces) > 1:
+        parts[-1].scores = torch.cat(pieces)
+
+
+def _decide(
+    items: Sequence[Scored], undecided: list[_Undecided], k: int, upper: int, group
+) -> None:
     """Prune the k smallest of the undecided, whose upper 14 bits are `upper`; keep the others."""
     path = upper  # the upper bits of the k-th score, as far as they are known
     negative = upper >= HALF
+    device = items[0].mask.device
     for shift in range(LOWER - DIGIT, -1, -DIGIT):
-        histogram = torch.zeros(1 << DIGIT, dtype=torch.int64, device=items[0].mask.device)
-        for scores in undecided:
-            histogram += _lower_counts(scores.view(torch.int32), shift, path)
+        histogram = torch.zeros(1 << DIGIT, dtype=torch.int64, device=device)
+        for part in undecided:
+            histogram += _lower_counts(part.scores.view(torch.int32), shift, path)
         _sum_over(group, histogram)
         place, k = _bin_of(histogram.flip(0) if negative else histogram, k)
         path = path << DIGIT | (len(histogram) - 1 - place if negative else place)
     kth = _float_of(path)
 
-    ties = torch.stack([(scores == kth).sum() for scores in undecided])
-    for item, scores, taken in zip(items, undecided, _share_ties(ties, k, group), strict=True):
-        tied = scores == kth
-        keep = (scores > kth) | (tied & (tied.cumsum(0) > taken))
-        positions = _undecided(item.mask)
+    ties = torch.zeros(len(items), dtype=torch.int64, device=device)
+    for part in undecided:
+        ties[part.item] += (part.scores == kth).sum()
+    taken = _share_ties(ties, k, group)
+    for part in undecided:
+        tied = part.scores == kth
+        keep = (part.scores > kth) | (tied & (tied.cumsum(0) > taken[part.item]))
+        taken[part.item] = (taken[part.item] - tied.sum()).clamp(min=0)
+        item = items[part.item]
+        positions = positions_of(2, item.mask[part.start : part.stop]) + part.start
         item.mask[positions] = keep.to(torch.uint8)
-        _clear(item.tensors, positions[~keep])
+        for tensor in item.tensors:
+            clear(tensor, positions[~keep])
 
 
 def _lower_counts(bits: Tensor, shift: int, path: int) -> Tensor:
@@ -213,12 +252,7 @@ def _lower_counts(bits: Tensor, shift: int, path: int) -> Tensor:
     return torch.bincount(digits, minlength=1 << DIGIT)
 
 
-def _clear(tensors: Sequence[Tensor], positions: Tensor) -> None:
-    for tensor in tensors:
-        tensor[positions] = 0.0
-
-
-def _share_ties(ties: Tensor, k: int, group) -> list[int]:
+def _share_ties(ties: Tensor, k: int, group) -> Tensor:
     """How many of its own ties each item gives up, so that k go in all: item by item, then rank."""
     if group is None:
         shards, rank = ties[None], 0
@@ -228,64 +262,7 @@ def _share_ties(ties: Tensor, k: int, group) -> list[int]:
         rank = dist.get_rank(group)
     order = shards.T.flatten()
     taken = (k - (order.cumsum(0) - order)).clamp(min=0).minimum(order)
-    return taken.view(len(ties), -1)[:, rank].tolist()
-
-
-# -------------------------------------------------------------------- slices
-
-
-def _ranges(item: Scored) -> list[tuple[int, int]]:
-    n = item.mask.numel()
-    size = SLICE.get(item.mask.device.type, SLICE["cuda"])
-    return [(start, min(start + size, n)) for start in range(0, n, size)]
-
-
-def _each_slice(
-    items: Sequence[Scored], work: Callable[[Scored, int, int], Result]
-) -> Iterator[tuple[int, Result]]:
-    """(i, work(items[i], start, stop)) for every slice, in order.
-
-    On a CPU in as many threads as torch has: some operations (bincount, indexing) run in one thread
-    only, so that whole slices are shared out rather than single operations.
-    """
-    jobs = [(i, *each) for i, item in enumerate(items) for each in _ranges(item)]
-
-    def run(job: tuple[int, int, int]) -> tuple[int, Result]:
-        return job[0], work(items[job[0]], *job[1:])
-
-    threads = torch.get_num_threads()
-    total = sum(item.mask.numel() for item in items)
-    if items[0].mask.device.type != "cpu" or threads == 1 or total < _WORTH_THREADS:
-        yield from map(run, jobs)
-        return
-    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        yield from pool.map(run, jobs)
-    torch.set_num_threads(threads)  # the default of later threads, which the workers changed
-
-
-# On a CPU, NumPy compares, searches and counts several times faster than torch. Indices are int64.
-
-
-def count_kept(mask: Tensor) -> int:
-    """How many entries of a mask of 0 and 1 are 1."""
-    if mask.device.type == "cpu":
-        return int(np.count_nonzero(mask.numpy().view(bool)))
-    return int(mask.count_nonzero())
-
-
-def _live_below(border: float, scores: Tensor, mask: Tensor) -> Tensor:
-    """Where the mask is 1 and the score below `border`, a float32 number."""
-    if mask.device.type == "cpu":
-        below = np.less(scores.numpy(), np.float32(border))
-        return torch.from_numpy(np.flatnonzero(np.logical_and(below, mask.numpy(), out=below)))
-    return ((scores < border) & mask.bool()).nonzero().squeeze(1)
-
-
-def _undecided(mask: Tensor) -> Tensor:
-    """Where the mask is 2."""
-    if mask.device.type == "cpu":
-        return torch.from_numpy(np.flatnonzero(mask.numpy() == 2))
-    return (mask == 2).nonzero().squeeze(1)
+    return taken.view(len(ties), -1)[:, rank].clone()
 
 
 def _sum_over(group, counts: Tensor) -> None:

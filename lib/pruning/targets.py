@@ -19,7 +19,7 @@ def prunable(
 ) -> dict[str, Parameter]:
     """Name → weight. `exempt_first` and `exempt_last` leave out the first and the last of them.
 
-    Raises ValueError when nothing is left, or a weight's memory is not contiguous.
+    Raises ValueError when nothing is left.
     """
     embedded = {m.weight for m in model.modules() if isinstance(m, nn.Embedding)}
     kinds = (nn.Linear, nn.Conv2d, nn.Embedding) if embeddings else (nn.Linear, nn.Conv2d)
@@ -34,7 +34,4 @@ def prunable(
             f"{type(model).__name__} has no prunable weight: {len(weights)} Linear or Conv2d "
             "weights were found, before the first and the last were exempted"
         )
-    for name in names:
-        if not weights[name].is_contiguous():
-            raise ValueError(f"{name}: only contiguous weights can be pruned, not channels_last")
     return {name: weights[name] for name in names}

@@ -120,11 +120,12 @@ def test_scopes_and_patterns(scope, pattern):
         assert [row["pruned"] for row in pruner.layers()] == [18, 512, 32]
 
 
-def test_two_of_four_along_the_input():
+@pytest.mark.parametrize("score", ["magnitude", "bitter9"])  # bitter9 has negative scores
+def test_two_of_four_along_the_input(score):
     model = nn.Sequential(nn.Conv2d(4, 8, 3), nn.Flatten(), nn.Linear(128, 4))
     weights = prunable(model)
-    pruner = Pruner(weights, Schedule(0.5, 10, start=2, end=4), pattern="2to4", score="magnitude")
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    pruner = Pruner(weights, Schedule(0.5, 10, start=2, end=4), pattern="2to4", score=score)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
     pruner.attach(optimizer)
     for _ in range(5):
         model(torch.randn(8, 4, 6, 6)).square().mean().backward()

@@ -60,13 +60,32 @@ def train(model: nn.Module, score: str, group=None, reduce=False) -> Pruner:
     return pruner
 
 
+SHARDS = {0: slice(0, 2), 1: slice(2, ROWS)}  # of unequal size
+PLANS = [("global", "unstructured"), ("erk", "unstructured"), ("layer", "channel"), ("erk", "2to4")]
+
+
+def train_rows(rows: slice, scope: str, pattern: str, group=None) -> dict[str, torch.Tensor]:
+    """Masks of these rows of three matrices, whose gradients depend on nothing but the step."""
+    torch.manual_seed(0)
+    widths = (4, 32, 8)
+    weights = {f"w{n}": nn.Parameter(torch.randn(ROWS, n)[rows].clone()) for n in widths}
+    optimizer = torch.optim.AdamW(weights.values(), lr=0.05)
+    plan = Schedule(0.4, 8, start=2, end=6, frequency=2)
+    pruner = Pruner(weights, plan, score="bitter9", scope=scope, pattern=pattern, group=group)
+    pruner.attach(optimizer)
+    for _ in range(8):
+        for n, p in zip(widths, weights.values(), strict=True):
+            p.grad = torch.randn(ROWS, n)[rows].clone()
+        optimizer.step()
+    return pruner.masks
+
+
 def work(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group(
         "gloo", f"file://{folder}/store", rank=rank, world_size=2, timeout=timedelta(seconds=60)
     )
-    half = slice(0, 2) if rank == 0 else slice(2, ROWS)  # shards of unequal size
-    shards = [scores[half] for scores in full_scores()]
+    shards = [scores[SHARDS[rank]] for scores in full_scores()]
     found = {"sharded": [select(shards, k, dist.group.WORLD) for k in range(0, 144, 7)]}
     shards[1][0, 0] = float("nan")
     try:
@@ -75,6 +94,10 @@ def work(rank: int, folder: str) -> None:
         found["error"] = str(error)
     for score in SCORES:
         found[score] = train(network(), score, reduce=True).masks
+    for plan in PLANS:
+        found[str(plan)] = train_rows(SHARDS[rank], *plan, group=dist.group.WORLD)
+    empty = slice(0, 0) if rank == 0 else slice(0, ROWS)
+    found["empty"] = train_rows(empty, "erk", "unstructured", dist.group.WORLD)
     torch.save(found, f"{folder}/rank{rank}.pt")
     dist.destroy_process_group()
 
@@ -93,6 +116,22 @@ def test_sharded_selection_equals_the_whole(ranks):
         whole = [torch.cat(parts) for parts in zip(*(r["sharded"][i] for r in ranks), strict=True)]
         assert sum(int((mask == 0).sum()) for mask in whole) == k
         assert all(a.equal(b) for a, b in zip(whole, expected, strict=True)), k
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("plan", PLANS, ids=str)
+def test_sharded_training_prunes_as_the_whole_does(ranks, plan):
+    """Budgets by layer are those of the whole shapes, whatever rows a rank holds."""
+    expected = train_rows(slice(0, ROWS), *plan)
+    assert not all(mask.all() for mask in expected.values())
+    for name, mask in expected.items():
+        assert torch.cat([rank[str(plan)][name] for rank in ranks]).equal(mask)
+
+
+@pytest.mark.slow
+def test_a_rank_may_hold_no_rows(ranks):
+    for name, mask in train_rows(slice(0, ROWS), "erk", "unstructured").items():
+        assert torch.cat([rank["empty"][name] for rank in ranks]).equal(mask)
 
 
 @pytest.mark.slow

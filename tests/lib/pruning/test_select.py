@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib.pruning import select
+from lib.pruning import slices
 from lib.pruning.select import Scored, ScoreError, prune_smallest
 
 FLOATS = st.floats(allow_nan=False, allow_infinity=False, width=32)
@@ -80,6 +80,14 @@ def test_all_zero_scores_name_the_layer():
         prune_smallest(items, 3)
 
 
+def test_denormal_scores_are_not_zero():
+    """All of them are below 3.7e-40, in the lowest bin of the first digit."""
+    scores = torch.tensor([3e-40, 0.0, 1e-45, 2e-40])
+    item = scored("a", scores)
+    prune_smallest([item], 2)
+    assert item.mask.tolist() == reference(scores.tolist(), 2)
+
+
 def test_k_out_of_range():
     mask = torch.tensor([0, 0, 1], dtype=torch.uint8)
     scores = torch.tensor([0.0, 0.0, 1.0])
@@ -98,7 +106,7 @@ def test_slices_of_any_size_give_the_same(monkeypatch):
     scores = torch.randn(5000).round(decimals=1)
     masks = []
     for size in (7, 64, 5000):
-        monkeypatch.setitem(select.SLICE, "cpu", size)
+        monkeypatch.setitem(slices.SLICE, "cpu", size)
         item = scored("a", scores)
         prune_smallest([item], 1234)
         masks.append(item.mask)

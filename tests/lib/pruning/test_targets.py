@@ -57,7 +57,6 @@ def test_nothing_left():
         prunable(nn.Linear(2, 2), exempt_first=True)
 
 
-def test_channels_last_is_refused_by_name():
+def test_channels_last_is_as_good_as_any_other_format():
     model = nn.Sequential(nn.Conv2d(4, 4, 3)).to(memory_format=torch.channels_last)
-    with pytest.raises(ValueError, match=r"0.weight: only contiguous weights .* channels_last"):
-        prunable(model)
+    assert list(prunable(model)) == ["0.weight"]
