@@ -19,7 +19,7 @@ export KCONFIG_CONFIG
 
 # What a user gives on the command line reaches the programs through the environment, unexpanded
 # and unquoted, so that no make function and no shell ever interprets a value.
-USER_VARIABLES := DEFCONFIG SET TRACKER FRAGMENTS SYM A B RUN FORMAT
+USER_VARIABLES := DEFCONFIG SET TRACKER FRAGMENTS SYM A B RUN FORMAT SCALE
 $(foreach v,$(USER_VARIABLES),$(if $(filter-out undefined,$(origin $v)),$(eval override export $v := $$(value $v))))
 
 .DEFAULT_GOAL := train

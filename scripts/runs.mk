@@ -10,7 +10,7 @@ runs: | $(READY) ## all training runs, newest last
 show: | $(READY) ## one run in detail: RUN=name, by default the latest
 	$(Q)$(PYTHON) -m scripts.runs.show
 
-plots: | $(READY) ## draw the curves of a run again: RUN=name
+plots: | $(READY) ## draw the curves of a run again: RUN=name SCALE=log|linear (of the loss)
 	$(Q)$(PYTHON) -m scripts.runs.plots
 
 ##@ Benchmarks

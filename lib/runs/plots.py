@@ -4,147 +4,224 @@
     plot_run("outputs/training/lenet5_adamw_20250101-120000")
 
 Train and validation share a figure, so that overfitting shows: from the dotted line on, the best
-validation value, only the train curve still improves. matplotlib is imported when drawing.
+evaluation (lib/runs/best.py), only the train curve still improves. The journal is read as a stream
+that keeps at most one point of a curve for each pixel column, so that memory does not grow with the
+length of a run. matplotlib is imported when drawing.
 """
 
 import io
 import math
-from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from lib import text
 from lib.files import write_atomic
+from lib.runs import metadata
+from lib.runs.best import Evaluation, best_evaluation
 from lib.runs.journal import read_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _BLUE, _RED = "#4477aa", "#ee6677"  # told apart by the colour-blind too
-_MAX_POINTS = 2000  # of one curve; more than a figure has pixels
+_WIDTH, _HEIGHT, _DPI = 8.0, 4.5, 120  # inches, inches, pixels an inch
+_MAX_POINTS = int(_WIDTH * _DPI)  # of one curve; even, since they are merged in pairs
 _SMOOTHED_SHARE = 40  # means reach 1/40 of the curve each way; values of single batches are noisy
+_LONG_TITLE = 90  # characters that fit above the axes
 
 
 @dataclass(frozen=True)
 class _Plot:
-    """One figure: `train` and `validation` are metric names; `best` is min, max or None."""
+    """One figure: `train` and `validation` are metric names."""
 
     file: str
     title: str
     unit: str
     train: str
     validation: str | None = None
-    best: str | None = None
 
 
 _PLOTS = (
-    _Plot("loss", "Loss", "cross-entropy", "train/loss", "val/loss", "min"),
-    _Plot("accuracy", "Accuracy", "fraction correct", "train/accuracy", "val/accuracy", "max"),
-    _Plot("perplexity", "Perplexity", "exp(loss)", "train/perplexity", "val/perplexity", "min"),
+    _Plot("loss", "Loss", "cross-entropy", "train/loss", "val/loss"),
+    _Plot("accuracy", "Accuracy", "fraction correct", "train/accuracy", "val/accuracy"),
+    _Plot("perplexity", "Perplexity", "exp(loss)", "train/perplexity", "val/perplexity"),
     _Plot("learning_rate", "Learning rate", "learning rate", "lr"),
     _Plot("sparsity", "Sparsity", "fraction of weights that are zero", "sparsity"),
 )
 
-Curve = list[tuple[int, float]]  # (step, value)
+Points = list[tuple[int, float]]  # (step, value)
 
 
-def plot_run(directory: str | Path) -> list[Path]:
+class _Curve:
+    """Points as they come, at most _MAX_POINTS: each the mean of as many values, at its last step.
+
+    When there is no room left, neighbours are merged in pairs, and each point from then on stands
+    for twice as many values.
+    """
+
+    def __init__(self) -> None:
+        self._steps: list[int] = []
+        self._sums: list[float] = []
+        self._width = 1  # values of a point
+        self._filled = 1  # values that the last point has so far
+
+    def add(self, step: int, value: float) -> None:
+        """Append one value."""
+        if self._filled < self._width:
+            self._steps[-1] = step
+            self._sums[-1] += value
+            self._filled += 1
+            return
+        if len(self._steps) == _MAX_POINTS:
+            self._steps = self._steps[1::2]
+            self._sums = [a + b for a, b in zip(self._sums[::2], self._sums[1::2], strict=True)]
+            self._width *= 2
+        self._steps.append(step)
+        self._sums.append(value)
+        self._filled = 1
+
+    def points(self) -> Points:
+        """The means so far."""
+        counts = [self._width] * (len(self._steps) - 1) + [self._filled]
+        return [(s, v / n) for s, v, n in zip(self._steps, self._sums, counts, strict=False)]
+
+
+def plot_run(directory: str | Path, *, log_loss: bool | None = None) -> list[Path]:
     """Draw every figure that the run in `directory` has metrics for; returns the files.
 
-    Raises FileNotFoundError when the run has no journal and OSError when it cannot be written.
+    log_loss: the loss on a logarithmic axis, if it is above 0 throughout; None: as the run's
+    PLOTS_LOG_LOSS says. Raises
+    FileNotFoundError when the run has no journal and OSError when the files cannot be written.
     """
     directory = Path(directory)
-    curves = _read_curves(directory / "logs" / "metrics.jsonl")
+    journal = directory / "logs" / "metrics.jsonl"
+    curves = _read_curves(journal)
+    best = best_evaluation(journal, _metadata(directory))
+    if log_loss is None:
+        log_loss = _configured_log_loss(directory)
     (directory / "plots").mkdir(exist_ok=True)
     written = []
     for plot in _PLOTS:
-        if curves.get(plot.train) or curves.get(plot.validation or ""):
+        if plot.train in curves or plot.validation in curves:
+            log = log_loss and plot.file == "loss"
             path = directory / "plots" / f"{plot.file}.png"
-            write_atomic(path, _draw(plot, curves, directory.name))
+            write_atomic(path, _draw(plot, curves, directory.name, best, log))
             written.append(path)
     return written
 
 
-def _read_curves(journal: Path) -> dict[str, Curve]:
-    wanted = {name for plot in _PLOTS for name in (plot.train, plot.validation) if name}
-    curves: dict[str, Curve] = defaultdict(list)
+def _metadata(directory: Path) -> dict[str, Any]:
+    """The metadata; empty when it is missing or damaged, which is no reason not to draw."""
+    try:
+        return metadata.load(directory / "metadata.yaml")
+    except (OSError, ValueError):
+        return {}
+
+
+def _configured_log_loss(directory: Path) -> bool:
+    try:
+        lines = (directory / ".config").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return False
+    return "CONFIG_PLOTS_LOG_LOSS=y" in lines
+
+
+def _read_curves(journal: Path) -> dict[str, Points]:
+    """The finite values of each metric that is drawn; names without any are left out."""
+    wanted = [name for plot in _PLOTS for name in (plot.train, plot.validation) if name]
+    curves = {name: _Curve() for name in wanted}
     for row, _ in read_rows(journal):
-        metrics = row.get("metrics", {})
-        for name in wanted & metrics.keys():
-            if "step" in row and math.isfinite(metrics[name]):
-                curves[name].append((row["step"], metrics[name]))
-    return curves
+        metrics, step = row.get("metrics"), row.get("step")
+        if metrics is None or step is None:
+            continue
+        for name in wanted:
+            value = metrics.get(name)
+            if value is not None and math.isfinite(value):
+                curves[name].add(step, value)
+    found = {name: curve.points() for name, curve in curves.items()}
+    return {name: points for name, points in found.items() if points}
 
 
-def _draw(plot: _Plot, curves: dict[str, Curve], run_name: str) -> bytes:
+def _draw(
+    plot: _Plot, curves: dict[str, Points], run_name: str, best: Evaluation | None, log: bool
+) -> bytes:
     """The figure as a PNG file."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 4.5), dpi=120)
-    figure.subplots_adjust(0.11, 0.11, 0.98, 0.93)  # a layout engine doubles the time
+    figure = Figure(figsize=(_WIDTH, _HEIGHT), dpi=_DPI)
     axes = figure.subplots()
-    train = curves.get(plot.train, [])
-    validation = curves.get(plot.validation or "", [])
+    train, validation = curves.get(plot.train, []), curves.get(plot.validation or "", [])
     if plot.validation:
         _draw_noisy(axes, train, _BLUE, "train")
-        _draw_validation(axes, plot, validation)
+        _draw_validation(axes, validation)
+        _draw_best(axes, plot.validation, best)
         axes.legend(frameon=False)
     else:
-        axes.plot(*_columns(_thin(train)), color=_BLUE)
-    axes.set_title(f"{plot.title} of {run_name}", loc="left", fontsize=11)
+        axes.plot(*_columns(train), color=_BLUE)
+    if log and all(value > 0 for _, value in [*train, *validation]):
+        axes.set_yscale("log")
+    title = text.one_line(f"{plot.title} of {run_name}")
+    title = title if len(title) <= _LONG_TITLE else f"{title[: _LONG_TITLE - 1]}…"
+    axes.set_title(title, loc="left", fontsize=11, parse_math=False)  # a name may hold dollars
     axes.set_xlabel("step")
     axes.set_ylabel(plot.unit)
     axes.grid(color="0.92")
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
+    _fit_margins(figure, axes)
     png = io.BytesIO()
     figure.savefig(png, format="png")
     return png.getvalue()
 
 
-def _draw_noisy(axes: "Axes", curve: Curve, colour: str, label: str) -> None:
+def _fit_margins(figure: "Figure", axes: "Axes") -> None:
+    """Room on the left for the tick labels as wide as they are.
+
+    That is all that varies; a layout engine would double the time.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    left = 0.11
+    figure.subplots_adjust(left, 0.11, 0.97, 0.93)
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    outside = axes.yaxis.get_tightbbox(renderer).x0 / figure.bbox.width
+    figure.subplots_adjust(left=max(left, left - outside + 0.01))
+
+
+def _draw_noisy(axes: "Axes", points: Points, colour: str, label: str) -> None:
     """The points pale, their running mean strong."""
-    points = _thin(curve)
     half_width = len(points) // _SMOOTHED_SHARE
     if half_width:
         axes.plot(*_columns(points), color=colour, alpha=0.3, linewidth=0.8)
     axes.plot(*_columns(_running_mean(points, half_width)), color=colour, label=label)
 
 
-def _draw_validation(axes: "Axes", plot: _Plot, curve: Curve) -> None:
-    if not curve:
-        return
-    marker = "o" if len(curve) <= 60 else None
-    axes.plot(*_columns(_thin(curve)), color=_RED, marker=marker, markersize=4, label="validation")
-    choose = min if plot.best == "min" else max
-    step, value = choose(curve, key=lambda point: point[1])
-    axes.axvline(step, color=_RED, linestyle=":", linewidth=1, zorder=1)
-    axes.plot([], [], color=_RED, linestyle=":", label=f"best: {value:.4g} at step {step}")
+def _draw_validation(axes: "Axes", points: Points) -> None:
+    if points:
+        marker = "o" if len(points) <= 60 else None
+        axes.plot(*_columns(points), color=_RED, marker=marker, markersize=4, label="validation")
 
 
-def _thin(curve: Curve) -> Curve:
-    """At most _MAX_POINTS points, each the mean of its neighbours."""
-    width = -(-len(curve) // _MAX_POINTS)
-    if width <= 1:
-        return curve
-    chunks = (curve[i : i + width] for i in range(0, len(curve), width))
-    return [(chunk[-1][0], _mean([value for _, value in chunk])) for chunk in chunks]
+def _draw_best(axes: "Axes", name: str, best: Evaluation | None) -> None:
+    """A dotted line at the best evaluation; none while a network is not pruned to its target."""
+    if best and name in best.metrics:
+        axes.axvline(best.step, color=_RED, linestyle=":", linewidth=1, zorder=1)
+        label = f"best: {best.metrics[name]:.4g} at step {best.step}"
+        axes.plot([], [], color=_RED, linestyle=":", label=label)
 
 
-def _running_mean(curve: Curve, half_width: int) -> Curve:
+def _running_mean(points: Points, half_width: int) -> Points:
     """The mean of each point and as many before as after it, which does not lag behind."""
-    values = [value for _, value in curve]
+    values = [value for _, value in points]
     smooth = []
-    for i, (step, _) in enumerate(curve):
-        reach = min(half_width, i, len(curve) - 1 - i)
-        smooth.append((step, _mean(values[i - reach : i + reach + 1])))
+    for i, (step, _) in enumerate(points):
+        reach = min(half_width, i, len(points) - 1 - i)
+        part = values[i - reach : i + reach + 1]
+        smooth.append((step, math.fsum(part) / len(part)))
     return smooth
 
 
-def _mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values)
-
-
-def _columns(curve: Curve) -> tuple[list[int], list[float]]:
-    return [step for step, _ in curve], [value for _, value in curve]
+def _columns(points: Points) -> tuple[list[int], list[float]]:
+    return [step for step, _ in points], [value for _, value in points]

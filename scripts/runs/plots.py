@@ -1,23 +1,33 @@
 # SPDX-License-Identifier: MIT
 """Draw the curves of one run again, from its journal into its plots/ folder.
 
-    make plots [RUN=name]
-    python -m scripts.runs.plots [--output-dir DIR] [RUN]
+    make plots [RUN=name] [SCALE=log|linear]
+    python -m scripts.runs.plots [--output-dir DIR] [--scale log|linear] [RUN]
 
-RUN is the name of a run, its unique beginning, or a path; without it, the latest run.
+RUN is the name of a run, its unique beginning, or a path; without it, the latest run. SCALE is the
+axis of the loss; without it, what the run was configured for (PLOTS_LOG_LOSS).
 """
+
+import os
 
 from lib import text
 from lib.cli import run_main
-from lib.errors import Failure
+from lib.errors import BadUse, Failure
 from lib.runs.plots import plot_run
 from scripts.common import chosen_run, run_parser
 
+_LOG_LOSS = {"": None, "log": True, "linear": False}
+
 
 def main() -> int:
-    directory = chosen_run(run_parser(__doc__).parse_args())
+    flags = run_parser(__doc__)
+    flags.add_argument("--scale", metavar="SCALE", default=os.environ.get("SCALE", ""))
+    options = flags.parse_args()
+    directory = chosen_run(options)
+    if options.scale not in _LOG_LOSS:
+        raise BadUse(f"SCALE={options.scale}: want log or linear")
     try:
-        written = plot_run(directory)
+        written = plot_run(directory, log_loss=_LOG_LOSS[options.scale])
     except OSError as error:
         raise Failure(f"{error.filename}: {error.strerror}") from error
     if not written:
