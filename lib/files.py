@@ -1,25 +1,122 @@
 # SPDX-License-Identifier: MIT
-"""Writing a file so that it is there whole or not at all."""
+"""Writing a file so that it is there whole or not at all, and a little disk space kept back.
 
+    write_atomic(path, text)
+    with atomic(path) as file:      # the same for what is written piece by piece
+        file.write(…)
+    sweep(directory)                # what killed writers left there
+    reserve_space(run_dir / ".reserve")     # removed, it gives room for a few last words
+
+`path` is written as `.path.1.tmp` beside it. A writer holds a lock on that file, so that the next
+one can tell whether it is in use (then it takes `.path.2.tmp`) or was left by a killed process.
+"""
+
+import contextlib
 import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
+
+from lib import lock
 
 ROOT = Path(__file__).resolve().parent.parent  # of the project
+_TEMPORARY = re.compile(r"\..+\.[0-9]+\.tmp", re.DOTALL)
 
 
-def write_atomic(path: str | Path, data: str | bytes) -> None:
-    """Write `data`, text in UTF-8, to a temporary file beside `path`, sync it, then rename it.
+def write_atomic(path: str | Path, data: str | bytes, *, sync: bool = True) -> None:
+    """Write `data`, text in UTF-8, to `path` as `atomic` does."""
+    with atomic(path, sync=sync) as file:
+        file.write(data.encode() if isinstance(data, str) else data)
 
+
+@contextmanager
+def atomic(path: str | Path, *, sync: bool = True) -> Iterator[BinaryIO]:
+    """A file to write; it replaces `path` when the block ends, and is gone if the block raises.
+
+    `path` is the old file or the new one at any moment, with `sync` also if the machine goes down.
     Raises OSError with nothing changed when the disk is full or the directory unwritable.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary, held = _temporary(path)
     try:
         with temporary.open("wb") as file:
-            file.write(data.encode() if isinstance(data, str) else data)
+            yield file
             file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                os.fsync(file.fileno())
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+    finally:
+        lock.release(held)
+    if sync:
+        _sync_directory(path.parent)
+
+
+def sweep(directory: Path) -> None:
+    """Remove the temporary files that killed writers left in `directory`."""
+    try:
+        names = [entry.name for entry in os.scandir(directory)]
+    except OSError:
+        return
+    for name in names:
+        if _TEMPORARY.fullmatch(name) and lock.is_free(directory / name):
+            _remove(directory / name)
+
+
+def reserve_space(path: Path, size: int = 256 * 1024) -> None:
+    """Keep `size` bytes of the disk back, in a file, for whoever removes it when the disk is full.
+
+    Raises OSError when the disk has no room for it.
+    """
+    # Zeros would take no room where files are compressed.
+    write_atomic(path, os.urandom(size))
+
+
+def _temporary(path: Path) -> tuple[Path, int | None]:
+    """A file beside `path` for this writer alone, and the lock on it."""
+    number = 0
+    while True:
+        number += 1
+        temporary = path.with_name(f".{path.name}.{number}.tmp")
+        try:
+            held = lock.hold(temporary)
+        except BlockingIOError:  # another writer's
+            continue
+        if held is None:  # a file system without locks
+            temporary.unlink(missing_ok=True)
+            return path.with_name(f".{path.name}.{os.getpid()}.tmp"), None
+        if _is_at(held, temporary):
+            return temporary, held
+        lock.release(held)  # renamed or removed by its former holder before the lock was free
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _remove(temporary: Path) -> None:
+    """Only who holds the lock may remove the file: then no writer is using it."""
+    with contextlib.suppress(OSError):  # a writer's after all, or in a read-only directory
+        held = lock.hold(temporary)
+        try:
+            if held is not None and _is_at(held, temporary):
+                temporary.unlink()
+        finally:
+            lock.release(held)
+
+
+def _sync_directory(directory: Path) -> None:
+    """Make a rename last. The new file is in place; some file systems can do no more."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -2,7 +2,28 @@
 """What holds for all tests: libraries keep their caches out of the user's home."""
 
 import os
+import resource
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
 
 _CACHE = tempfile.TemporaryDirectory(prefix="adamwprune-tests-", ignore_cleanup_errors=True)
 os.environ["HF_HOME"] = _CACHE.name
+
+
+@pytest.fixture
+def file_size_limit():
+    """A `with` block in which no file can grow past so many bytes: a disk that fills up."""
+
+    @contextmanager
+    def limit(size: int) -> Iterator[None]:
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    return limit

@@ -25,6 +25,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lib.files import atomic, write_atomic
 from lib.runs.media_files import sha256
 from lib.runs.redact import redact, redact_tree
 
@@ -222,13 +223,7 @@ def _cell(value: Any) -> Any:
 
 def _write(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        temporary.write_bytes(data)
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
+    write_atomic(path, data, sync=False)
 
 
 def _link_or_copy(source: Path, target: Path) -> None:
@@ -238,6 +233,5 @@ def _link_or_copy(source: Path, target: Path) -> None:
     with contextlib.suppress(OSError):  # another file system, or one without links
         os.link(source, target)
         return
-    temporary = target.with_name(f".{target.name}.tmp")
-    shutil.copyfile(source, temporary)
-    temporary.replace(target)
+    with source.open("rb") as original, atomic(target, sync=False) as copy:
+        shutil.copyfileobj(original, copy)

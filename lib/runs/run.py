@@ -29,7 +29,7 @@ from typing import Any
 
 from lib import lock, text
 from lib.errors import BadUse, Failure
-from lib.files import write_atomic
+from lib.files import reserve_space, sweep, write_atomic
 from lib.launch_env import launch_env
 from lib.runs import metadata
 from lib.runs.best import best_metrics
@@ -37,6 +37,7 @@ from lib.runs.journal import Journal
 from lib.runs.media_log import MediaLog, NullMediaLog
 from lib.runs.plots import plot_run
 from lib.runs.redact import redact, redact_command
+from lib.runs.stored import RESERVE
 from lib.signals import sigterm_raises, uninterrupted
 from lib.tracking.launch import Tracking, launch
 
@@ -133,10 +134,13 @@ class Run(MediaLog):
         check_name(name)
         directory = lock_fd = None
         try:
+            for killed in Path(output_dir).glob("*/checkpoints"):
+                sweep(killed)
             directory = _make_directory(Path(output_dir), name)
             lock_fd = lock.hold(directory / ".lock")
             for folder in ("logs", "checkpoints", "plots", "media"):
                 (directory / folder).mkdir()
+            reserve_space(directory / RESERVE)
             for file, text in (files or {}).items():
                 write_atomic(directory / file, redact(text))
             return Run(directory, info or {}, lock_fd)
@@ -205,10 +209,13 @@ class Run(MediaLog):
             self._finish(*_outcome(error))
         if self._tracking is not None:
             self._tracking.finish()
-        self._train_log.close()
+        with contextlib.suppress(OSError):  # what a full disk did not take
+            self._train_log.close()
         self._signals.__exit__(None, None, None)
 
     def _finish(self, status: str, error: BaseException | None) -> None:
+        with contextlib.suppress(OSError):
+            (self.dir / RESERVE).unlink(missing_ok=True)  # room for what follows on a full disk
         if error is not None:
             self._keep("".join(traceback.format_exception(error)).rstrip())
             self.metadata["error"] = f"{type(error).__name__}: {error}"

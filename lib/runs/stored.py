@@ -21,10 +21,13 @@ from typing import Any
 
 from lib import lock
 from lib.errors import BadUse
+from lib.files import sweep
 from lib.runs import metadata
 from lib.runs.best import best_metrics
 from lib.runs.journal import DamagedRow, read_rows
 from lib.text import one_line
+
+RESERVE = ".reserve"  # keeps room for the last words of a run on a full disk
 
 # What a table of runs has no use for; not parsing it makes 500 runs a matter of 0.2 s.
 _DETAILS = [
@@ -187,8 +190,16 @@ def _load(directory: Path, without: Iterable[str] = ()) -> StoredRun:
     if whole.get("status") == "running":
         whole = _interrupted(StoredRun(directory, whole))
         with contextlib.suppress(OSError):  # a read-only archive: the answer is right all the same
+            _clear_up(directory)
             metadata.save(path, whole)
     return StoredRun(directory, whole)
+
+
+def _clear_up(directory: Path) -> None:
+    """Remove what a killed run left behind: its reserve, and files half-written."""
+    (directory / RESERVE).unlink(missing_ok=True)
+    for folder in (directory, *(path for path in directory.iterdir() if path.is_dir())):
+        sweep(folder)
 
 
 def _interrupted(run: StoredRun) -> dict[str, Any]:

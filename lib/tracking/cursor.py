@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from lib.files import write_atomic
 from lib.tracking.backends import Row
 
 FOLDER = "tracking"
@@ -78,9 +79,7 @@ class Cursor:
         self.updated = time.time()
         path = path_of(run_dir, name)
         path.parent.mkdir(exist_ok=True)
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(asdict(self), indent=1))
-        temporary.replace(path)
+        write_atomic(path, json.dumps(asdict(self), indent=1), sync=False)
 
 
 def load(run_dir: Path, name: str) -> Cursor | None:

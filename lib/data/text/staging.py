@@ -18,7 +18,7 @@ from pathlib import Path
 from lib.data.text.encoder import SPLITS, Encoded
 from lib.data.text.shards import FORMAT, META, DataError, ShardHeader, SplitWriter, read_meta
 from lib.data.text.tokenizers import Tokenizer
-from lib.files import write_atomic
+from lib.files import sweep, write_atomic
 
 PROGRESS = "progress.json"
 CHECKPOINT_SECONDS = 5.0
@@ -102,8 +102,7 @@ class Staging:
         if saved and saved["recipe"] == self._recipe:
             tokens = sum(saved["state"]["tokens"].values())
             say(f"{self._target}: going on after {tokens:,} tokens")
-            for leftover in self.directory.glob(".*.tmp"):  # of a write_atomic that was killed
-                leftover.unlink()
+            sweep(self.directory)
             return State(**saved["state"] | {"end": tuple(saved["state"]["end"])})
         if saved:
             changes = changed(saved["recipe"], self._recipe)

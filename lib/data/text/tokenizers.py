@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lib.data.text.shards import DataError, token_dtype
+from lib.files import write_atomic
 
 if TYPE_CHECKING:
     import tiktoken
@@ -126,9 +127,7 @@ def _ensure_cached(url: str, sha256: str) -> None:
         if hashlib.sha256(contents).hexdigest() != sha256:
             raise OSError("what came is not the expected file")
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(f".{os.getpid()}.tmp")
-        temporary.write_bytes(contents)
-        temporary.replace(path)
+        write_atomic(path, contents)
     except OSError as error:
         raise DataError(_how_to_bring(error)) from error
 

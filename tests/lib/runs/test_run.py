@@ -303,10 +303,13 @@ def test_after_kill_9_the_next_look_says_interrupted(tmp_path):
     (run,) = find_runs(tmp_path)
     assert run.status == "running"
     assert run.metadata["final_metrics"]["final/best_val_accuracy"] == 0.5
+    half = run.dir / "checkpoints" / ".last.pt.1.tmp"
+    half.touch()
     process.kill()
     process.communicate()
     assert yaml.safe_load((run.dir / "metadata.yaml").read_text())["status"] == "running"
     (run,) = find_runs(tmp_path)
+    assert not half.exists() and not (run.dir / ".reserve").exists()
     assert run.status == "interrupted"
     fields = yaml.safe_load((run.dir / "metadata.yaml").read_text())
     assert fields["status"] == "interrupted"
@@ -371,6 +374,51 @@ def test_a_full_disk_before_training_is_one_clear_error(tmp_path):
     assert errors.startswith(f"error: cannot write a run directory in {tmp_path / 'out'}: File too")
     assert "OUTPUT_DIR" in errors and errors.count("\n") == 1
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_new_run_sweeps_the_checkpoints_that_killed_ones_left_half_written(tmp_path):
+    half = tmp_path / "killed" / "checkpoints" / ".last.pt.1.tmp"
+    half.parent.mkdir(parents=True)
+    half.touch()
+    with Run.create(tmp_path, "x") as run:
+        assert not half.exists()
+        assert (run.dir / ".reserve").stat().st_size > 100_000
+    assert not (run.dir / ".reserve").exists()
+
+
+FULL = """
+import sys
+from lib.cli import run_main
+from lib.errors import Failure
+from lib.runs.run import Run
+def main():
+    with Run.create(sys.argv[1], "x") as run:
+        try:
+            with open(sys.argv[1] + "/other", "wb") as other:
+                while True:
+                    other.write(bytes(512))
+                    other.flush()
+        except OSError as error:
+            print(error.strerror)
+        run.log({"val/loss": 0.5}, 1)
+        raise Failure("the disk is full")
+run_main(main)
+"""
+
+
+@pytest.mark.skipif(
+    subprocess.run(["unshare", "-rm", "true"], check=False).returncode != 0,
+    reason="needs the right to mount a file system of its own",
+)
+def test_a_run_that_ends_on_a_full_disk_says_so_in_its_metadata(tmp_path):
+    script = 'mount -t tmpfs -o size=20m none "$1" && "$2" -c "$3" "$1"; cat "$1/x/metadata.yaml"'
+    done = subprocess.run(
+        ["unshare", "-rm", "sh", "-c", script, "sh", tmp_path, sys.executable, FULL],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stdout.startswith("No space left on device\n")
+    assert "status: failed\n" in done.stdout
+    assert "error: 'Failure: the disk is full'" in done.stdout
 
 
 def test_a_disk_that_fills_up_during_training_costs_rows_but_not_the_run(tmp_path):
