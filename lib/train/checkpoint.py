@@ -1,21 +1,28 @@
 # SPDX-License-Identifier: MIT
-"""Checkpoints that are there whole or not at all.
+"""Checkpoints that are there whole or not at all, and never damaged without notice.
 
     save(run.dir / "checkpoints" / "last.pt", {"model_state_dict": model.state_dict(), "step": 12})
     state = load(path, map_location=device)
 
-Only tensors and plain values go in and come out: a checkpoint cannot run code.
+A checkpoint is a file of torch.save, which torch.load reads too, followed by its SHA-256. Only
+tensors and plain values go in and come out: a checkpoint cannot run code.
 """
 
+import hashlib
 import os
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
 from lib.errors import Failure
+from lib.files import atomic
+
+_MARK = b"\nsha256:"  # then 64 hex digits, the last bytes of the file
+_FOOTER_BYTES = len(_MARK) + 64
+_BLOCK_BYTES = 2**20
 
 
 class CheckpointError(Failure):
@@ -25,26 +32,21 @@ class CheckpointError(Failure):
 def save(path: str | Path, state: Mapping[str, Any]) -> None:
     """Write `state`, tensors and plain values, to `path` in place of what is there.
 
-    The bytes go to a temporary file beside `path`, are synced to the disk and renamed; then the
-    rename itself is synced. Whenever the machine stops, `path` is the old file or the new one.
+    Whenever the process or the machine stops, `path` is the old file or the new one.
     Raises CheckpointError, with the old file untouched, when the disk is full or read-only.
     """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    written = None
     try:
-        with temporary.open("wb") as file:
-            torch.save(dict(state), file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        _sync_directory(path.parent)
-    except BaseException as error:
-        temporary.unlink(missing_ok=True)
-        # PyTorch's writer turns a full disk into a RuntimeError.
-        if isinstance(error, (OSError, RuntimeError)):
-            reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
-            raise CheckpointError(f"cannot write {path}: {reason}") from error
-        raise
+        with atomic(path) as file:
+            written = _Hashed(file)
+            torch.save(dict(state), written)
+            file.write(_MARK + written.digest.hexdigest().encode())
+    except (OSError, RuntimeError) as error:
+        # PyTorch's writer turns an OSError into a RuntimeError of its own.
+        cause = error if isinstance(error, OSError) else written and written.error
+        if cause is None:
+            raise
+        raise CheckpointError(f"cannot write {path}: {cause.strerror}") from cause
 
 
 def load(path: str | Path, map_location: str | torch.device = "cpu") -> dict[str, Any]:
@@ -54,17 +56,49 @@ def load(path: str | Path, map_location: str | torch.device = "cpu") -> dict[str
     plain values.
     """
     try:
+        _verify(Path(path))
         return torch.load(path, map_location=map_location, weights_only=True)
     except OSError as error:
         raise CheckpointError(f"cannot read checkpoint {path}: {error.strerror}") from error
     except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
         reason = str(error).partition("\n")[0]
-        raise CheckpointError(f"checkpoint {path} is damaged or none: {reason}") from error
+        raise CheckpointError(f"checkpoint {path} cannot be loaded: {reason}") from error
 
 
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+class _Hashed:
+    """What torch.save writes to: computes the digest on the way, and keeps the OSError."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.digest = hashlib.sha256()
+        self.error: OSError | None = None
+        self._file = file
+
+    def write(self, data: bytes) -> int:
+        self.digest.update(data)
+        try:
+            return self._file.write(data)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def flush(self) -> None:
+        self._file.flush()
+
+
+def _verify(path: Path) -> None:
+    """Compare the file with the digest at its end: one reading, about 1.4 GB/s on one core."""
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END) - _FOOTER_BYTES
+        file.seek(max(size, 0))
+        footer = file.read()
+        if not footer.startswith(_MARK):
+            raise CheckpointError(
+                f"checkpoint {path} is damaged: it is cut off, or was not written by a training"
+            )
+        file.seek(0)
+        digest = hashlib.sha256()
+        while size > 0 and (block := file.read(min(size, _BLOCK_BYTES))):
+            digest.update(block)
+            size -= len(block)
+    if footer != _MARK + digest.hexdigest().encode():
+        raise CheckpointError(f"checkpoint {path} is damaged: it does not match its SHA-256")

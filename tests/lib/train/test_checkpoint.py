@@ -3,14 +3,22 @@
 
 import errno
 import os
+import random
 import stat
-from pathlib import Path
+import zipfile
 
 import pytest
 import torch
 
 from lib.train import checkpoint
 from lib.train.checkpoint import CheckpointError
+
+
+class Unstorable:
+    """Raises what PyTorch raises for a tensor that it cannot store."""
+
+    def __reduce__(self):
+        raise RuntimeError("no sparse tensors here")
 
 
 class Unpickled:
@@ -56,13 +64,20 @@ def test_a_full_disk_leaves_the_old_checkpoint(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["last.pt"]
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_a_disk_that_fills_within_the_file(tmp_path, monkeypatch):
+def test_a_disk_that_fills_within_the_file(tmp_path, file_size_limit):
     """PyTorch's own writer meets the error and raises something of its own."""
-    monkeypatch.setattr(os, "getpid", lambda: 1)
-    (tmp_path / ".last.pt.1.tmp").symlink_to("/dev/full")
-    with pytest.raises(CheckpointError, match=r"cannot write .*last\.pt"):
-        checkpoint.save(tmp_path / "last.pt", {"weights": torch.zeros(100_000)})
+    path = tmp_path / "last.pt"
+    checkpoint.save(path, {"step": 1})
+    with file_size_limit(100_000), pytest.raises(CheckpointError) as raised:
+        checkpoint.save(path, {"weights": torch.zeros(100_000)})
+    assert str(raised.value) == f"cannot write {path}: File too large"
+    assert checkpoint.load(path) == {"step": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["last.pt"]
+
+
+def test_what_cannot_be_stored_is_a_defect_and_no_full_disk(tmp_path):
+    with pytest.raises(RuntimeError, match="sparse"):
+        checkpoint.save(tmp_path / "last.pt", {"weights": Unstorable()})
     assert list(tmp_path.iterdir()) == []
 
 
@@ -108,9 +123,37 @@ def test_a_cut_off_file_is_named(tmp_path, keep):
         checkpoint.load(path)
 
 
+@pytest.mark.parametrize("bits", [range(0, 3000, 7), None, range(-800, 0, 3)])
+def test_one_flipped_bit_is_noticed(tmp_path, bits):
+    """At the beginning, anywhere, and at the end with the digest itself."""
+    path = tmp_path / "last.pt"
+    checkpoint.save(path, {"weights": torch.randn(1000), "step": 3})
+    whole = path.read_bytes()
+    for bit in bits or random.Random(0).sample(range(8 * len(whole)), 500):
+        damaged = bytearray(whole)
+        damaged[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged)
+        with pytest.raises(CheckpointError, match=r"checkpoint .*last\.pt is damaged"):
+            checkpoint.load(path)
+
+
+def test_other_programs_read_a_checkpoint(tmp_path):
+    path = tmp_path / "last.pt"
+    checkpoint.save(path, {"weights": torch.arange(5.0)})
+    assert torch.equal(torch.load(path, weights_only=True)["weights"], torch.arange(5.0))
+    assert zipfile.ZipFile(path).testzip() is None
+
+
+def test_a_file_that_no_training_wrote(tmp_path):
+    path = tmp_path / "other.pt"
+    torch.save({"step": 1}, path)
+    with pytest.raises(CheckpointError, match=r"other\.pt .* was not written by a training"):
+        checkpoint.load(path)
+
+
 def test_code_in_a_file_is_refused(tmp_path):
     path = tmp_path / "evil.pt"
-    torch.save({"step": Unpickled()}, path)
-    with pytest.raises(CheckpointError, match=r"evil\.pt"):
+    checkpoint.save(path, {"step": Unpickled()})
+    with pytest.raises(CheckpointError, match=r"evil\.pt cannot be loaded"):
         checkpoint.load(path)
     assert not Unpickled.happened
