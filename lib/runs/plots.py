@@ -161,7 +161,7 @@ def _draw(
     else:
         axes.plot(*_columns(train), color=_BLUE)
     if log and all(value > 0 for _, value in [*train, *validation]):
-        axes.set_yscale("log")
+        _use_log_axis(axes)
     title = text.one_line(f"{plot.title} of {run_name}")
     title = title if len(title) <= _LONG_TITLE else f"{title[: _LONG_TITLE - 1]}…"
     axes.set_title(title, loc="left", fontsize=11, parse_math=False)  # a name may hold dollars
@@ -174,6 +174,18 @@ def _draw(
     png = io.BytesIO()
     figure.savefig(png, format="png")
     return png.getvalue()
+
+
+def _use_log_axis(axes: "Axes") -> None:
+    """Plain numbers at the decades, and between them where there are fewer than two."""
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
+    axes.set_yscale("log")
+    plain = FuncFormatter(lambda value, _: f"{value:g}")
+    low, high = axes.get_ylim()
+    axes.yaxis.set_major_formatter(plain)
+    axes.yaxis.set_minor_formatter(plain if high < 20 * low else NullFormatter())
+    axes.grid(which="minor", color="0.96")
 
 
 def _fit_margins(figure: "Figure", axes: "Axes") -> None:

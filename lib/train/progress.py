@@ -23,13 +23,15 @@ _IN_LINES: dict[str, str] = {
     "perf/samples_per_s": "{:,.0f} samples/s",
     "perf/tokens_per_s": "{:,.0f} tokens/s",
 }
-_IN_THE_BAR: dict[str, str] = {  # 80 columns have to do
+_IN_THE_BAR: dict[str, str] = {
     "train/loss": "loss {:.3f}",
     "train/accuracy": "acc {:.1%}",
     "val/loss": "val {:.3f}",
-    "perf/samples_per_s": "{:,.0f} samples/s",
-    "perf/tokens_per_s": "{:,.0f} tokens/s",
+    "perf/samples_per_s": "{:short}/s",
+    "perf/tokens_per_s": "{:short} tok/s",
 }
+_LEAST_BAR = 10  # columns: less does not show progress
+_TIME_LEFT = 7  # columns, as in 1:23:45
 
 
 class Progress(Protocol):
@@ -99,7 +101,10 @@ class Lines:
 
 
 class Bar:
-    """A bar that redraws itself; what is printed meanwhile appears above it."""
+    """A bar that redraws itself; what is printed meanwhile appears above it.
+
+    In a narrow terminal the metrics give way to the bar, the last one first; the journal has all.
+    """
 
     def __init__(self, total_steps: int, steps_per_epoch: int, stream: TextIO) -> None:
         from rich.console import Console
@@ -122,12 +127,18 @@ class Bar:
     def update(self, step: int, metrics: Mapping[str, float]) -> None:
         """See Progress."""
         self._metrics.update(metrics)
+        epoch = _epoch(step, self._total, self._per_epoch)
+        taken = len(f"{epoch}  {step}/{self._total}  ") + _TIME_LEFT + _LEAST_BAR
         self._progress.update(
-            self._task,
-            completed=step,
-            epoch=_epoch(step, self._total, self._per_epoch),
-            metrics=" ".join(_format(self._metrics, _IN_THE_BAR)),
+            self._task, completed=step, epoch=epoch, metrics=self._metrics_within(taken)
         )
+
+    def _metrics_within(self, taken: int) -> str:
+        """As many of the metrics, in their order, as fit beside `taken` columns."""
+        parts = _format(self._metrics, _IN_THE_BAR)
+        while parts and len(" ".join(parts)) > self._progress.console.width - taken:
+            parts.pop()
+        return " ".join(parts)
 
     def __enter__(self) -> "Bar":
         self._progress.start()
@@ -143,5 +154,19 @@ def _epoch(step: int, total_steps: int, steps_per_epoch: int) -> str:
     return f"epoch {max(1, -(-step // steps_per_epoch))}/{epochs}"
 
 
+class _Number(float):
+    """A float that `{:short}` shows with three digits: 812, 12.3k, 1.23M."""
+
+    def __format__(self, spec: str) -> str:
+        if spec != "short":
+            return super().__format__(spec)
+        for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+            if self >= 0.9995 * size:
+                return f"{self / size:#.3g}{unit}".replace(".k", "k").replace(".M", "M")
+        return f"{self:.3g}"
+
+
 def _format(metrics: Mapping[str, float], formats: dict[str, str]) -> list[str]:
-    return [text.format(metrics[name]) for name, text in formats.items() if name in metrics]
+    return [
+        text.format(_Number(metrics[name])) for name, text in formats.items() if name in metrics
+    ]

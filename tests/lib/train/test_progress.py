@@ -4,6 +4,9 @@
 import io
 import re
 
+import pytest
+
+from lib.train import progress
 from lib.train.progress import Bar, Lines, open_progress
 
 
@@ -73,15 +76,34 @@ def test_the_bar_shows_step_epoch_and_metrics():
         progress.update(31, {"train/loss": 1.5, "train/accuracy": 0.5, "perf/samples_per_s": 800.0})
     last = shown(stream)[-1]
     assert last.startswith("epoch 2/4") and "31/100" in last
-    assert "loss 1.500 acc 50.0% 800 samples/s" in last
+    assert "loss 1.500 acc 50.0% 800/s" in last
 
 
-def test_everything_fits_into_80_columns(monkeypatch):
-    monkeypatch.setenv("COLUMNS", "80")
+@pytest.mark.parametrize(
+    ("width", "metrics", "least"),
+    [
+        (120, "loss 1.500 acc 99.5% val 0.123 12.3k/s", 40),
+        (80, "loss 1.500 acc 99.5% val 0.123 12.3k/s", 10),
+        (60, "loss 1.500", 15),
+        (45, "", 10),
+    ],
+)
+def test_the_bar_stays_useful(monkeypatch, width, metrics, least):
+    monkeypatch.setenv("COLUMNS", str(width))
     stream = Terminal()
     with open_progress(1234, 30, stream=stream) as progress:
         progress.update(1000, {"train/loss": 1.5, "train/accuracy": 0.995})
         progress.update(1000, {"val/loss": 0.123, "perf/samples_per_s": 12345.0})
     last = shown(stream)[-1]
-    assert len(last) <= 80 and "…" not in last
-    assert "1000/1234 loss 1.500 acc 99.5% val 0.123 12,345 samples/s" in last
+    assert len(last) <= width and "…" not in last
+    assert f"1000/1234 {metrics}".rstrip() in last
+    assert sum(last.count(cell) for cell in "━╸╺") >= least
+
+
+@pytest.mark.parametrize(
+    ("rate", "expected"),
+    [(7.25, "7.25"), (812.4, "812"), (999.6, "1.00k"), (12_345, "12.3k"), (812_345, "812k"),
+     (1_234_567, "1.23M")],
+)  # fmt: skip
+def test_rates_have_three_digits(rate, expected):
+    assert f"{progress._Number(rate):short}" == expected
