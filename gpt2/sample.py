@@ -2,27 +2,37 @@
 # SPDX-License-Identifier: MIT
 """Let a trained GPT-2 write.
 
-    python gpt2/sample.py outputs/training/<run>                       from the start of a document
-    python gpt2/sample.py outputs/training/<run> --prompt "def main"   from a beginning
-    … --tokens 500 --temperature 0.7 --top-k 50 --seed 1 --checkpoint last.pt
+    python gpt2/sample.py RUN                       from the start of a document
+    python gpt2/sample.py RUN --prompt "def main"   from a beginning
+    … --tokens 500 --temperature 0.7 --top-k 50 --seed 1 --checkpoint last
 
-Reads the run's own configuration and its best checkpoint; computes on the CPU.
+RUN is a name, its unique beginning, or a path; without it, the latest run. Reads the run's own
+configuration and its best checkpoint; computes on the CPU. Characters that would steer a terminal
+are shown as U+FFFD, also in a pipe.
 """
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for a script run by its path
 
+from lib.cli import run_main  # before PyTorch: it names packages that are missing
+
+# isort: split
+
 import torch
 
 from gpt2.model import GPT, GPTConfig
-from lib.cli import run_main
+from lib.config import configpy, store
 from lib.config.settings import Settings, load_settings
 from lib.data.text.tokenizers import Tokenizer, load_tokenizer
 from lib.errors import BadUse
+from lib.files import ROOT, write_atomic
 from lib.runs.run import NullRun, Run
+from lib.runs.stored import resolve
+from lib.text import printable
 from lib.train import checkpoint
 from lib.train.runtime import Runtime
 
@@ -61,7 +71,11 @@ def write_sample(
     runtime: Runtime,
     step: int,
 ) -> None:
-    """Print a sample and keep it as media/sample.txt; on all ranks, as a sharded model asks."""
+    """Print a sample and keep it as media/sample.txt; on all ranks, as a sharded model asks.
+
+    The file has the text as the model wrote it; what is printed cannot steer a terminal. A file
+    that cannot be written costs the sample, not the run.
+    """
     text = continue_text(
         model,
         tokenizer,
@@ -72,9 +86,12 @@ def write_sample(
         seed=settings.SEED,
     )
     if runtime.is_main:
-        (run.dir / "media" / "sample.txt").write_text(text, encoding="utf-8")
+        try:
+            write_atomic(run.dir / "media" / "sample.txt", text)
+        except OSError as error:
+            run.say(f"warning: media/sample.txt was not written: {error.strerror}")
         run.log_text("sample", text, step)
-        run.say(f"sample (media/sample.txt):\n{text}")
+        run.say(f"sample (media/sample.txt):\n{printable(text)}")
 
 
 def model_config(settings: Settings, tokenizer: Tokenizer) -> GPTConfig:
@@ -93,23 +110,32 @@ def model_config(settings: Settings, tokenizer: Tokenizer) -> GPTConfig:
         raise BadUse(str(error)) from error
 
 
+def chosen_run(given: str) -> Path:
+    """The directory of the run that is named, in the OUTPUT_DIR that the tree is configured for."""
+    configured = store.CONFIG_PY.exists() and configpy.read(store.CONFIG_PY)[0].get("OUTPUT_DIR")
+    return resolve(ROOT / str(configured or "outputs/training"), given)
+
+
 def main() -> None:
     """The program; see the top of the file."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("run", type=Path)
+    parser.add_argument("run", metavar="RUN", nargs="?", default=os.environ.get("RUN", ""))
     parser.add_argument("--prompt", default="")
     parser.add_argument("--tokens", type=int, default=256)
     parser.add_argument("--temperature", type=float, default=0.8)
     parser.add_argument("--top-k", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--checkpoint", default="best.pt")
+    parser.add_argument("--checkpoint", choices=("last", "best"), default="best")
     given = parser.parse_args()
-    settings = load_settings("gpt2", ["--config", str(given.run / ".config")])
+    if given.tokens < 0 or given.temperature < 0 or given.top_k < 0:
+        raise BadUse("--tokens, --temperature and --top-k cannot be negative")
+    run = chosen_run(given.run)
+    settings = load_settings("gpt2", ["--config", str(run / ".config")])
     tokenizer = load_tokenizer(settings.TOKENIZER)
     model = GPT(model_config(settings, tokenizer))
-    state = checkpoint.load(given.run / "checkpoints" / given.checkpoint)
+    state = checkpoint.load(run / "checkpoints" / f"{given.checkpoint}.pt")
     model.load_state_dict(state["model_state_dict"])
     text = continue_text(
         model,
@@ -120,7 +146,7 @@ def main() -> None:
         top_k=given.top_k,
         seed=given.seed,
     )
-    print(text)
+    print(printable(text))
 
 
 if __name__ == "__main__":
