@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from lib.files import ROOT, write_atomic
-from lib.runs.redact import redact, redact_tree
+from lib.runs.redact import redact_diff, redact_tree
 
 VERSION = "0.1.0"
 
@@ -45,7 +45,7 @@ def git_state(root: Path = ROOT) -> tuple[dict[str, Any], str]:
     diff = _git(root, "diff", "--no-color", "--no-ext-diff", "--no-textconv", "HEAD") or ""
     if len(diff) > _DIFF_LIMIT:
         diff = f"{diff[:_DIFF_LIMIT]}\n[cut: {len(diff)} characters in all]\n"
-    return state, redact(diff, code=True)
+    return state, redact_diff(diff)
 
 
 def _git(root: Path, *arguments: str) -> str | None:

@@ -8,65 +8,35 @@
 
 A value counts as secret by its own shape where that is unmistakable (ghp_…, hf_…, user:password@
 in a URL), where it is the value of an environment variable with a secret name, and beside a name
-that says so. Git commits and hashes look just like a W&B key and stay, since no name accuses them.
+that says so (lib/runs/secret_patterns.py). Git commits and hashes look just like a W&B key and
+stay, since no name accuses them.
+
+What is to be written as YAML or as .config is redacted value by value, before it is rendered: a
+replacement within the rendered text could break its syntax.
 """
 
 import os
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
+from pathlib import PurePosixPath
 from typing import Any
+
+from lib.runs.secret_patterns import HARMLESS, HINT, NAMED, REACH, SHAPES, STRING, URL, WORD
 
 REDACTED = "[redacted]"
 
-# The last word of a name that holds a secret: WANDB_API_KEY, hf-token, dbPassword; but eos_token
-# and its like are vocabulary.
-_WORD = (
-    r"(?i:api[_-]?keys?|access[_-]?key(?:[_-]?id)?|(?:secret|private|auth|account)[_-]?key|secret"
-    r"|(?<!(?:eos|bos|eot|pad|unk|sep|cls|end)[_-])(?<!mask[_-])token"
-    r"|passw(?:or)?d|passphrase|credentials?|authorization)"
-)
-_BEGIN = r"(?:(?<![A-Za-z0-9])|(?<=[a-z])(?=[A-Z]))"
-_SECRET_NAME = re.compile(rf"{_BEGIN}{_WORD}$")
-
-_VALUE = r"""(?P<value>"(?:[^"\\\n]|\\.)*"|'[^'\n]*'|\S*[^\s"',;)\]}])"""
-_NAMED = [
-    # API_KEY=VALUE, "api_key": "VALUE", Authorization: Bearer VALUE
-    re.compile(
-        rf"(?P<name>{_BEGIN}{_WORD}[\"']?)"
-        rf"(?P<sep>[ \t]*[=:][ \t]*(?:(?i:bearer|basic|token)[ \t]+)?){_VALUE}"
-    ),
-    # --api-key VALUE
-    re.compile(rf"(?P<name>(?<![^\s'\"])--?[\w.-]*{_WORD})(?P<sep>[ \t]+){_VALUE}"),
-    # a line of .netrc: login NAME password VALUE
-    re.compile(rf"(?P<name>\blogin\s+\S+\s+password)(?P<sep>\s+){_VALUE}"),
-    # wandb login VALUE; the key … VALUE
-    re.compile(
-        rf"(?P<name>\bwandb\s+login|{_BEGIN}{_WORD}|(?i:\bapi key|\bbearer))"
-        r"(?P<sep>[^\w\n]{1,4})(?P<value>[\w.~+/-]{32,})"
-    ),
-]
-# References, placeholders and plain absences are no secrets.
-_HARMLESS = re.compile(
-    r"""["']?(?:|~|[yn]|(?i:null|none|true|false)|\[redacted\]?|<[^<>]*>|\$\{?[A-Z_][A-Z0-9_]*\}?)
-    ["']?[,;)\]}]*""",
-    re.VERBOSE,
-)
-
-_URL = re.compile(r"\b([A-Za-z][A-Za-z0-9+.-]{1,20}://)(?!git@)[^\s/?#'\"]+@")
-_SHAPES = re.compile(
-    r"\bgh[opsur]_[A-Za-z0-9]{20,}|\bgithub_pat_\w{20,}"  # GitHub
-    r"|\bglpat-[\w-]{16,}"  # GitLab
-    r"|\bhf_[A-Za-z0-9]{20,}"  # Hugging Face
-    r"|\bsk-(?=[A-Za-z_-]*\d)[\w-]{20,}"  # language model services
-    r"|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"  # AWS
-    r"|\bAIza[\w-]{35}"  # Google
-    r"|\bxox[a-z]-[\w-]{10,}"  # Slack
-    r"|\bwandb_v1_\w{30,}|\blocal-[0-9a-f]{40}\b"  # W&B
-    r"|\bpypi-[\w-]{40,}"
-    r"|\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]{8,}"  # JSON web token
-    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----[^-]*(?:-----END [A-Z ]*PRIVATE KEY-----)?"
-)
+_SECRET_NAME = re.compile(rf"{WORD}$")
+_LITERAL = re.compile(STRING)
+_OPENING = re.compile(r"""[rbufRBUF]{0,2}("{3}|'{3}|"|')""")
+_FILE_OF_DIFF = re.compile(r"^(?=diff --git )", re.MULTILINE)
+# Files in which what is assigned without quotes is an expression or prose, and no secret.
+_CODE = {".c", ".cc", ".cpp", ".cu", ".cuh", ".go", ".h", ".hpp", ".java", ".jl", ".js", ".lua"}
+_CODE |= {".md", ".py", ".pyi", ".pyx", ".rb", ".rs", ".rst", ".ts", ".txt"}
+_SHORT = 8  # characters; a shorter value of the environment is hidden where it is a whole word
+_SHORTEST = 4  # below that, hiding it would say more than it hides
 
 
 def redact(text: str, *, code: bool = False) -> str:
@@ -76,11 +46,40 @@ def redact(text: str, *, code: bool = False) -> str:
     only string literals and shell assignments count there.
     """
     for secret in _environment_secrets():
-        text = text.replace(secret, REDACTED)
-    text = _URL.sub(rf"\1{REDACTED}@", text)
-    for pattern in _NAMED:
-        text = pattern.sub(_hide_in_code if code else _hide, text)
-    return _SHAPES.sub(REDACTED, text)
+        if len(secret) < _SHORT:
+            word = rf"(?<![A-Za-z0-9]){re.escape(secret)}(?![A-Za-z0-9])"
+            text = re.sub(word, REDACTED, text)
+        else:
+            text = text.replace(secret, REDACTED)
+    text = URL.sub(rf"\1{REDACTED}@", text)
+    text = _hide_named(text, _hide_in_code if code else _hide)
+    return SHAPES.sub(REDACTED, text)
+
+
+def _hide_named(text: str, hide: Callable[[re.Match[str]], str]) -> str:
+    """`text` without the secrets that stand beside a name."""
+    lines, near, last = text.split("\n"), [], -1
+    for number, line in enumerate(lines):
+        if HINT.search(line.lower()):
+            last = number + REACH
+        near.append(number <= last)
+    parts = []
+    for is_near, group in groupby(zip(near, lines, strict=True), key=itemgetter(0)):
+        part = "\n".join(line for _, line in group)
+        for pattern in NAMED if is_near else ():
+            part = pattern.sub(hide, part)
+        parts.append(part)
+    return "\n".join(parts)
+
+
+def redact_diff(diff: str) -> str:
+    """The output of `git diff`, each file in it by the rules of its kind."""
+    return "".join(redact(part, code=_is_code(part)) for part in _FILE_OF_DIFF.split(diff))
+
+
+def _is_code(part: str) -> bool:
+    name = part.partition("\n")[0].rstrip('"')
+    return PurePosixPath(name).suffix.lower() in _CODE
 
 
 def redact_command(arguments: Sequence[str]) -> str:
@@ -91,7 +90,7 @@ def redact_command(arguments: Sequence[str]) -> str:
         name, equals, value = argument.partition("=")
         if after_secret_flag and not argument.startswith("-"):
             kept.append(REDACTED)
-        elif equals and is_secret_name(name) and not _HARMLESS.fullmatch(value):
+        elif equals and is_secret_name(name) and not HARMLESS.fullmatch(value):
             kept.append(f"{name}={REDACTED}")
         else:
             kept.append(redact(argument))
@@ -116,24 +115,43 @@ def is_secret_name(name: str) -> bool:
 
 
 def _hides(key: Any, value: Any) -> bool:
-    if isinstance(value, str) and _HARMLESS.fullmatch(value):
+    if isinstance(value, str) and HARMLESS.fullmatch(value):
         return False
     return isinstance(value, (str, bytes, list, tuple)) and is_secret_name(str(key))
 
 
 def _hide(match: re.Match[str]) -> str:
-    if _HARMLESS.fullmatch(match["value"]):
+    value = match["value"]
+    if HARMLESS.fullmatch(value):
         return match[0]
-    quote = match["value"][0] if match["value"][0] in "\"'" else ""
-    return f"{match['name']}{match['sep']}{quote}{REDACTED}{quote}"
+    opening = _OPENING.match(value)
+    before, after = (opening[0], opening[1]) if opening else ("", "")
+    return f"{match['name']}{match['sep']}{before}{REDACTED}{after}"
 
 
 def _hide_in_code(match: re.Match[str]) -> str:
-    literal = match["value"][0] in "\"'"
-    assignment = match["sep"] == "=" and match["name"].isupper()
-    return _hide(match) if literal or assignment else match[0]
+    name, value = match["name"], match["value"]
+    if _LITERAL.fullmatch(value):
+        return match[0] if _is_vocabulary(name, value) else _hide(match)
+    shell_assignment = match["sep"] == "=" and name.isupper() and name[-1].isalnum()
+    return _hide(match) if shell_assignment else match[0]
+
+
+def _is_vocabulary(name: str, literal: str) -> bool:
+    """Whether `token = "a"` is about text: a token that grants access is longer."""
+    is_token = name.rstrip("\"']").lower().endswith("token")
+    return is_token and len(literal.strip("\"' ")) < 4
 
 
 def _environment_secrets() -> list[str]:
-    found = {v for k, v in os.environ.items() if len(v) >= 8 and is_secret_name(k)}
+    """Values of variables with secret names, longest first; a path to a file is none."""
+    found = {
+        value
+        for name, value in os.environ.items()
+        if len(value) >= _SHORTEST
+        and is_secret_name(name)
+        and not is_secret_name(value)
+        and not HARMLESS.fullmatch(value)
+        and not os.access(value, os.F_OK)
+    }
     return sorted(found, key=len, reverse=True)

@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib.runs.redact import REDACTED, is_secret_name, redact, redact_command, redact_tree
+from lib.runs.redact import (
+    REDACTED,
+    is_secret_name,
+    redact,
+    redact_command,
+    redact_diff,
+    redact_tree,
+)
 
 HEX40 = "0123456789abcdef0123456789abcdef01234567"
 
@@ -46,6 +53,31 @@ PLANTED = {
     "URL, token alone": ("https://s3cret@github.com/x/y.git", "s3cret"),
     "URL, @ in the password": ("postgresql://me:s3@cret@host/db", "cret"),
     "URL query": ("http://host/?token=s3cret&page=2", "s3cret"),
+    "Python, subscript": ('os.environ["WANDB_API_KEY"]="hunter2"', "hunter2"),
+    "Python, spaces": ('os.environ["WANDB_API_KEY"] = "hunter2"', "hunter2"),
+    "Python, default": ('os.environ.setdefault("HF_TOKEN", "hunter2")', "hunter2"),
+    "Python, annotated": ('passwd: str = "hunter2"', "hunter2"),
+    "Python, annotated optional": ("api_key: str | None = 'hunter2'", "hunter2"),
+    "Python, pwd": ('pwd = "hunter2"', "hunter2"),
+    "Python, bytes": ('password = b"hunter2"', "hunter2"),
+    "Python, triple quotes": ('password = """hunter2"""', "hunter2"),
+    "Python, escaped quote": ("password = 'hun\\'ter2'", "ter2"),
+    "Python, next line": ('secret = (\n    "hunter2")', "hunter2"),
+    "Go": ('password := "hunter2"', "hunter2"),
+    "Make": ("API_TOKEN ?= hunter2", "hunter2"),
+    "YAML block": ("password: |\n  hunter2\nnext: 1", "hunter2"),
+    "XML": ("<dbPassword>hunter2</dbPassword>", "hunter2"),
+    "DB_PASS": ("DB_PASS=hunter2", "hunter2"),
+    "MYSQL_PWD": ("MYSQL_PWD=hunter2", "hunter2"),
+    "PGPASSWORD": ("PGPASSWORD=hunter2 psql", "hunter2"),
+    "SIGNING_KEY": ("SIGNING_KEY=hunter2", "hunter2"),
+    "GITHUB_PAT": ("GITHUB_PAT=hunter2", "hunter2"),
+    "npm": ("npm" + "_" + "a1B2c3D4e5F6" * 3, "a1B2c3"),
+    "Stripe": ("sk" + "_live_" + "a1B2c3D4e5F6g7H8i9J0k1L2", "a1B2c3"),
+    "Databricks": ("dapi" + HEX40[:32], HEX40[:32]),
+    "SendGrid": ("SG" + "." + "a1B2c3D4e5F6g7H8i9J0kl" + "." + "x" * 43, "a1B2c3"),
+    "Telegram": ("123456789" + ":AA" + "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q", "a1B2c3"),
+    "private key, taken out": ("------BEGIN PRIVATE KEY-----\n-MIIE\n-abc\n------END", "abc"),
     "private key": ("-----BEGIN RSA " + "PRIVATE KEY-----\nMIIE\nabc\n-----END", "MIIE"),
 }
 
@@ -75,6 +107,17 @@ HARMLESS = [
     "python -m lenet5.train --learning-rate 3e-4 --optimizer adamw",
     "monkey: banana, keyboard: qwerty, sort_key=name",
     "token:\n  kind: byte",
+    "PWD=/work/tree",
+    "pwd=$(pwd)",
+    'token="${TOKEN:-}"',
+    "if token == 'x'",
+    "forward_pass: 3 ms",
+    "first pass: 3 s, second pass: 4 s",
+    "a pass over the data, 12 passes: fine",
+    "password: str",
+    "usage: x --password <password> --user <user>",
+    "monkey_patch, dapi, npm_config_cache, sk_live_",
+    "max_tokens=512, num_tokens: 7",
 ]
 
 
@@ -108,18 +151,82 @@ def test_the_value_of_a_secret_variable_goes_wherever_it_stands(monkeypatch):
     assert redact(f"no hint {HEX40} here") == f"no hint {HEX40} here"
 
 
-@pytest.mark.parametrize(
-    "line", ["+    token = line.split()", "+def f(token: str) -> None:", "+TOKEN = words[0]"]
-)
-def test_code_without_a_literal_stays(line):
+CODE_THAT_STAYS = [
+    "+    token = line.split()",
+    "+def f(token: str) -> None:",
+    "+TOKEN = words[0]",
+    '+    token = "\\n"',
+    '+    token = "a"',
+    '+    password = getpass("Password: ")',
+    '+    key = os.environ["API_KEY"]',
+    '+    token = os.environ.get("HF_TOKEN", "")',
+    '+    os.environ["API_KEY"]=value',
+    '+NAMES = ("api_key", "token", "password")',
+    '+flags.add_argument("--token", help="a token")',
+    '+    tokenizer = Tokenizer(vocab="gpt2")',
+    "+    self.token: Tensor = torch.zeros(3)",
+    f'+SHA256 = "{HEX40}"',
+]
+
+
+@pytest.mark.parametrize("line", CODE_THAT_STAYS)
+def test_code_without_a_secret_stays(line):
     assert redact(line, code=True) == line
 
 
 @pytest.mark.parametrize(
-    "line", ['+    api_key = "hunter2"', "+HF_TOKEN=hunter2", f"+password='{HEX40}'"]
+    "line",
+    [
+        '+    api_key = "hunter2"',
+        "+HF_TOKEN=hunter2",
+        f"+password='{HEX40}'",
+        '+    token = "hunter2"',
+        '+    connect(password="hunter2", user="me")',
+        *(f"+{text}" for text, _ in PLANTED.values() if text.startswith(("os.", "passwd", "pwd"))),
+    ],
 )
 def test_literals_in_code_go(line):
+    assert "hunter2" not in redact(line, code=True)
     assert REDACTED in redact(line, code=True)
+
+
+DIFF = """diff --git a/{name} b/{name}
+index {index} 100644
+--- a/{name}
++++ b/{name}
+@@ -1 +1 @@ token: str
+-{line}
++{line}
+"""
+
+
+@pytest.mark.parametrize("name", ["db.yaml", "x/.env", "Makefile", "run.sh", "my file.yml"])
+def test_an_unquoted_password_in_the_diff_of_a_settings_file_goes(name):
+    diff = DIFF.format(name="a.py", index=HEX40, line="token = line.split()")
+    secret = DIFF.format(name=name, index=HEX40, line="  password: hunter2").replace(": str", "")
+    clean = redact_diff(diff + secret + diff)
+    assert "hunter2" not in clean
+    assert clean == diff + secret.replace("hunter2", REDACTED) + diff
+
+
+@pytest.mark.parametrize("secret", ["x9-z", "hunter2", "two words", 'a,b;c&d"e', "0123456789"])
+def test_the_value_of_a_secret_variable_goes_however_short(monkeypatch, secret):
+    monkeypatch.setenv("DB_PASS", secret)
+    assert redact(f"at {secret}, no hint") == f"at {REDACTED}, no hint"
+    assert redact_tree({"tags": [secret]}) == {"tags": [REDACTED]}
+
+
+@pytest.mark.parametrize("value", ["abc", "true", "password", "/tmp"])
+def test_a_value_that_is_no_secret_hides_nothing(monkeypatch, value):
+    monkeypatch.setenv("DB_PASS", value)
+    assert redact(f"xabcx true /tmp no password here, {value}.") == (
+        f"xabcx true /tmp no password here, {value}."
+    )
+
+
+def test_a_short_secret_does_not_cut_words(monkeypatch):
+    monkeypatch.setenv("DB_PASS", "test")
+    assert redact("the latest test/loss attests") == f"the latest {REDACTED}/loss attests"
 
 
 def test_command_line():
@@ -148,12 +255,17 @@ def test_tree():
     }
 
 
-@pytest.mark.parametrize("name", ["WANDB_API_KEY", "hf-token", "dbPassword", "TOKEN", "a.secret"])
+@pytest.mark.parametrize(
+    "name",
+    ["WANDB_API_KEY", "hf-token", "dbPassword", "TOKEN", "a.secret", "DB_PASS", "PGPASSWORD"],
+)
 def test_secret_names(name):
     assert is_secret_name(name)
 
 
-@pytest.mark.parametrize("name", ["tiktoken", "tokens", "pad_token", "monkey", "sort_key", "lr"])
+@pytest.mark.parametrize(
+    "name", ["tiktoken", "tokens", "pad_token", "monkey", "sort_key", "lr", "PWD", "forward_pass"]
+)
 def test_harmless_names(name):
     assert not is_secret_name(name)
 
@@ -171,17 +283,53 @@ PIECES = [
     " ",
     "\n",
     "x1",
+    *[
+        ": str = ",
+        '"""',
+        "|",
+        "(",
+        "b",
+        "setdefault(",
+        "<password>",
+        "</",
+        "pwd",
+        "SECRET",
+        "+",
+        "$",
+    ],
 ]
 
 
 @given(
-    st.lists(st.sampled_from([*PIECES, "Bearer ", "login ", HEX40, ",", "]", "\\"])).map("".join)
+    st.lists(st.sampled_from([*PIECES, "Bearer ", "login ", HEX40, ",", "]", "\\"])).map("".join),
+    st.booleans(),
 )
-def test_any_text_is_settled_after_once(text):
-    assert redact(redact(text)) == redact(text)
+def test_any_text_is_settled_after_once(text, code):
+    assert redact(redact(text, code=code), code=code) == redact(text, code=code)
 
 
-@pytest.mark.parametrize("piece", ["token=", "a-", "://x@", "--a", "login x ", "-----BEGIN ", '"'])
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "token=",
+        "a-",
+        "://x@",
+        "--a",
+        "login x ",
+        "-----BEGIN ",
+        '"',
+        "pwd: ",
+        "token: a ",
+        'get("',
+        "<password>",
+        "token: |\n ",
+        'token="""',
+        "api_key (",
+        "x_",
+        "SG.",
+        "-" * 7,
+    ],
+)
 def test_hostile_text_takes_no_time(piece):
     begin = time.process_time()
     redact(piece * (100_000 // len(piece)))
