@@ -1,37 +1,42 @@
 # SPDX-License-Identifier: MIT
-"""What pruning costs in accuracy: python -m benchmarks.pruning_quality [--seeds 5] [--epochs 20]
+"""What pruning costs in accuracy: python -m benchmarks.pruning_quality [--seeds 10] [--epochs 20]
 
-Trains LeNet-5 on digits with every method at every sparsity, all by AdamW with the same steps, data
-order, learning rate schedule, weight decay and update frequency (those of defconfigs/lenet5-digits
-and the defaults of the Pruning menu), and takes the final weights, never the best epoch. Accuracy
-is on the images that were never trained on (validation and test together: nothing is selected by
-them). Prints mean ± standard deviation over the seeds, and how each score ranks the weights of a
-dense network compared with |w|; the last line is JSON.
+Trains LeNet-5 on digits with every method (or --methods A B …) at every sparsity (--sparsities),
+all by AdamW with the same steps, data order, learning rate schedule, weight decay and update
+frequency (those of defconfigs/lenet5-digits and the defaults of the Pruning menu), and takes the
+final weights, never the best epoch. Accuracy is on the images that were never trained on
+(validation and test together: nothing is selected by them). Prints the mean ± standard deviation
+over the seeds, what each method is above magnitude with the same seed with its 95 % interval, and
+how each score ranks the weights of a dense network compared with |w|; the last line is JSON.
 
-Each training is kept in --results as it is done: an interrupted benchmark goes on where it was, and
---results with all of them only prints. --plot FILE draws accuracy against sparsity.
+Each training is kept in --results as it is done: an interrupted benchmark goes on where it was,
+trains only what is missing, and --results with all of them only prints. --plot FILE draws both
+tables.
 """
 
 import argparse
+import contextlib
 import json
+import math
 import os
 import statistics
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from rich.console import Console
-from rich.table import Table
 from torch.nn import functional as F
 
 from lenet5.model import LeNet5
+from lib import text
+from lib.cli import run_main
 from lib.config.settings import Settings, load_settings
 from lib.data.batches import batch_indices
 from lib.data.images.augment import augment
 from lib.data.images.datasets import load_images
+from lib.errors import BadUse
 from lib.files import write_atomic
 from lib.optim.from_settings import optimizer_from_settings, schedule_from_settings
 from lib.optim.update import apply_update
@@ -65,7 +70,10 @@ METHODS: dict[str, Method] = {
         ("--pruning-method", "state", "--pruning-score", "bitter2"), longer=1.21
     ),
 }
-DENSE = "dense"
+DENSE, MAGNITUDE = "dense", "magnitude"
+# Told apart by the colour-blind too, and by their markers in print.
+COLOURS = ("0.4", "#4477aa", "#ee6677", "#228833", "#aa3377", "#ccbb44", "#66ccee", "#bbbbbb")
+MARKERS = ("_", "o", "s", "^", "v", "D", "P", "X")
 
 
 class Cell(NamedTuple):
@@ -77,12 +85,14 @@ class Cell(NamedTuple):
     epochs: int
 
 
-def cells(seeds: int, epochs: int) -> Iterator[Cell]:
+def cells(
+    methods: Sequence[str], sparsities: Sequence[float], seeds: int, epochs: int
+) -> Iterator[Cell]:
     """All trainings, seed by seed, so that an interrupted table is even."""
     for seed in range(seeds):
         yield Cell(DENSE, 0.0, seed, epochs)
-        for method in METHODS:
-            for sparsity in SPARSITIES:
+        for method in methods:
+            for sparsity in sparsities:
                 yield Cell(method, sparsity, seed, epochs)
 
 
@@ -155,15 +165,25 @@ def spearman(a: torch.Tensor, b: torch.Tensor) -> float:
     return float(torch.corrcoef(ranks)[0, 1])
 
 
+def read_results(path: Path) -> dict[Cell, dict[str, Any]]:
+    """The trainings kept in `path`; a line that was not written to its end counts as missing."""
+    done = {}
+    if path.exists():
+        for line in path.read_text().splitlines():
+            with contextlib.suppress(json.JSONDecodeError):
+                row = json.loads(line)
+                done[Cell(*row["cell"])] = row["result"]
+    return done
+
+
 def run_all(wanted: list[Cell], results: Path, jobs: int) -> dict[Cell, dict[str, Any]]:
     """Train what is not in `results` yet, in `jobs` processes, and keep each as it is done."""
-    done = {}
-    if results.exists():
-        for line in results.read_text().splitlines():
-            row = json.loads(line)
-            done[Cell(*row["cell"])] = row["result"]
+    done = read_results(results)
     missing = [cell for cell in wanted if cell not in done]
     results.parent.mkdir(parents=True, exist_ok=True)
+    if results.exists() and not results.read_bytes().endswith(b"\n"):
+        with results.open("a") as file:
+            file.write("\n")
     with ProcessPoolExecutor(jobs) as pool, results.open("a") as file:
         futures = {pool.submit(train, cell): cell for cell in missing}
         for i, future in enumerate(as_completed(futures), start=1):
@@ -177,45 +197,78 @@ def run_all(wanted: list[Cell], results: Path, jobs: int) -> dict[Cell, dict[str
     return {cell: done[cell] for cell in wanted}
 
 
-Summary = dict[str, dict[str, tuple[float, float]]]  # method → sparsity → (mean, deviation)
+class Estimate(NamedTuple):
+    """A mean over seeds, and how far it may be off: a deviation or half an interval."""
+
+    mean: float
+    spread: float
+
+    def __str__(self) -> str:
+        return f"{100 * self.mean:.2f} ± {100 * self.spread:.2f}"
 
 
-def summarize(done: dict[Cell, dict[str, Any]]) -> Summary:
-    """Mean and standard deviation of the accuracy over the seeds."""
-    values: dict[str, dict[str, list[float]]] = {}
-    for cell, result in done.items():
-        row = values.setdefault(cell.method, {})
-        row.setdefault(f"{cell.sparsity:g}", []).append(result["accuracy"])
-    return {
-        method: {s: (statistics.mean(x), statistics.stdev(x) if len(x) > 1 else 0.0)
-                 for s, x in row.items()}
-        for method, row in values.items()
-    }  # fmt: skip
+Done = dict[Cell, dict[str, Any]]
+Table = dict[str, dict[float, Estimate]]  # method → sparsity → estimate
 
 
-def print_tables(console: Console, summary: Summary, related: dict[str, float]) -> None:
-    """Accuracy in per cent by method and sparsity, and the rank correlations."""
-    table = Table(title="accuracy on unseen images, %, final weights")
-    table.add_column("method")
-    for sparsity in SPARSITIES:
-        table.add_column(f"{100 * sparsity:g} %", justify="right")
-    mean, deviation = summary[DENSE]["0"]
-    dense = f"{100 * mean:.2f} ± {100 * deviation:.2f}"
-    table.add_row(DENSE, *[dense] * len(SPARSITIES), end_section=True)
-    for method in METHODS:
-        cells_ = (summary[method][f"{sparsity:g}"] for sparsity in SPARSITIES)
-        table.add_row(method, *(f"{100 * mean:.2f} ± {100 * dev:.2f}" for mean, dev in cells_))
-    console.print(table)
-    table = Table(title="rank correlation with |w|, dense network, mean over seeds")
-    table.add_column("score")
-    table.add_column("Spearman", justify="right")
-    for name, value in related.items():
-        table.add_row(name, f"{value:.3f}")
-    console.print(table)
+def accuracies(done: Done, method: str, sparsity: float) -> dict[int, float]:
+    """Seed → accuracy, in the order of the seeds."""
+    found = {c.seed: r["accuracy"] for c, r in done.items() if c[:2] == (method, sparsity)}
+    return dict(sorted(found.items()))
 
 
-def draw(summary: Summary, path: Path) -> None:
-    """Accuracy against sparsity, a curve a method, as SVG or PNG by the name of the file."""
+def means(done: Done, options: argparse.Namespace) -> Table:
+    """Accuracy by method and sparsity: mean and standard deviation over the seeds."""
+    dense = _mean_and_deviation([*accuracies(done, DENSE, 0.0).values()])
+    table: Table = {DENSE: dict.fromkeys(options.sparsities, dense)}
+    for method in options.methods:
+        table[method] = {
+            s: _mean_and_deviation([*accuracies(done, method, s).values()])
+            for s in options.sparsities
+        }
+    return table
+
+
+def differences(done: Done, options: argparse.Namespace) -> Table:
+    """Accuracy above that of magnitude with the same seed: mean and half of its 95 % interval.
+
+    Pairs share data split, initial weights and order of batches, so that what differs between
+    seeds cancels. The interval is Student's, for a mean of so many differences.
+    """
+    table: Table = {}
+    for method in options.methods if MAGNITUDE in options.methods else []:
+        for s in options.sparsities if method != MAGNITUDE else []:
+            ours, theirs = accuracies(done, method, s), accuracies(done, MAGNITUDE, s)
+            pairs = [ours[seed] - theirs[seed] for seed in ours]
+            table.setdefault(method, {})[s] = mean_and_interval(pairs)
+    return table
+
+
+def _mean_and_deviation(values: list[float]) -> Estimate:
+    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
+    return Estimate(statistics.mean(values), deviation)
+
+
+def mean_and_interval(values: list[float], confidence: float = 0.95) -> Estimate:
+    """The mean of the values and half of Student's interval around it; infinite for one value."""
+    from scipy.stats import t
+
+    n = len(values)
+    if n < 2:
+        return Estimate(statistics.mean(values), math.inf)
+    quantile = float(t.ppf((1 + confidence) / 2, n - 1))
+    return Estimate(statistics.mean(values), quantile * statistics.stdev(values) / math.sqrt(n))
+
+
+def print_table(title: str, table: Table, sparsities: Sequence[float]) -> None:
+    """A row a method, a column a sparsity, in per cent."""
+    rows = [(title, *(f"{100 * s:g} %" for s in sparsities))]
+    rows += [(method, *(str(row[s]) for s in sparsities)) for method, row in table.items()]
+    print("", *text.columns(rows, right=range(1, len(rows[0]))), sep="\n")
+
+
+def draw(done: Done, options: argparse.Namespace) -> None:
+    """Accuracy, and what it is above magnitude's, against sparsity; SVG or PNG by the name."""
     import io
 
     import matplotlib
@@ -224,47 +277,68 @@ def draw(summary: Summary, path: Path) -> None:
     matplotlib.rcParams["svg.hashsalt"] = "the same bytes for the same figures"
     from matplotlib import pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
-    axes.axhline(100 * summary[DENSE]["0"][0], color="0.5", linestyle=":", label=DENSE)
-    for i, method in enumerate(METHODS):
-        means = [100 * summary[method][f"{sparsity:g}"][0] for sparsity in SPARSITIES]
-        style = "-" if not method.startswith("bitter") else "--"
-        axes.plot(range(len(SPARSITIES)), means, style, marker="o", ms=3, color=f"C{i % 10}",
-                  label=method)  # fmt: skip
-    axes.set_xticks(range(len(SPARSITIES)), [f"{100 * sparsity:g} %" for sparsity in SPARSITIES])
-    # What falls out of the frame has failed; the rest would be one line with it.
-    axes.set(xlabel="sparsity", ylabel="accuracy on unseen images, %", ylim=(75, 100))
-    axes.legend(fontsize="small", ncols=2, loc="lower left")
-    axes.grid(alpha=0.3)
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.5), layout="constrained")
+    panels = ((left, means(done, options)), (right, differences(done, options)))
+    looks = dict(zip([DENSE, *options.methods], zip(COLOURS, MARKERS, strict=True), strict=False))
+    places = range(len(options.sparsities))
+    for axes, table in panels:
+        for i, (method, row) in enumerate(table.items()):
+            shift = 0.5 * ((i + 0.5) / len(table) - 0.5)  # side by side, so that bars do not hide
+            colour, marker = looks[method]
+            y, error = zip(*((100 * e.mean, 100 * e.spread) for e in row.values()), strict=True)
+            axes.errorbar([x + shift for x in places], y, error, color=colour, marker=marker,
+                          linestyle="none", capsize=3, label=method)  # fmt: skip
+        axes.set_xticks(places, [f"{100 * s:g} %" for s in options.sparsities])
+        axes.set_xlabel("sparsity")
+        axes.grid(axis="y", alpha=0.3)
+    left.set_title(
+        f"accuracy on unseen images, %\nmean ± standard deviation, {options.seeds} seeds"
+    )
+    left.legend(fontsize="small", loc="lower left")
+    right.axhline(0, color="0.4", linewidth=1)
+    right.set_title("above magnitude with the same seed, points\nmean and its 95 % interval")
     picture = io.BytesIO()
-    figure.savefig(picture, format=path.suffix[1:], metadata={"Date": None})
-    write_atomic(path, picture.getvalue())
+    kind = options.plot.suffix[1:]
+    figure.savefig(picture, format=kind, metadata={"Date": None} if kind == "svg" else None)
+    write_atomic(options.plot, picture.getvalue())
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--methods", nargs="+", metavar="METHOD", default=[*METHODS])
+    parser.add_argument("--sparsities", nargs="+", type=float, default=[*SPARSITIES])
+    parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     results = Path("outputs/benchmarks/pruning_quality.jsonl")
     parser.add_argument("--results", type=Path, default=results)
     parser.add_argument("--plot", type=Path)
     options = parser.parse_args()
-    done = run_all(list(cells(options.seeds, options.epochs)), options.results, options.jobs)
-    summary = summarize(done)
+    if unknown := [name for name in options.methods if name not in METHODS]:
+        raise BadUse(f"--methods {unknown[0]}: there are {', '.join(METHODS)}")
+    if options.plot and len(options.methods) >= len(COLOURS):
+        raise BadUse(f"--plot: a figure has room for {len(COLOURS) - 1} --methods")
+    wanted = cells(options.methods, options.sparsities, options.seeds, options.epochs)
+    done = run_all([*wanted], options.results, options.jobs)
+    print_table("accuracy, %, mean ± deviation", means(done, options), options.sparsities)
+    if above := differences(done, options):
+        print_table("above magnitude, ± 95 % interval", above, options.sparsities)
     dense = [result for cell, result in done.items() if cell.method == DENSE]
     related = {
         name: statistics.mean(result["correlations"][name] for result in dense)
         for name in STATE_SCORES
     }
-    print_tables(Console(), summary, related)
+    rows = [("rank correlation with |w|", "Spearman")]
+    rows += [(name, f"{value:.3f}") for name, value in related.items()]
+    print("", *text.columns(rows, right=(1,)), sep="\n")
     if options.plot:
-        draw(summary, options.plot)
-    print(json.dumps({"accuracy": summary, "rank_correlation": related}))
+        draw(done, options)
+    cells_ = [{"cell": cell, "accuracy": result["accuracy"]} for cell, result in done.items()]
+    print(json.dumps({"cells": cells_, "rank_correlation": related}))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main)

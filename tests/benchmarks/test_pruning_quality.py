@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: MIT
+"""The table of pruning methods: kept trainings are not repeated, spreads are what they say."""
+
+import json
+import math
+import random
+import statistics
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from scipy import stats
+
+from benchmarks import pruning_quality
+from benchmarks.pruning_quality import DENSE, STATE_SCORES, Cell, mean_and_interval, read_results
+
+METHODS = ("magnitude", "movement", "bitter7")
+
+
+@pytest.fixture
+def results(tmp_path):
+    """Made-up trainings with 4 seeds at two sparsities; movement is 0.1 below magnitude always."""
+    chance = random.Random(0)
+    rows = []
+    for seed in range(4):
+        dense = {"accuracy": 0.9, "correlations": dict.fromkeys(STATE_SCORES, 0.5)}
+        rows.append((Cell(DENSE, 0.0, seed, 20), dense))
+        for sparsity in (0.5, 0.9):
+            magnitude = chance.uniform(0.5, 0.9)
+            for method, value in zip(METHODS, (magnitude, magnitude - 0.1, 0.7), strict=True):
+                rows.append((Cell(method, sparsity, seed, 20), {"accuracy": value}))
+    path = tmp_path / "results.jsonl"
+    path.write_text("".join(json.dumps({"cell": c, "result": r}) + "\n" for c, r in rows))
+    return path
+
+
+def run(monkeypatch, results, *flags: str) -> None:
+    chosen = ["--methods", *METHODS, "--sparsities", "0.5", "0.9", "--seeds", "4"]
+    argv = ["pruning_quality", "--results", str(results), "--jobs", "1", *chosen, *flags]
+    monkeypatch.setattr(sys, "argv", argv)
+    pruning_quality.main()
+
+
+def test_kept_trainings_are_printed_and_drawn(results, monkeypatch, capsys, tmp_path):
+    before = results.read_bytes()
+    run(monkeypatch, results, "--plot", str(tmp_path / "figure.png"))
+    out = capsys.readouterr().out
+    assert results.read_bytes() == before
+    assert out.count("-10.00 ± 0.00") == 2  # movement against magnitude: paired, without spread
+    assert "dense                          90.00 ± 0.00  90.00 ± 0.00\n" in out
+    assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_torn_line_is_trained_again_and_the_next_is_whole(results, monkeypatch):
+    *kept, last = results.read_text().splitlines(keepends=True)
+    results.write_text("".join(kept) + last[:20])
+    missing = Cell(*json.loads(last)["cell"])
+    assert missing not in read_results(results)
+    trained = []
+
+    def train(cell):
+        trained.append(cell)
+        return {"accuracy": 0.25}
+
+    monkeypatch.setattr(pruning_quality, "train", train)
+    monkeypatch.setattr(pruning_quality, "ProcessPoolExecutor", ThreadPoolExecutor)
+    run(monkeypatch, results)
+    assert trained == [missing]
+    assert read_results(results)[missing] == {"accuracy": 0.25}
+
+
+def test_the_interval_is_student_s():
+    chance = random.Random(1)
+    values = [chance.gauss(0.1, 0.05) for _ in range(10)]
+    low, high = stats.t.interval(0.95, 9, statistics.mean(values), stats.sem(values))
+    found = mean_and_interval(values)
+    assert (found.mean - found.spread, found.mean + found.spread) == pytest.approx((low, high))
+    assert mean_and_interval([0.5]).spread == math.inf
