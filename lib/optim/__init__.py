@@ -24,7 +24,16 @@ Groups = list[dict[str, Any]]
 
 
 def _sgd(groups: Groups, *, momentum: float, nesterov: bool, **_: Any) -> torch.optim.Optimizer:
-    return torch.optim.SGD(groups, momentum=momentum, nesterov=nesterov, fused=True)
+    return torch.optim.SGD(groups, momentum=momentum, nesterov=nesterov, fused=_sgd_fuses(groups))
+
+
+def _sgd_fuses(groups: Groups) -> bool:
+    """Whether the fused kernel computes SGD rightly for these parameters.
+
+    On CPUs that of PyTorch 2.13 does for float32 only (pytorch/pytorch issue 191763).
+    """
+    parameters = [p for group in groups for p in group["params"]]
+    return all(p.device.type != "cpu" or p.dtype == torch.float32 for p in parameters)
 
 
 def _adam(groups: Groups, *, betas: Any, eps: float, **_: Any) -> torch.optim.Optimizer:
@@ -59,7 +68,8 @@ def _adamwprune(
     return AdamWPrune(groups, pruner, base=base, spam=spam, betas=betas, eps=eps, fused=True)
 
 
-# The kernels are fused on all devices that lib/train/runtime.py offers: CPU, CUDA and MPS.
+# The kernels are fused on all devices that lib/train/runtime.py offers: CPU, CUDA and MPS. (SGD in
+# low precision on a CPU is the exception.)
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "sgd": _sgd,
     "adam": _adam,

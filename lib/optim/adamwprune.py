@@ -41,3 +41,6 @@ class AdamWPrune(AdamWSPAM):
         pruner.attach(self)  # first, so that norms and spikes are those of masked gradients
         if base == "adamwspam":
             self.tame_by(spam)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "pruner": self.pruner}

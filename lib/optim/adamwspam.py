@@ -6,8 +6,9 @@
 
 Both are AdamW on gradients that were tamed first, plus a periodic reset; AdamW's own arithmetic is
 PyTorch's fused kernel. Learning rate schedules compose with them: the warm-up after a reset scales
-the group's `lr` for the length of one step and puts it back. Spikes are judged on the gradient as
-the optimizer gets it, that is after clipping by norm.
+the group's `lr` for the length of one step and puts it back; weight decay is that of the full rate.
+Spikes are judged on the gradient as the optimizer gets it, that is after clipping by norm.
+docs/optimizers.md names what differs from the published code.
 """
 
 import math
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from lib.pruning.step_hooks import is_void, on_gradients
+from lib.pruning.step_hooks import attach_hooks, is_void, on_gradients
 
 
 @dataclass(frozen=True)
@@ -26,13 +27,15 @@ class Spam:
     """The published values.
 
     theta: |g| is held to √(theta·v). reset_every: steps between resets of m, v and max_v to zero
-    (0: never); the step count of the bias correction goes on. grace: steps without spike clipping
-    at the start and after each reset, while v is still young. warmup: steps over which the learning
-    rate returns after a reset, along half a cosine from a hundredth.
+    (0: never); the step count of the bias correction goes on. grace: steps from a reset on without
+    spike clipping, while v is still young; the start counts as step 0. warmup: steps from a reset
+    on over which the learning rate returns from a hundredth, along half a cosine.
 
     stable: Stable-SPAM's taming instead of theta: each tensor's |g| is held to a running mean of
     its largest |g| (memory `gamma3`), and its norm is steered by running means of the norm and of
     its square (`gamma1`, `gamma2`); without grace.
+
+    Steps are counted from 1, as in the published code: step 500 is the first one that resets.
     """
 
     theta: float = 5000.0
@@ -44,31 +47,24 @@ class Spam:
     gamma2: float = 0.9
     gamma3: float = 0.999
 
-    def since_reset(self, step: int) -> int | None:
-        """Steps since the last reset before or at step `step` (from 1), None when there was none.
-
-        The first step after `reset_every` steps is the one that resets: 0.
-        """
-        done = step - 1
-        if not self.reset_every or done < self.reset_every:
-            return None
-        return done % self.reset_every
+    def _since_reset(self, step: int) -> int:
+        return step % self.reset_every if self.reset_every else step
 
     def resets(self, step: int) -> bool:
         """Whether the moments are zeroed before this step."""
-        return self.since_reset(step) == 0
+        return bool(self.reset_every) and self._since_reset(step) == 0
 
     def clips(self, step: int) -> bool:
         """Whether spikes are clipped at this step."""
-        since = self.since_reset(step)
-        return (step - 1 if since is None else since) >= self.grace
+        return self._since_reset(step) >= self.grace
 
     def lr_scale(self, step: int) -> float:
-        """Factor on the learning rate: 1 but for the warm-up after a reset."""
-        since = self.since_reset(step)
-        if since is None or since >= self.warmup:
+        """Factor on the learning rate: 1 except during the warm-up after a reset."""
+        since = self._since_reset(step)
+        if not self.reset_every or step < self.reset_every or since >= self.warmup:
             return 1.0
-        return 1.0 - 0.99 * 0.5 * (1.0 + math.cos(math.pi * since / self.warmup))
+        # The published cosine is one step longer than the warm-up, and is cut off at its end.
+        return 1.0 - 0.99 * 0.5 * (1.0 + math.cos(math.pi * since / (self.warmup + 1)))
 
 
 class AdamWSPAM(torch.optim.AdamW):
@@ -78,30 +74,48 @@ class AdamWSPAM(torch.optim.AdamW):
     zero until the next reset, as it would for a row of an embedding that was not met so far.
     """
 
+    spam: Spam | None = None
+    _rates: "list[tuple[Any, float]] | None" = None  # lr, weight decay of the groups during a step
+
     def __init__(self, params: Any, *, spam: Spam | None = Spam(), **adamw: Any):
         super().__init__(params, **adamw)
-        self._rates: list[Any] | None = None
         if spam is not None:
             self.tame_by(spam)
 
     def tame_by(self, spam: Spam) -> None:
-        """Tame the gradients of all steps from here on, after the hooks that are there already."""
+        """Tame the gradients of all steps from here on, after the hooks that are there already.
+
+        Raises ValueError when they are tamed already.
+        """
+        if self.spam is not None:
+            raise ValueError(f"the gradients are tamed already, by {self.spam}")
         self.spam = spam
         for group in self.param_groups:
             group.setdefault("spam_step", 0)
         self.defaults["spam_step"] = 0  # for groups that are added later
-        self.register_step_pre_hook(self._begin)
-        self.register_step_post_hook(self._end)
+        attach_hooks(
+            self,
+            step_pre=self._begin,
+            step_post=self._end,
+            state_dict_pre=self._restore_rates,
+            load_state_dict_pre=self._before_load,
+            load_state_dict_post=self._after_load,
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "spam": self.spam, "_rates": self._rates}
 
     def _begin(self, _: torch.optim.Optimizer, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
         self._restore_rates()
         self._new_norms: dict[Parameter, Tensor] = {}
         if is_void(self):
             return args, kwargs
-        self._rates = [group["lr"] for group in self.param_groups]
+        self._rates = [(group["lr"], group["weight_decay"]) for group in self.param_groups]
         for group in self.param_groups:
             group["spam_step"] += 1
-            group["lr"] = group["lr"] * self.spam.lr_scale(group["spam_step"])
+            scale = self.spam.lr_scale(group["spam_step"])
+            group["lr"] = group["lr"] * scale
+            group["weight_decay"] = group["weight_decay"] / scale  # decay has no warm-up
         return on_gradients(self._tame, args, kwargs)
 
     def _end(self, *_: Any) -> None:
@@ -109,12 +123,26 @@ class AdamWSPAM(torch.optim.AdamW):
         for p, norms in self._new_norms.items():
             self.state[p]["spam_norms"] = norms
 
-    def _restore_rates(self) -> None:
-        # Also before a step: the last one may have ended in an exception.
-        if self._rates is not None:
-            for group, rate in zip(self.param_groups, self._rates, strict=False):
-                group["lr"] = rate
+    def _restore_rates(self, *_: Any) -> None:
+        # Also before a step and a state_dict: the last step may have ended in an exception.
+        for group, rates in zip(self.param_groups, self._rates or (), strict=False):
+            group["lr"], group["weight_decay"] = rates
         self._rates = None
+
+    def _before_load(self, _: torch.optim.Optimizer, state_dict: dict[str, Any]) -> None:
+        groups = state_dict["param_groups"]
+        if any("spam_step" not in group for group in groups):
+            raise ValueError("this optimizer state is of a run without SPAM")
+        # The optimizer would cast them to the dtype of the parameter, in which bfloat16 counts to
+        # 256 and no further.
+        states = [state_dict["state"].get(i, {}) for group in groups for i in group["params"]]
+        self._incoming_norms = [state.get("spam_norms") for state in states]
+
+    def _after_load(self, _: torch.optim.Optimizer) -> None:
+        parameters = [p for group in self.param_groups for p in group["params"]]
+        for p, norms in zip(parameters, self._incoming_norms, strict=True):
+            if norms is not None:
+                self.state[p]["spam_norms"] = norms.to(p.device, copy=True)
 
     def _reset_moments(self, group: dict[str, Any]) -> None:
         for p in group["params"]:
@@ -128,17 +156,25 @@ class AdamWSPAM(torch.optim.AdamW):
             if self.spam.resets(group["spam_step"]):
                 self._reset_moments(group)
             for p in group["params"]:
-                if p.grad is None:
+                if p.grad is None or p.grad.numel() == 0:
                     continue
-                if self.spam.stable:
-                    norms = self.state.get(p, {}).get("spam_norms")
-                    if norms is None:
-                        # Adam takes a parameter with any state for one that it has met: what
-                        # belongs to a new one waits until the step is over.
-                        norms = self._new_norms[p] = p.new_zeros(4, dtype=torch.float32)
-                    steady_(p.grad, norms, self.spam, group["eps"])
-                elif self.spam.clips(group["spam_step"]) and "exp_avg_sq" in self.state.get(p, {}):
-                    clip_spikes_(p.grad, self.state[p]["exp_avg_sq"], self.spam.theta)
+                if p.grad.layout != torch.strided:
+                    raise RuntimeError(
+                        f"{type(self).__name__} needs dense gradients, and that of a parameter of "
+                        f"shape {tuple(p.shape)} is sparse: make its layer with sparse=False"
+                    )
+                self._tame_one(p, self.state.get(p, {}), group)
+
+    def _tame_one(self, p: Parameter, state: dict[str, Any], group: dict[str, Any]) -> None:
+        if self.spam.stable:
+            norms = state.get("spam_norms")
+            if norms is None:
+                # Adam takes a parameter with any state for one that it has met: what belongs to a
+                # new one waits until the step is over.
+                norms = self._new_norms[p] = p.new_zeros(4, dtype=torch.float32)
+            steady_(p.grad, norms, self.spam, group["eps"])
+        elif self.spam.clips(group["spam_step"]) and "exp_avg_sq" in state:
+            clip_spikes_(p.grad, state["exp_avg_sq"], self.spam.theta)
 
 
 def clip_spikes_(grad: Tensor, v: Tensor, theta: float) -> None:
@@ -165,8 +201,10 @@ def steady_(grad: Tensor, norms: Tensor, spam: Spam, eps: float) -> None:
     scaled = grad * (limit / largest).to(grad.dtype)
     grad.copy_(torch.where(grad.abs() > limit.to(grad.dtype), scaled, grad))
 
-    # In logical order, since rounding depends on the order of a sum.
-    norm = torch.linalg.vector_norm(grad.contiguous()).float()
+    # In logical order, since rounding depends on the order of a sum, and not in float16, whose
+    # largest number is soon reached.
+    wide = torch.promote_types(grad.dtype, torch.float32)
+    norm = torch.linalg.vector_norm(grad.contiguous(), dtype=wide).float()
     mean = spam.gamma1 * norms[2] + (1.0 - spam.gamma1) * norm
     square = spam.gamma2 * norms[3] + (1.0 - spam.gamma2) * norm**2
     wanted = mean / corrections[2] / ((square / corrections[3]).sqrt() + eps)

@@ -32,7 +32,7 @@ from lib.pruning.schedules import Schedule
 from lib.pruning.scores import SCORES
 from lib.pruning.select import prune_smallest
 from lib.pruning.slices import count_kept
-from lib.pruning.step_hooks import on_gradients
+from lib.pruning.step_hooks import attach_hooks, attached, on_gradients
 
 KEY = "pruner"  # in the optimizer's state_dict
 
@@ -80,6 +80,7 @@ class Pruner:
         self.memory = self._new_memory()
         self._optimizer: torch.optim.Optimizer | None = None
         self._prepared = False
+        self._incoming: dict[str, Any] | None = None  # a state that is being loaded
         self._check_pattern()
         self._count()
 
@@ -114,21 +115,34 @@ class Pruner:
     def attach(self, optimizer: torch.optim.Optimizer) -> None:
         """Make every `optimizer.step()` a pruned one, and carry the masks in its state_dict.
 
-        Raises ValueError when the optimizer lacks the state that the score needs, or some of the
-        weights.
+        Copies and pickles of the optimizer prune as well. Raises ValueError when the optimizer
+        lacks the state that the score needs, or some of the weights, and where either of the two is
+        attached already: every step would count twice.
         """
+        kind = type(optimizer).__name__
+        if self._optimizer is not None:
+            raise ValueError(
+                f"this pruner is attached to an {type(self._optimizer).__name__} already: "
+                "each optimizer needs a Pruner of its own"
+            )
+        if attached(optimizer, Pruner):
+            raise ValueError(f"another pruner is attached to this {kind} already")
         if self.score.state and not isinstance(optimizer, (torch.optim.Adam, torch.optim.AdamW)):
             raise ValueError(
                 f"the score needs {' and '.join(self.score.state)}, which "
-                f"{type(optimizer).__name__} does not keep: use an optimizer of the Adam family"
+                f"{kind} does not keep: use an optimizer of the Adam family"
             )
         owned = {p for group in optimizer.param_groups for p in group["params"]}
         if missing := [name for name, weight in self.weights.items() if weight not in owned]:
             raise ValueError(f"the optimizer does not train {', '.join(missing)}")
         self._optimizer = optimizer
-        optimizer.register_step_pre_hook(self._before_step)
-        optimizer.register_state_dict_post_hook(self._save)
-        optimizer.register_load_state_dict_pre_hook(self._load)
+        attach_hooks(
+            optimizer,
+            step_pre=self._before_step,
+            state_dict_post=self._save,
+            load_state_dict_pre=self._before_load,
+            load_state_dict_post=self._after_load,
+        )
 
     def prepare(self) -> None:
         """Begin a step: update the masks if that is due, and mask the gradients."""
@@ -297,25 +311,56 @@ class Pruner:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what `state_dict` gave. Raises ValueError when it is of other weights."""
+        """Restore what `state_dict` gave, all of it or, when it does not fit, nothing.
+
+        Raises ValueError saying what is of other weights.
+        """
+        self._restore(self._checked(state))
+
+    def _checked(self, state: Mapping[str, Any]) -> dict[str, Any]:
+        """The same with its masks unpacked; ValueError where it does not fit these weights."""
         for kind, own in (("masks", self.masks), ("memory", self.memory)):
             if state[kind].keys() != own.keys():
                 differing = ", ".join(sorted(state[kind].keys() ^ own.keys()))
                 raise ValueError(f"these pruning {kind} are of other weights: {differing}")
+        masks = {}
         for name, mask in self.masks.items():
             try:
-                mask.copy_(unpack(state["masks"][name], mask.shape))
+                masks[name] = unpack(state["masks"][name], mask.shape)
             except ValueError as error:
                 raise ValueError(f"{name}: {error}") from None
         for name, memory in self.memory.items():
-            memory.copy_(state["memory"][name])
-        self.step = state["step"]
+            if (shape := state["memory"][name].shape) != memory.shape:
+                raise ValueError(
+                    f"{name}: the memory of its score has the shape {tuple(shape)}, "
+                    f"not {tuple(memory.shape)}"
+                )
+        return {"step": int(state["step"]), "masks": masks, "memory": state["memory"]}
+
+    def _restore(self, checked: Mapping[str, Any]) -> None:
+        for kind, own in (("masks", self.masks), ("memory", self.memory)):
+            for name, tensor in own.items():
+                tensor.copy_(checked[kind][name])
+        self.step = checked["step"]
         self._count()
 
     def _save(self, _: torch.optim.Optimizer, state_dict: dict[str, Any]) -> None:
         state_dict[KEY] = self.state_dict()
 
-    def _load(self, _: torch.optim.Optimizer, state_dict: dict[str, Any]) -> None:
+    def __getstate__(self) -> dict[str, Any]:
+        if self.group is not None:
+            raise TypeError(
+                "a pruner of sharded weights cannot be copied or pickled, since its process group "
+                "cannot: use the optimizer's state_dict()"
+            )
+        return self.__dict__
+
+    def _before_load(self, _: torch.optim.Optimizer, state_dict: dict[str, Any]) -> None:
         if KEY not in state_dict:
             raise ValueError("this optimizer state has no pruning masks: it is of an unpruned run")
-        self.load_state_dict(state_dict[KEY])
+        self._incoming = self._checked(state_dict[KEY])
+
+    def _after_load(self, _: torch.optim.Optimizer) -> None:
+        # Only now, since the optimizer may have refused its own part.
+        self._restore(self._incoming)
+        self._incoming = None

@@ -1,9 +1,73 @@
 # SPDX-License-Identifier: MIT
-"""Working on gradients just before an optimizer uses them, closures included."""
+"""Hooks of an optimizer: gradients just before they are used, and copies that keep their hooks."""
 
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from functools import partial
+from types import MethodType
+from typing import Any
 
 import torch
+
+KINDS = (
+    "step_pre",
+    "step_post",
+    "state_dict_pre",
+    "state_dict_post",
+    "load_state_dict_pre",
+    "load_state_dict_post",
+)
+
+
+class _Hook:
+    """A bound method as a hook that can be copied and pickled, and that torch.compile leaves out.
+
+    Traced, what a hook changes on each step (step counts, learning rates) would become constants of
+    the compiled graph.
+    """
+
+    def __init__(self, method: MethodType):
+        self.method = method
+        self.untraced = torch.compiler.disable(method)
+
+    def __call__(self, *args: Any) -> Any:
+        return self.untraced(*args)
+
+    def __reduce__(self) -> tuple:
+        return _Hook, (self.method,)
+
+
+def attach_hooks(optimizer: torch.optim.Optimizer, **hooks: MethodType) -> None:
+    """Register hooks by their kind, one of KINDS, so that copies and pickles have them as well.
+
+    PyTorch drops all hooks there, and the copy would train on without pruning and without a word.
+    """
+    for kind, method in hooks.items():
+        getattr(optimizer, f"register_{kind}_hook")(_Hook(method))
+    # copy and pickle look for it on the object first: this also serves classes that are not ours.
+    optimizer.__getstate__ = partial(_state_with_hooks, optimizer)
+
+
+def attached(optimizer: torch.optim.Optimizer, owner: type) -> bool:
+    """Whether an object of type `owner` has attached its hooks to the optimizer."""
+    return any(
+        isinstance(hook.method.__self__, owner) for kind in KINDS for hook in _ours(optimizer, kind)
+    )
+
+
+def _ours(optimizer: torch.optim.Optimizer, kind: str) -> Iterator[_Hook]:
+    hooks = getattr(optimizer, f"_optimizer_{kind}_hooks").values()
+    return (hook for hook in hooks if isinstance(hook, _Hook))
+
+
+def _state_with_hooks(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    state = type(optimizer).__getstate__(optimizer)
+    for kind in KINDS:
+        # PyTorch's keys are numbers, counted anew in each process: a name is in nobody's way.
+        named = {f"kept {i}": hook for i, hook in enumerate(_ours(optimizer, kind))}
+        state[f"_optimizer_{kind}_hooks"] = OrderedDict(named)
+    state["__getstate__"] = partial(_state_with_hooks, optimizer)
+    return state
 
 
 def on_gradients(work: Callable[[], None], args: tuple, kwargs: dict) -> tuple[tuple, dict]:

@@ -37,30 +37,36 @@ def ours(spam, **changes):
     return lambda params: AdamWSPAM(params, spam=spam, **options)
 
 
+def warm_up(c: int, s: Spam) -> float:
+    """Factor at c steps from a reset: a cosine from 0.01 over warmup + 1 steps, cut at warmup."""
+    return 1 - 0.99 * (1 + math.cos(math.pi * c / (s.warmup + 1))) / 2 if c < s.warmup else 1.0
+
+
 def spam_reference(sequence, s: Spam, amsgrad=False):
-    """Huang et al. 2025, algorithm 1, with AdamW's decay; t from 1, resets after `reset_every`."""
+    """The published program of Huang et al. 2025, step by step; decay as AdamW has it, before."""
     w = np.linspace(-1, 1, len(sequence[0]))
     m = v = v_max = np.zeros_like(w)
-    seen, since, was_reset = [], 0, False
+    countdown = s.reset_every
+    after_reset = math.inf
+    seen = []
     for t, g in enumerate(sequence, start=1):
-        if s.reset_every and t > 1 and (t - 1) % s.reset_every == 0:
+        countdown -= 1
+        after_reset += 1
+        if countdown == 0:  # step 500 is the first
             m = v = v_max = np.zeros_like(w)
-            since, was_reset = 0, True
+            countdown, after_reset = s.reset_every, 0
+        young = t < s.grace if after_reset == math.inf else after_reset < s.grace
         g = g.copy()
-        if since >= s.grace:
+        if not young:
             spikes = (g**2 > s.theta * v) & (v > 0)
             g[spikes] = np.sign(g[spikes]) * np.sqrt(s.theta * v[spikes])
-        scale = 1.0
-        if was_reset and since < s.warmup:
-            scale = 1 - 0.99 * (1 + math.cos(math.pi * since / s.warmup)) / 2
-        lr = LR * scale
-        w = w * (1 - lr * DECAY)
+        w = w - LR * DECAY * w  # not warmed up
         m = BETAS[0] * m + (1 - BETAS[0]) * g
         v = BETAS[1] * v + (1 - BETAS[1]) * g**2
         v_max = np.maximum(v_max, v)
         second = (v_max if amsgrad else v) / (1 - BETAS[1] ** t)
+        lr = LR * warm_up(after_reset, s)
         w = w - lr * (m / (1 - BETAS[0] ** t)) / (np.sqrt(second) + EPS)
-        since += 1
         seen.append(w)
     return seen
 
@@ -85,9 +91,8 @@ def stable_reference(sequence, s: Spam):
     top = mean = square = 0.0
     seen = []
     for t, g in enumerate(sequence, start=1):
-        since = (t - 1) % s.reset_every
-        reset = t > s.reset_every
-        if reset and since == 0:
+        since = t % s.reset_every
+        if since == 0:
             m = v = np.zeros_like(w)
         largest = np.abs(g).max()
         top = s.gamma3 * top + (1 - s.gamma3) * largest
@@ -98,10 +103,8 @@ def stable_reference(sequence, s: Spam):
         square = s.gamma2 * square + (1 - s.gamma2) * norm**2
         wanted = mean / (1 - s.gamma1**t) / (math.sqrt(square / (1 - s.gamma2**t)) + EPS)
         g = g / norm * wanted
-        scale = 1.0
-        if reset and since < s.warmup:
-            scale = 1 - 0.99 * (1 + math.cos(math.pi * since / s.warmup)) / 2
-        w = w * (1 - LR * scale * DECAY)
+        scale = warm_up(since, s) if t >= s.reset_every else 1.0
+        w = w * (1 - LR * DECAY)
         m = BETAS[0] * m + (1 - BETAS[0]) * g
         v = BETAS[1] * v + (1 - BETAS[1]) * g**2
         m_hat, v_hat = m / (1 - BETAS[0] ** t), v / (1 - BETAS[1] ** t)
@@ -126,12 +129,26 @@ def test_published_values_are_the_defaults():
 
 
 def test_when_it_clips_resets_and_warms_up():
+    """The steps at which the published program does, counted from 1."""
     s = Spam()
-    assert [t for t in range(1, 1600) if s.resets(t)] == [501, 1001, 1501]
-    assert [t for t in range(1, 530) if not s.clips(t)] == [*range(1, 21), *range(501, 521)]
-    assert s.lr_scale(1) == s.lr_scale(500) == s.lr_scale(651) == 1.0
-    assert s.lr_scale(501) == pytest.approx(0.01)
-    assert s.lr_scale(576) == pytest.approx(1 - 0.99 / 2)
+    assert [t for t in range(1, 1600) if s.resets(t)] == [500, 1000, 1500]
+    assert [t for t in range(1, 530) if not s.clips(t)] == [*range(1, 20), *range(500, 520)]
+    assert s.lr_scale(1) == s.lr_scale(499) == s.lr_scale(650) == 1.0
+    assert s.lr_scale(500) == pytest.approx(0.01)
+    assert s.lr_scale(649) == pytest.approx(1 - 0.99 * (1 + math.cos(math.pi * 149 / 151)) / 2)
+    never = Spam(reset_every=0)
+    assert not any(never.resets(t) for t in range(1, 1600))
+    assert [t for t in range(1, 1600) if not never.clips(t)] == [*range(1, 20)]
+
+
+def test_decay_has_no_warm_up():
+    p = nn.Parameter(torch.ones(3, dtype=torch.float64))
+    optimizer = AdamWSPAM([p], lr=0.1, weight_decay=0.5, spam=Spam(reset_every=2, warmup=9))
+    for _ in range(8):
+        p.grad = torch.zeros(3, dtype=torch.float64)
+        optimizer.step()
+        assert optimizer.param_groups[0]["weight_decay"] == 0.5
+    torch.testing.assert_close(p.detach(), torch.full_like(p, 0.95**8), rtol=1e-14, atol=0)
 
 
 @pytest.mark.parametrize("amsgrad", [False, True])
@@ -152,7 +169,7 @@ def test_without_spikes_and_resets_bit_equal_to_adamw(amsgrad, fused):
 def test_a_reset_zeroes_all_moments_and_keeps_the_step_count():
     p = nn.Parameter(torch.ones(3))
     optimizer = AdamWSPAM([p], spam=Spam(reset_every=3), amsgrad=True)
-    for _ in range(3):
+    for _ in range(2):
         p.grad = torch.full((3,), 10.0)
         optimizer.step()
     p.grad = torch.zeros(3)
@@ -160,7 +177,7 @@ def test_a_reset_zeroes_all_moments_and_keeps_the_step_count():
     state = optimizer.state[p]
     for key in ("exp_avg", "exp_avg_sq", "max_exp_avg_sq"):
         assert not state[key].any()
-    assert state["step"] == 4
+    assert state["step"] == 3
 
 
 def test_warm_up_composes_with_a_schedule_without_compounding():
@@ -185,6 +202,8 @@ def test_a_failed_step_leaves_the_learning_rate():
 
     with pytest.raises(KeyError):
         optimizer.step(broken)
+    for group in (optimizer.state_dict()["param_groups"][0], optimizer.param_groups[0]):
+        assert (group["lr"], group["weight_decay"]) == (1e-3, 0.01)
     optimizer.step()
     assert optimizer.param_groups[0]["lr"] == 1e-3
 
@@ -197,3 +216,45 @@ def test_an_entry_without_history_is_not_held_at_zero():
     p.grad = torch.tensor([1.0, 1.0])
     optimizer.step()
     assert p[1] != 0
+
+
+@pytest.mark.parametrize("stable", [False, True])
+@pytest.mark.parametrize("fused", [False, True])
+def test_empty_parameters(stable, fused):
+    empty, p = nn.Parameter(torch.ones(0, 3)), nn.Parameter(torch.ones(2))
+    optimizer = AdamWSPAM([empty, p], spam=Spam(stable=stable, grace=0, reset_every=2), fused=fused)
+    for _ in range(4):
+        empty.grad, p.grad = torch.ones(0, 3), torch.ones(2)
+        optimizer.step()
+    assert (p < 1).all()
+
+
+@pytest.mark.parametrize("stable", [False, True])
+def test_sparse_gradients_are_refused_with_the_cure(stable):
+    table = nn.Embedding(5, 2, sparse=True)
+    optimizer = AdamWSPAM(table.parameters(), spam=Spam(stable=stable))
+    table(torch.tensor([1])).sum().backward()
+    with pytest.raises(RuntimeError, match=r"of shape \(5, 2\) is sparse: .* sparse=False"):
+        optimizer.step()
+
+
+def test_a_norm_beyond_float16_is_no_spike_to_infinity():
+    p = nn.Parameter(torch.ones(64, dtype=torch.float16))
+    optimizer = AdamWSPAM([p], spam=Spam(stable=True))
+    for _ in range(3):
+        p.grad = torch.full((64,), 60000.0, dtype=torch.float16)  # of norm 480,000
+        optimizer.step()
+    assert p.isfinite().all() and (p < 1).all()
+
+
+def test_tamed_once():
+    optimizer = AdamWSPAM([nn.Parameter(torch.ones(2))])
+    with pytest.raises(ValueError, match="tamed already, by Spam"):
+        optimizer.tame_by(Spam())
+
+
+def test_state_of_a_run_without_spam_is_refused():
+    p = nn.Parameter(torch.ones(2))
+    state = torch.optim.AdamW([p]).state_dict()
+    with pytest.raises(ValueError, match="of a run without SPAM"):
+        AdamWSPAM([p]).load_state_dict(state)

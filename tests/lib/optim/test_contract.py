@@ -154,6 +154,38 @@ def test_grad_scaler_gives_what_unscaled_training_gives(make, fused):
 
 
 @pytest.mark.parametrize("fused", [False, True])
+def test_a_grad_scaler_that_was_not_asked_to_unscale(make, fused):
+    """It leaves that to fused optimizers, but spikes are judged on true gradients."""
+    results = []
+    for scale in (1.0, 65536.0):
+        net = model()
+        optimizer = make(net, fused=fused)
+        scaler = torch.amp.GradScaler("cpu", init_scale=scale, growth_interval=1000)
+        for step in range(8):
+            optimizer.zero_grad()
+            backward(net, step, scale)
+            scaler.scale(torch.ones(()))
+            scaler.step(optimizer)
+            scaler.update()
+        results.append(weights(net))
+    assert same(*results)
+
+
+def test_movement_under_a_grad_scaler_is_that_of_true_gradients():
+    memories = []
+    for scale in (1.0, 65536.0):
+        net = model()
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1, fused=True)
+        pruner = Pruner(prunable(net), PLAN, score="movement")
+        pruner.attach(optimizer)
+        scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+        backward(net, 0, float(scaler.scale(torch.ones(()))))
+        scaler.step(optimizer)
+        memories.append(list(pruner.memory.values()))
+    assert same(*memories) and memories[0][0].any()
+
+
+@pytest.mark.parametrize("fused", [False, True])
 def test_a_step_with_an_infinite_gradient_is_skipped_by_the_scaler(make, fused):
     net = model()
     optimizer = make(net, fused=fused)
@@ -211,6 +243,21 @@ def test_a_plain_step_prunes_as_apply_update_does():
         backward(other, step)
         apply_update(optimizer, lr=1e-3, grad_clip=0.0, pruner=optimizer.pruner)
     assert same(weights(net), weights(other))
+
+
+@pytest.mark.parametrize("bad", [float("inf"), float("nan")])
+@pytest.mark.parametrize("kind", ["prune", "prune-spam", "prune-stable"])
+def test_a_gradient_of_a_pruned_weight_may_be_anything(kind, bad):
+    """It is masked, and 0·inf is not a number."""
+    net = model()
+    optimizer = OURS[kind](net)
+    train(net, optimizer, 7)
+    backward(net, 7)
+    pruner = optimizer.pruner
+    net[0].weight.grad[pruner.masks["0.weight"] == 0] = bad
+    assert apply_update(optimizer, lr=1e-3, grad_clip=1.0, pruner=pruner).isfinite()
+    assert all(p.isfinite().all() for p in net.parameters())
+    pruner.verify()
 
 
 def test_unknown_base():

@@ -85,7 +85,7 @@ def test_an_update_takes_less_than_a_float32_copy(one_thread, monkeypatch, score
 @pytest.mark.parametrize("layers", [1, LAYERS])
 def test_no_more_than_a_float32_copy_when_all_scores_are_equal(one_thread, monkeypatch, layers):
     """The worst case: nothing is decided by the first digit, and all scores are held."""
-    monkeypatch.setitem(slices.SLICE, "cpu", 1 << 12)
+    monkeypatch.setitem(slices.SLICE, "cpu", 1 << 14)
     peak = peak_of_an_update(*trained(torch.ones, layers), "magnitude")
     histograms = (LAYERS + 4) * select.BINS * 8
     slice_bytes = 32 * slices.SLICE["cpu"]  # scores, positions and what is made of them
