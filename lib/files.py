@@ -36,12 +36,15 @@ def atomic(path: str | Path, *, sync: bool = True) -> Iterator[BinaryIO]:
     """A file to write; it replaces `path` when the block ends, and is gone if the block raises.
 
     `path` is the old file or the new one at any moment, with `sync` also if the machine goes down.
-    Raises OSError with nothing changed when the disk is full or the directory unwritable.
+    In a directory that only its owner can read, such as a run's, so it is with the file. Raises
+    OSError with nothing changed when the disk is full or the directory unwritable.
     """
     path = Path(path)
     temporary, held = _temporary(path)
     try:
         with temporary.open("wb") as file:
+            if not path.parent.stat().st_mode & 0o077:
+                os.fchmod(file.fileno(), 0o600)
             yield file
             file.flush()
             if sync:

@@ -4,7 +4,7 @@
     settings = load_settings("lenet5")   # config.py < or --config PATH < flags
     settings.LEARNING_RATE               # 0.002
     settings.trackers                    # ("trackio", "wandb")
-    settings.files()[".config"]          # what the run directory keeps
+    settings.files(clean)[".config"]     # what the run directory keeps
 
 All values go through Kconfig, so that its ranges, dependencies and choices hold for flags too.
 """
@@ -22,7 +22,7 @@ from lib.config.assign import apply
 from lib.config.dotconfig import Assignment, ConfigError
 from lib.config.flags import parse_flags
 from lib.config.trackers import enabled_trackers
-from lib.config.tree import Tree, Value, text_of
+from lib.config.tree import Clean, Tree, Value, text_of
 from lib.errors import BadUse
 from lib.files import ROOT
 
@@ -63,32 +63,42 @@ class Settings:
         text = json.dumps(self._values, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
-    def files(self) -> dict[str, str]:
+    def files(self, clean: Clean) -> dict[str, str]:
         """Texts for the run directory, by file name.
 
         .config and defconfig (the minimal one) repeat the run; config.yaml is the same grouped by
-        menu; origins.yaml tells where each value that is not its default came from.
+        menu; origins.yaml tells where each value that is not its default came from. `clean(symbol,
+        text)` gives what to write in place of a free text; numbers and choices stay as they are.
         """
         import yaml
 
         entries = self._tree.entries()
+        values = dict(self._values)
+        for name in self._tree.texts:
+            values[name] = clean(name, values[name])
         menus: dict[str, dict[str, Value]] = {}
         for entry in entries:
-            menus.setdefault(" / ".join(entry.menu), {})[entry.name] = self._values[entry.name]
+            menus.setdefault(" / ".join(entry.menu), {})[entry.name] = values[entry.name]
         origins = {
             entry.name: {
-                "value": self._values[entry.name],
+                "value": values[entry.name],
                 "origin": self._tree.origins.get(entry.name, "?"),
             }
             for entry in entries
             if entry.text != entry.default
         }
-        style = {"sort_keys": False, "allow_unicode": True, "width": 100}
+        # libyaml: the dumper in Python loses a NEL (U+0085) at either end of a text.
+        style = {
+            "sort_keys": False,
+            "allow_unicode": True,
+            "width": 100,
+            "Dumper": yaml.CSafeDumper,
+        }
         return {
-            ".config": self._tree.config_text(),
-            "defconfig": self._tree.defconfig_text(),
-            "config.yaml": yaml.safe_dump(menus, **style),
-            "origins.yaml": yaml.safe_dump(origins, **style),
+            ".config": self._tree.config_text(clean),
+            "defconfig": self._tree.defconfig_text(clean),
+            "config.yaml": yaml.dump(menus, **style),
+            "origins.yaml": yaml.dump(origins, **style),
         }
 
 

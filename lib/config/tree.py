@@ -16,7 +16,7 @@ Conventions on top of Kconfig:
 import importlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -38,6 +38,7 @@ from lib.config.dotconfig import PREFIX, ConfigError
 from lib.files import ROOT
 
 Value = bool | int | float | str | None
+Clean = Callable[[str, str], str]  # (symbol, its text) → the text to write in its place
 _STDERR = " wrote to stderr: "  # in kconfiglib's warning about a program that a Kconfig file calls
 # Variables that would change what kconfiglib parses. TRACKER is applied as an assignment: were it
 # read here as well, what it enables would look like a default and be missing from a minimal config.
@@ -199,8 +200,13 @@ class Tree(kconfiglib.Kconfig):
 
     # The text of .config
 
-    def config_text(self) -> str:
-        """The whole configuration in the format of .config."""
+    @cached_property
+    def texts(self) -> set[str]:
+        """The symbols that hold free text: strings with a prompt that are not numbers."""
+        return {s.name for s in self.settable if s.orig_type is STRING} - self.intervals.keys()
+
+    def config_text(self, clean: Clean | None = None) -> str:
+        """The whole configuration in the format of .config; `clean` replaces free texts."""
         lines, menu = ["# Written by make; change it by `make menuconfig` or in an editor.\n"], ()
         for symbol in self.settable:
             if not symbol.visibility:
@@ -208,14 +214,21 @@ class Tree(kconfiglib.Kconfig):
             if menus(symbol) != menu:
                 menu = menus(symbol)
                 lines.append(f"\n#\n# {' / '.join(menu)}\n#\n")
-            lines.append(_line(symbol))
+            lines.append(self._config_line(symbol, clean))
         return "".join(lines)
 
-    def defconfig_text(self) -> str:
+    def defconfig_text(self, clean: Clean | None = None) -> str:
         """The minimal configuration: what differs from the defaults, as `make savedefconfig`."""
-        return "".join(
-            _line(entry.symbol) for entry in self.entries() if entry.text != entry.default
-        )
+        entries = (entry for entry in self.entries() if entry.text != entry.default)
+        return "".join(self._config_line(entry.symbol, clean) for entry in entries)
+
+    def _config_line(self, symbol: Symbol, clean: Clean | None) -> str:
+        if symbol.orig_type is not STRING:
+            return symbol.config_string
+        text = symbol.str_value
+        if clean and symbol.name in self.texts:
+            text = clean(symbol.name, text)
+        return f'{PREFIX}{symbol.name}="{dotconfig.escape(text)}"\n'
 
 
 def text_of(value: Value) -> str:
@@ -306,12 +319,6 @@ def menus(symbol: Symbol) -> tuple[str, ...]:
         if node.item is MENU and node.prompt and node.parent:
             titles.insert(0, node.prompt[0])
     return tuple(titles)
-
-
-def _line(symbol: Symbol) -> str:
-    if symbol.orig_type is STRING:
-        return f'{PREFIX}{symbol.name}="{dotconfig.escape(symbol.str_value)}"\n'
-    return symbol.config_string
 
 
 def editor(program: str) -> ModuleType:

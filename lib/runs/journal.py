@@ -56,7 +56,7 @@ class Journal:
         self._warn = warn
         # (CUDA events to wait for, the row) or, behind such rows, (nothing, the finished line)
         self._waiting: deque[tuple[Sequence[Any], Any]] = deque()
-        self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         size = os.fstat(self._fd).st_size
         # True while the file ends within a line; the next write then starts with a newline.
         self._torn = size > 0 and os.pread(self._fd, 1, size - 1) != b"\n"

@@ -222,12 +222,12 @@ def _cell(value: Any) -> Any:
 
 
 def _write(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(0o700, parents=True, exist_ok=True)
     write_atomic(path, data, sync=False)
 
 
 def _link_or_copy(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
+    target.parent.mkdir(0o700, parents=True, exist_ok=True)
     if target.exists():  # the same content, by its name
         return
     with contextlib.suppress(OSError):  # another file system, or one without links

@@ -109,6 +109,11 @@ def redact_tree(value: Any) -> Any:
     return redact(value) if isinstance(value, str) else value
 
 
+def redact_named(name: str, value: str) -> str:
+    """The `value` of something called `name`, without the secrets in it."""
+    return redact_tree({name: value})[name]
+
+
 def is_secret_name(name: str) -> bool:
     """Whether the value of something called `name` is a secret."""
     return _SECRET_NAME.search(name) is not None

@@ -36,7 +36,7 @@ from lib.runs.best import best_metrics
 from lib.runs.journal import Journal
 from lib.runs.media_log import MediaLog, NullMediaLog
 from lib.runs.plots import plot_run
-from lib.runs.redact import redact, redact_command
+from lib.runs.redact import redact, redact_command, redact_named
 from lib.runs.stored import RESERVE
 from lib.signals import sigterm_raises, uninterrupted
 from lib.tracking.launch import Tracking, launch
@@ -83,7 +83,9 @@ class Run(MediaLog):
         self.id = secrets.token_hex(6)
         self._lock_fd = lock_fd
         self._started = time.monotonic()
-        self._train_log = (directory / "logs" / "train.log").open("a", encoding="utf-8")
+        self._train_log = open(  # noqa: SIM115, closed in __exit__
+            directory / "logs" / "train.log", "a", encoding="utf-8", opener=_private
+        )
         self.metadata = {**_first_metadata(self), **info}
         metadata.save(directory / "metadata.yaml", self.metadata)
         self.journal = Journal(directory / "logs" / "metrics.jsonl", warn=self.say)
@@ -99,7 +101,7 @@ class Run(MediaLog):
         run = Run.create(
             settings.OUTPUT_DIR,
             settings.TRACKER_RUN_NAME or default_name(model, settings.OPTIMIZER),
-            files=settings.files(),
+            files=settings.files(redact_named),
             info={
                 "description": settings.DESCRIPTION,
                 "hypothesis": settings.HYPOTHESIS,
@@ -125,9 +127,10 @@ class Run(MediaLog):
     ) -> "Run | NullRun":
         """Make `output_dir`/`name`, or `name`_2, _3 … when taken, with `files` (name → text) in it.
 
-        `info` replaces fields of metadata.yaml. Ranks other than 0 get a run that does nothing.
-        Raises BadUse for a bad name or launch environment and RunError when the directory cannot
-        be made and filled.
+        The texts are written as they are, so secrets must be gone before they were rendered. `info`
+        replaces fields of metadata.yaml. Ranks other than 0 get a run that does nothing. Raises
+        BadUse for a bad name or launch environment and RunError when the directory cannot be made
+        and filled.
         """
         if not launch_env().is_main:
             return NullRun()
@@ -138,11 +141,12 @@ class Run(MediaLog):
                 sweep(killed)
             directory = _make_directory(Path(output_dir), name)
             lock_fd = lock.hold(directory / ".lock")
+            (directory / ".lock").chmod(0o600)
             for folder in ("logs", "checkpoints", "plots", "media"):
-                (directory / folder).mkdir()
+                (directory / folder).mkdir(0o700)
             reserve_space(directory / RESERVE)
             for file, text in (files or {}).items():
-                write_atomic(directory / file, redact(text))
+                write_atomic(directory / file, text)
             return Run(directory, info or {}, lock_fd)
         except OSError as error:
             if directory is not None:
@@ -268,6 +272,10 @@ class NullRun(NullMediaLog):
         self._signals.__exit__(None, None, None)
 
 
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
 def _make_directory(output_dir: Path, name: str) -> Path:
     """The first free one of name, name_2, name_3 …; mkdir is what makes it exclusive."""
     output_dir.mkdir(parents=True, exist_ok=True)
@@ -277,7 +285,7 @@ def _make_directory(output_dir: Path, name: str) -> Path:
     number = 1
     while True:
         try:
-            directory.mkdir()
+            directory.mkdir(0o700)  # a diff, a command line: more than colleagues need to see
             return directory
         except FileExistsError:
             number += 1

@@ -73,9 +73,16 @@ def test_a_full_disk_changes_nothing(tmp_path, file_size_limit):
 
 
 def test_a_file_is_as_readable_as_any_other(tmp_path):
+    tmp_path.chmod(0o755)
     (tmp_path / "plain").touch()
     write_atomic(tmp_path / "file", "")
     assert (tmp_path / "file").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_a_file_in_a_private_directory_is_private(tmp_path):
+    tmp_path.chmod(0o700)
+    write_atomic(tmp_path / "file", "")
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o600
 
 
 def test_what_a_killed_writer_left_is_used_by_the_next_one(tmp_path, half_written):

@@ -30,6 +30,10 @@ HOSTILE = [
 ]
 
 
+def as_it_is(name, text):
+    return text
+
+
 @pytest.fixture
 def config_py(tmp_path, monkeypatch):
     """An empty place for the configuration of the tree."""
@@ -63,7 +67,7 @@ def test_flags_over_config_py_over_defaults(config_py):
     assert settings.PLOTS is False
     assert settings.MOMENTUM == 0.9
     assert settings.ADAM_BETA1 is None
-    origins = yaml.safe_load(settings.files()["origins.yaml"])
+    origins = yaml.safe_load(settings.files(as_it_is)["origins.yaml"])
     assert origins == {
         "BATCH_SIZE": {"value": 16, "origin": "SET"},
         "DESCRIPTION": {"value": "d", "origin": "SET"},
@@ -191,7 +195,7 @@ def test_the_hash_follows_the_values(config_py):
 def test_the_files_repeat_the_run(config_py, tmp_path):
     flags = ["--optimizer", "sgd", "--nesterov", "--description", HOSTILE[2], "--tracker=wandb"]
     settings = load_settings("lenet5", flags)
-    files = settings.files()
+    files = settings.files(as_it_is)
     for name in (".config", "defconfig"):
         (tmp_path / name).write_text(files[name], newline="")
         again = load_settings("lenet5", ["--config", str(tmp_path / name)])
@@ -207,7 +211,7 @@ def test_the_files_repeat_the_run(config_py, tmp_path):
 def test_hostile_text_travels_by_flag_config_and_config_py(config_py, tmp_path, text):
     settings = load_settings("lenet5", [f"--description={text}", "--output-dir", text])
     path = tmp_path / ".config"
-    path.write_text(settings.files()[".config"], newline="")
+    path.write_text(settings.files(as_it_is)[".config"], newline="")
     tree = Tree()
     store.load(tree, path)
     store.store(tree, path, config_py)
@@ -215,7 +219,7 @@ def test_hostile_text_travels_by_flag_config_and_config_py(config_py, tmp_path, 
     for source in (config, load_settings("lenet5", [])):
         assert text == source.DESCRIPTION
         assert text == source.OUTPUT_DIR
-    assert yaml.safe_load(settings.files()["config.yaml"])["Run"]["DESCRIPTION"] == text
+    assert yaml.safe_load(settings.files(as_it_is)["config.yaml"])["Run"]["DESCRIPTION"] == text
 
 
 def test_config_py_stands_alone(config_py):
@@ -301,8 +305,8 @@ def test_config_to_config_py_to_settings_to_config_is_the_identity(tmp_path_fact
     load_values(TREE, read)
     settings = Settings(TREE)
     assert settings.as_dict() == values
-    assert settings.files()[".config"] == text
-    assert settings.files()["defconfig"] == minimal
+    assert settings.files(as_it_is)[".config"] == text
+    assert settings.files(as_it_is)["defconfig"] == minimal
 
     for again in (text, minimal):
         TREE.unset_values()

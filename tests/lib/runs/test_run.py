@@ -70,7 +70,7 @@ def start(code, *arguments, **options):
 
 
 def test_a_completed_run(tmp_path, capsys):
-    files = {".config": "CONFIG_SEED=1\n", "config.yaml": "api_key: abc\n"}
+    files = {".config": "CONFIG_SEED=1\n", "config.yaml": "SEED: 1\n"}
     with Run.create(tmp_path / "a" / "b", "lenet5_sgd", files=files, info={"seed": 1}) as run:
         assert stored(run)["status"] == "running"
         run.set_info(dataset={"name": "digits"}, tags=["x"])
@@ -93,7 +93,7 @@ def test_a_completed_run(tmp_path, capsys):
     assert 0 < fields["duration_s"] < 10
     assert fields["start_time"] <= fields["end_time"]
     assert (run.dir / ".config").read_text() == "CONFIG_SEED=1\n"
-    assert (run.dir / "config.yaml").read_text() == "api_key: [redacted]\n"
+    assert (run.dir / "config.yaml").read_text() == "SEED: 1\n"
     assert (run.dir / "logs" / "train.log").read_text().endswith(" hello\n")
     assert {p.name for p in run.dir.iterdir() if p.is_dir()} == {
         "checkpoints", "logs", "media", "plots",
