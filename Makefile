@@ -4,6 +4,10 @@
 # This file is an index: variables shared by the fragments in scripts/*.mk, and the help
 # that collects their `##` lines. Each fragment owns its targets.
 
+ifeq ($(filter-out 0.% 1.% 2.% 3.%,$(MAKE_VERSION)),)
+$(error GNU make $(MAKE_VERSION) is too old, 4.0 or newer is needed. On macOS: brew install make, then type gmake for make)
+endif
+
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -17,18 +21,39 @@ export V
 KCONFIG_CONFIG ?= .config
 export KCONFIG_CONFIG
 
-# What a user gives on the command line reaches the programs through the environment, unexpanded
-# and unquoted, so that no make function and no shell ever interprets a value.
-USER_VARIABLES := DEFCONFIG SET TRACKER FRAGMENTS SYM A B RUN FORMAT SCALE
-$(foreach v,$(USER_VARIABLES),$(if $(filter-out undefined,$(origin $v)),$(eval override export $v := $$(value $v))))
+# A fragment says beside each target which variables it takes from the make line:
+#
+#     TAKES.show := RUN
+#
+# That is all there is to do for a new one: its value reaches the recipe's programs through the
+# environment, unexpanded and unquoted, so that no make function and no shell ever interprets it;
+# `make help` lists it; and on the line of a target that does not take it, it is refused.
+ON_THE_LINE := $(foreach v,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $v))),$v))
+TAKEN_BY_ALL := V VENV PYTHON3 KCONFIG_CONFIG JOBS SHELL
+OVERRIDES := FRAGMENTS SET TRACKER
 
 .DEFAULT_GOAL := train
 # venv.mk first: prerequisites are expanded where they are read, and $(READY) stands in most.
 FRAGMENT_FILES := $(filter-out scripts/venv.mk,$(sort $(wildcard scripts/*.mk)))
 include scripts/venv.mk $(FRAGMENT_FILES)
 
+TAKERS := $(patsubst TAKES.%,%,$(filter TAKES.%,$(.VARIABLES)))
+$(foreach v,$(sort $(foreach t,$(TAKERS),$(TAKES.$t))),$(if $(filter-out undefined,$(origin $v)),$(eval override export $v := $$(value $v))))
+
+GOALS := $(or $(MAKECMDGOALS),$(.DEFAULT_GOAL))
+TAKEN := $(foreach goal,$(GOALS),$(foreach t,$(TAKERS),$(if $(filter $t,$(goal)),$(TAKES.$t))))
+REFUSED := $(filter-out $(TAKEN_BY_ALL) $(TAKEN),$(ON_THE_LINE))
+ifneq ($(REFUSED),)
+quoted = '$(subst ','\'',$1)'
+TAKERS_AND_TAKEN := $(foreach t,$(TAKERS),$(foreach v,$(TAKES.$t),$t=$v))
+$(shell $(firstword $(wildcard $(PYTHON)) $(PYTHON3)) -m scripts.config.refuse $(call quoted,$(GOALS)) \
+	$(call quoted,$(TAKERS_AND_TAKEN)) $(foreach v,$(REFUSED),$(call quoted,$v=$(value $v))) >&2)
+$(error nothing was done)
+endif
+
 ##@ Help
 
 .PHONY: help
 help: ## this list
-	$(Q)awk -v first='Training,Configuration,Runs' -f scripts/help.awk $(MAKEFILE_LIST)
+	$(Q)awk -v first='Training,Configuration,Runs' \
+		-v takes='$(foreach t,$(TAKERS),$(foreach v,$(TAKES.$t),$t=$v))' -f scripts/help.awk $(MAKEFILE_LIST)

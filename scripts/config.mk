@@ -7,39 +7,41 @@ endif
 
 KCONFIG_FILES := $(wildcard Kconfig */Kconfig */Kconfig.* */*/Kconfig */*/Kconfig.*)
 
-# What a training program needs: `train: | $(CONFIGURED)`. Python starts only when config.py is older
-# than what it is made from, was made from another .config, or when a change is asked for.
+# For programs that read config.py: `data: | $(CONFIGURED)`. Python starts only when config.py is older
+# than what it is made from, or was made from another .config.
 CONFIGURED := config.py
 CONFIG_SOURCE := $(shell sed -n 's/^SOURCE = "\(.*\)"$$/\1/p' config.py 2>/dev/null)
-CONFIG_CHANGE := $(value DEFCONFIG)$(value FRAGMENTS)$(value SET)$(value TRACKER)
-ifeq ($(wildcard $(KCONFIG_CONFIG)),)
-CONFIG_CHANGE := # the defconfig below takes them
-endif
 
-$(CONFIGURED): $(KCONFIG_CONFIG) $(KCONFIG_FILES) | $(READY)
+$(CONFIGURED): $(wildcard $(KCONFIG_CONFIG)) $(KCONFIG_FILES) | $(READY)
 	$(Q)$(PYTHON) -m scripts.config.change syncconfig
-ifneq ($(CONFIG_SOURCE),$(KCONFIG_CONFIG))
-$(CONFIGURED): FORCE
-else ifneq ($(CONFIG_CHANGE),)
+ifneq ($(CONFIG_SOURCE),$(if $(wildcard $(KCONFIG_CONFIG)),$(KCONFIG_CONFIG)))
 $(CONFIGURED): FORCE
 endif
-
-$(KCONFIG_CONFIG): | $(READY)
-	@echo "There is no $$KCONFIG_CONFIG yet, so make defconfig comes first."
-	$(Q)$(PYTHON) -m scripts.config.change defconfig
 
 .PHONY: FORCE
 FORCE:
 
 ##@ Configuration
 
-CONFIG_TARGETS := defconfig menuconfig guiconfig oldconfig olddefconfig alldefconfig savedefconfig
+CONFIG_TARGETS := defconfig setconfig menuconfig guiconfig oldconfig olddefconfig alldefconfig savedefconfig
 CONFIG_REPORTS := list-defconfigs showconfig helpconfig diffconfig listnewconfig
 .PHONY: $(CONFIG_TARGETS) $(CONFIG_REPORTS)
 
-defconfig: ## start from DEFCONFIG=lenet5-digits; with FRAGMENTS="FILE …" SET="SYM=VALUE …" TRACKER=…
+TAKES.defconfig := DEFCONFIG $(OVERRIDES)
+TAKES.defconfig-% := $(OVERRIDES)
+TAKES.setconfig := $(OVERRIDES)
+TAKES.menuconfig := $(OVERRIDES)
+TAKES.guiconfig := $(OVERRIDES)
+TAKES.oldconfig := $(OVERRIDES)
+TAKES.olddefconfig := $(OVERRIDES)
+TAKES.alldefconfig := $(OVERRIDES)
+TAKES.helpconfig := SYM
+TAKES.diffconfig := A B
+
+defconfig: ## start from DEFCONFIG=lenet5-digits, with changes
 defconfig-<name>: ## the same as defconfig DEFCONFIG=<name>
 list-defconfigs: ## what there is to start from
+setconfig: ## change .config: SET="SYMBOL=VALUE …", lines of FRAGMENTS="FILE …", TRACKER=wandb,…
 menuconfig: ## change the configuration in the terminal
 guiconfig: ## change the configuration in a window
 oldconfig: ## bring .config up to date, asking for each new symbol
@@ -72,6 +74,7 @@ clean: ## remove config.py and caches; .config, runs and data stay
 
 mrproper: clean ## remove the configuration, too: .config, .config.old, ./defconfig; runs, data and .venv stay
 	$(Q)rm -f "$$KCONFIG_CONFIG" "$$KCONFIG_CONFIG.old" "$$KCONFIG_CONFIG.origins" defconfig
+	$(Q)rm -rf .launches
 
 ##@ Benchmarks
 

@@ -4,11 +4,11 @@
 ##@ Data
 
 .PHONY: data
-data: | $(READY) ## tokenise the configured corpus into shards; goes on where it was stopped
+data: | $(READY) $(wildcard $(CONFIGURED)) ## tokenise the configured corpus into shards; goes on where it was stopped
 	$(Q)$(PYTHON) -m scripts.data.prepare
 
 .PHONY: data-check
-data-check: | $(READY) ## read all shards of the configured corpus and verify their checksums
+data-check: | $(READY) $(wildcard $(CONFIGURED)) ## read all shards of the configured corpus and verify their checksums
 	$(Q)$(PYTHON) -m scripts.data.check
 
 .PHONY: bench-data

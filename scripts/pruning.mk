@@ -2,6 +2,10 @@
 
 ##@ Pruning
 
+TAKES.sparsity := RUN
+TAKES.export := RUN FORMAT
+TAKES.payoff := RUN
+
 .PHONY: sparsity
 sparsity: | $(READY) ## per-layer sparsity of a run's checkpoint: RUN=name
 	$(Q)$(PYTHON) -m scripts.pruning.sparsity

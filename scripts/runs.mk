@@ -3,6 +3,9 @@
 
 ##@ Runs
 
+TAKES.show := RUN
+TAKES.plots := RUN SCALE
+
 .PHONY: runs show plots bench-journal
 runs: | $(READY) ## all training runs, newest last
 	$(Q)$(PYTHON) -m scripts.runs.table

@@ -6,6 +6,9 @@
 .PHONY: track track-status tracker-test dashboard mlflow-ui tensorboard wandb-sync check-ui
 .PHONY: trackio-test wandb-test mlflow-test tensorboard-test bench-tracking
 
+TAKES.track := RUN TRACKER
+TAKES.track-status := RUN
+
 track: | $(READY) ## send a run to trackers again or for the first time: RUN=name TRACKER=…
 	$(Q)$(PYTHON) -m scripts.tracking.track
 

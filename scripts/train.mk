@@ -3,7 +3,8 @@
 
 ##@ Training
 
-# The model is read when the recipe runs, since config.py may only just have been made.
+TAKES.train := $(OVERRIDES) NPROC NNODES NODE_RANK MASTER_ADDR MASTER_PORT MAX_RESTARTS
+
 .PHONY: train
-train: | $(CONFIGURED) ## (default) train the model of .config; SET="SYMBOL=VALUE …" TRACKER=… NPROC=… NNODES=…
-	$(Q)exec scripts/train/launch.sh "$(PYTHON)"
+train: | $(READY) ## (default) train the model of .config; what is given here holds for this launch alone
+	$(Q)exec $(PYTHON) -m scripts.train.launch

@@ -5,14 +5,15 @@ Kconfiglib warns and goes on where an assignment has no effect. Here it is refus
 value, reason and the place in the Kconfig files, and all problems are reported at once.
 """
 
-import difflib
 import re
 from collections.abc import Iterable, Sequence
 
 from lib.config import intervals
 from lib.config.conflicts import contradictions
 from lib.config.dotconfig import PREFIX, Assignment, ConfigError
+from lib.config.synonyms import SYNONYMS
 from lib.config.tree import BOOL, INT, Choice, Symbol, Tree, has_prompt, location, unmet
+from lib.errors import did_you_mean, near
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 
@@ -96,8 +97,7 @@ def resolve(tree: Tree, assignment: Assignment) -> Target:
         raise Rejected(f"NUL and bytes that are not UTF-8 cannot be stored {_at(symbol)}")
     if options := tree.choice_options.get(name):
         if value not in options:
-            near = difflib.get_close_matches(value.lower(), options, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
+            hint = did_you_mean(value, options, n=1)
             raise Rejected(f"is not one of {', '.join(options)}{hint} {_at(symbol)}")
         return options[value], "y"
     if not has_prompt(symbol):
@@ -155,9 +155,8 @@ def _wanted(tree: Tree, symbol: Symbol) -> str:
 def near_symbols(tree: Tree, name: str) -> str:
     """`; did you mean …?` for a name that is no symbol, or nothing."""
     names = [symbol.name for symbol in tree.settable] + list(tree.choice_options)
-    near = difflib.get_close_matches(name.upper(), names, n=3)
-    found = ", ".join(f"{match} {_at(tree.syms[match])}" for match in near)
-    return f"; did you mean {found}?" if near else ""
+    found = [f"{match} {_at(tree.syms[match])}" for match in near(name, names, 3, SYNONYMS)]
+    return f"; did you mean {', '.join(found)}?" if found else ""
 
 
 def _at(symbol: Symbol) -> str:

@@ -29,11 +29,8 @@ class Config:
     def __getattr__(self, name):
         if name in VALUES:
             return VALUES[name]
-        from difflib import get_close_matches
-
-        near = " or ".join(get_close_matches(name, VALUES, n=3))
-        hint = near and f"; did you mean {{near}}?"
-        raise AttributeError(f"no symbol {{name}} in config.py{{hint}}")
+        # Python itself adds what was probably meant.
+        raise AttributeError(f"no symbol {{name}} in config.py", name=name, obj=self)
 
     def __setattr__(self, name, value):
         raise AttributeError(f"config.{{name}} cannot be set: change .config and run make")

@@ -9,7 +9,7 @@ from types import ModuleType
 from lib.config import dotconfig
 from lib.config.assign import Rejected, apply, resolve
 from lib.config.dotconfig import Assignment, ConfigError
-from lib.config.store import config_path, write_config
+from lib.config.store import config_path, locked, write_config
 from lib.config.tree import Tree, editor
 from lib.errors import Failure
 from lib.files import write_atomic
@@ -46,7 +46,8 @@ class EditedTree(Tree):
         """Check what was typed and write it as a .config file."""
         path = Path(filename) if filename else config_path()
         self._check_reals()
-        write_config(path, self.config_text())
+        with locked():
+            write_config(path, self.config_text())
         return f"Saved {path}"
 
     def write_min_config(self, filename: str, header: None = None) -> str:

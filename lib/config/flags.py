@@ -6,12 +6,12 @@ it (--optimizer adamw). The flags only carry text: Kconfig checks the values.
 """
 
 import argparse
-import difflib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
-from lib.config.dotconfig import Assignment
+from lib.config.dotconfig import Assignment, shorten
+from lib.config.synonyms import SYNONYMS
 from lib.config.trackers import WORDS, tracker_assignments
 from lib.config.tree import (
     BOOL,
@@ -24,6 +24,7 @@ from lib.config.tree import (
     text_of,
     unmet,
 )
+from lib.errors import did_you_mean
 
 
 class Flags(NamedTuple):
@@ -43,11 +44,9 @@ class _Parser(argparse.ArgumentParser):
     def parse_strictly(self, argv: Sequence[str] | None) -> argparse.Namespace:
         options, unknown = self.parse_known_args(argv)
         for word in unknown:
-            near = difflib.get_close_matches(word.split("=")[0], self._option_string_actions, n=3)
-            self.error(
-                f"unknown argument {word}"
-                + (f"; did you mean {' or '.join(near)}?" if near else "")
-            )
+            flags = [flag for flag in self._option_string_actions if flag.startswith("--")]
+            hint = did_you_mean(word.split("=")[0], flags, 3, SYNONYMS)
+            self.error(f"unknown argument {shorten(word)}{hint}")
         return options
 
 

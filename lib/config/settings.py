@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The settings of a run: what a training program was asked to do, typed and frozen.
 
-    settings = load_settings("lenet5")   # config.py < or --config PATH < flags
+    settings = load_settings("lenet5")   # the launch's, config.py or --config PATH; then flags
     settings.LEARNING_RATE               # 0.002
     settings.trackers                    # ("trackio", "wandb")
     settings.files(clean)[".config"]     # what the run directory keeps
@@ -9,21 +9,21 @@
 All values go through Kconfig, so that its ranges, dependencies and choices hold for flags too.
 """
 
-import difflib
 import hashlib
 import json
+import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lib.config import configpy, store
+from lib.config import configpy, frozen, store
 from lib.config.assign import apply
 from lib.config.dotconfig import Assignment, ConfigError
 from lib.config.flags import parse_flags
 from lib.config.trackers import enabled_trackers
-from lib.config.tree import Clean, Tree, Value, text_of
-from lib.errors import BadUse
+from lib.config.tree import Clean, Tree, Value
+from lib.errors import BadUse, did_you_mean
 from lib.files import ROOT
 
 
@@ -42,8 +42,7 @@ class Settings:
             raise AttributeError(name)  # not set yet; looking it up below would never end
         if name in self._values:
             return self._values[name]
-        near = " or ".join(difflib.get_close_matches(name, self._values, n=3))
-        raise AttributeError(f"no symbol {name}" + (near and f"; did you mean {near}?"))
+        raise AttributeError(f"no symbol {name}{did_you_mean(name, self._values)}")
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"settings are frozen: {name} cannot be set")
@@ -120,20 +119,23 @@ def _configured_tree(model: str, argv: Sequence[str] | None) -> Tree:
     apply(tree, [[select_model]])
     flags = parse_flags(tree, model, argv)
     tree.unset_values()
+    source: str | Path = "config.py"
     if flags.config:
-        store.load(tree, flags.config)
+        source = flags.config
+        store.load(tree, source)
+    elif frozen.PATH in os.environ:
+        source = frozen.thaw(tree)
     elif store.CONFIG_PY.exists():
-        values, source = configpy.read(store.CONFIG_PY)
-        load_values(tree, values)
-        store.recall_origins(tree, ROOT / source, source)
-        if _is_newer(ROOT / source, store.CONFIG_PY):
-            print(f"note: {source} is newer than config.py: `make config.py`", file=sys.stderr)
+        values, made_from = configpy.read(store.CONFIG_PY)
+        store.load_values(tree, values, "config.py", _OUT_OF_DATE)
+        store.recall_origins(tree, ROOT / made_from, made_from)
+        if _is_newer(ROOT / made_from, store.CONFIG_PY):
+            print(f"note: {made_from} is newer than config.py: `make config.py`", file=sys.stderr)
     else:
         print(f"no config.py: using the defaults for {model} (make defconfig)", file=sys.stderr)
         apply(tree, [[select_model]])
     chosen = tree.syms["MODEL"].str_value
     if chosen != model:
-        source = flags.config or "config.py"
         raise ConfigError(
             [
                 f"{source} is for MODEL={chosen}, this program trains {model}: run `make defconfig "
@@ -144,21 +146,8 @@ def _configured_tree(model: str, argv: Sequence[str] | None) -> Tree:
     return tree
 
 
+_OUT_OF_DATE = "config.py is out of date: run `make olddefconfig`"
+
+
 def _is_newer(path: Path, other: Path) -> bool:
     return path.exists() and path.stat().st_mtime_ns > other.stat().st_mtime_ns
-
-
-def load_values(tree: Tree, values: Mapping[str, Value]) -> None:
-    """Load what `configpy.read` returned; raises ConfigError where `tree` resolves it otherwise."""
-    for symbol in tree.settable:
-        if (value := values.get(symbol.name)) is not None:
-            symbol.set_value(text_of(value))
-    resolved = tree.values()
-    problems = [
-        f"config.py: {name}={text_of(values.get(name))} resolves to {text_of(resolved.get(name))!r}"
-        for name in sorted(values.keys() | resolved.keys())
-        if values.get(name, "absent") != resolved.get(name, "absent")
-    ]
-    if problems:
-        raise ConfigError([*problems, "config.py is out of date: run `make olddefconfig`"])
-    tree.follow_defaults()

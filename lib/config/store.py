@@ -4,26 +4,48 @@
 `.config` (or $KCONFIG_CONFIG) is what a user edits and what runs. Beside it lies
 `.config.origins`: JSON, for each value that is not its default `[value, origin]`. An origin counts
 only while the value is still the same; what was changed by hand has the origin `.config (edited)`.
+
+Whoever writes these files, or reads several of them as one, does so within `locked()`.
 """
 
 import json
 import os
 import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from lib import lock
 from lib.config import configpy, dotconfig
 from lib.config.assign import apply
 from lib.config.dotconfig import ConfigError
-from lib.config.tree import Tree
+from lib.config.tree import Tree, Value, text_of
 from lib.errors import Failure
 from lib.files import ROOT, write_atomic
 
 CONFIG_PY = ROOT / "config.py"
+LAUNCHES = ROOT / ".launches"  # what running trainings were launched with, and the tree's lock
+_PATIENCE_S = 30.0  # nobody holds the lock for longer than it takes to resolve a configuration
 
 
 def config_path() -> Path:
     """The .config file of this tree: $KCONFIG_CONFIG, or .config in the current directory."""
     return Path(os.environ.get("KCONFIG_CONFIG") or ".config")
+
+
+@contextmanager
+def locked(folder: Path = LAUNCHES) -> Iterator[None]:
+    """Keep others of this tree from writing the configuration within the block.
+
+    Raises Failure when the lock cannot be made, or somebody else keeps it for half a minute.
+    """
+    with ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(lock.held(folder / "lock", wait=_PATIENCE_S))
+        except OSError as error:
+            raise Failure(f"cannot lock {folder / 'lock'}: {error.strerror}") from None
+        yield
 
 
 def load(tree: Tree, path: Path, tolerant: bool = False) -> list[str]:
@@ -45,6 +67,28 @@ def load(tree: Tree, path: Path, tolerant: bool = False) -> list[str]:
     tree.follow_defaults()
     recall_origins(tree, path, str(path))
     return notes
+
+
+def load_values(tree: Tree, values: Mapping[str, Value], origin: str, cure: str) -> None:
+    """Give `tree` the `values` of all symbols, which the file `origin` has.
+
+    Raises ConfigError, ending in `cure`, where the Kconfig files resolve them otherwise.
+    """
+    for symbol in tree.settable:
+        if (value := values.get(symbol.name)) is not None:
+            symbol.set_value(text_of(value))
+    resolved = tree.values()
+    problems = [
+        f"{origin}: {name}={text_of(values.get(name))} resolves to {text_of(resolved.get(name))!r}"
+        for name in sorted(values.keys() | resolved.keys())
+        if values.get(name, "absent") != resolved.get(name, "absent")
+    ]
+    if problems:
+        raise ConfigError([*problems, cure])
+    for symbol in tree.settable:  # what is out of sight is no decision, and follows its default
+        if not symbol.visibility:
+            symbol.unset_value()
+    tree.follow_defaults()
 
 
 def recall_origins(tree: Tree, path: Path, label: str) -> None:

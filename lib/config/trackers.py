@@ -6,10 +6,10 @@ a tracker, or one of the words below for several; separated by commas or spaces,
 case. What is named is enabled, all others are disabled.
 """
 
-import difflib
 from collections.abc import Mapping
 
 from lib.config.dotconfig import Assignment, ConfigError, shorten
+from lib.errors import did_you_mean
 
 SYMBOLS = {
     "trackio": "ENABLE_TRACKIO",
@@ -34,8 +34,7 @@ def parse_trackers(text: str, origin: str = "TRACKER") -> tuple[str, ...]:
     problems = []
     for word in words:
         if word not in WORDS:
-            near = difflib.get_close_matches(word, WORDS, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
+            hint = did_you_mean(word, WORDS, n=1)
             problems.append(f"{origin}: `{shorten(word)}` is no tracker: {_allowed()}{hint}")
     if not words:
         problems.append(f"{origin}: names no tracker: {_allowed()}")

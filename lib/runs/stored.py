@@ -10,7 +10,6 @@ that it was interrupted, when its last row was logged, and how good it had becom
 """
 
 import contextlib
-import difflib
 import os
 import stat
 from collections.abc import Iterable
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from lib import lock
-from lib.errors import BadUse
+from lib.errors import BadUse, near
 from lib.files import sweep
 from lib.runs import metadata
 from lib.runs.best import best_metrics
@@ -121,8 +120,8 @@ def resolve(output_dir: str | Path, given: str = "") -> Path:
         return output_dir / matches[0]
     if matches:
         raise BadUse(f"RUN={given} fits {len(matches)} runs: {_few(matches)}")
-    near = [n for n in names if given in n] or difflib.get_close_matches(given, names, n=5)
-    hint = f"did you mean {_few(near)}?" if near else "`make runs` lists them"
+    meant = near(given, names, n=5)
+    hint = f"did you mean {_few(meant)}?" if meant else "`make runs` lists them"
     raise BadUse(f"RUN={given}: no such run in {output_dir}; {hint}")
 
 

@@ -5,14 +5,15 @@
     alldefconfig   all defaults
     olddefconfig   the present .config; new symbols get their defaults, obsolete ones go
     oldconfig      the same, but asks for each new symbol
-    syncconfig     the present .config, checked strictly (what plain `make` does)
+    setconfig      the present .config with changes
     menuconfig     edit the present .config in the terminal
     guiconfig      edit the present .config in a window
+    syncconfig     the present .config, checked strictly (what `make config.py` does)
     savedefconfig  write the minimal form of the present .config to ./defconfig
 
-All but the last then merge the files in $FRAGMENTS, apply $SET and $TRACKER, and write .config
-($KCONFIG_CONFIG) and config.py. Nothing is written if any assignment did not take; exit code 2.
-The make targets of the same names are the usual way to call this.
+All but the last two then merge the files in $FRAGMENTS and apply $SET and $TRACKER. All but the
+last write .config ($KCONFIG_CONFIG) and config.py. Nothing is written if any assignment did not
+take; exit code 2. The make targets of the same names are the usual way to call this.
 """
 
 import os
@@ -25,7 +26,7 @@ from lib.config.assign import apply
 from lib.config.dotconfig import Assignment, ConfigError, shorten
 from lib.config.trackers import tracker_assignments
 from lib.config.tree import Tree, unmet
-from lib.errors import BadUse
+from lib.errors import BadUse, Failure, near
 from lib.files import write_atomic
 
 DEFAULT = "lenet5-digits"
@@ -36,7 +37,7 @@ def defconfig(tree: Tree) -> None:
     path = find_defconfig(os.environ.get("DEFCONFIG") or DEFAULT)
     layers = overrides()
     print_notes(apply(tree, [_read([path]), *layers]))
-    store.store(tree, store.config_path())
+    _store(tree)
     print(f"{path} → {store.config_path()}, config.py")
     given = {assignment.origin for layer in layers for assignment in layer}
     for entry in tree.entries():
@@ -46,28 +47,43 @@ def defconfig(tree: Tree) -> None:
 
 def alldefconfig(tree: Tree) -> None:
     print_notes(apply(tree, overrides()))
-    store.store(tree, store.config_path())
+    _store(tree)
     print(f"all defaults → {store.config_path()}, config.py")
 
 
 def olddefconfig(tree: Tree) -> None:
-    load_present(tree, tolerant=True)
-    override_and_store(tree)
+    with store.locked():
+        load_present(tree, tolerant=True)
+        override_and_store(tree, overrides())
+
+
+def setconfig(tree: Tree) -> None:
+    layers = overrides()
+    if not layers:
+        raise BadUse('say what to change: make setconfig SET="SYMBOL=VALUE …"')
+    with store.locked():
+        load_present(tree)
+        override_and_store(tree, layers)
 
 
 def oldconfig(tree: Tree) -> None:
     from scripts.config.oldconfig import ask_for_new, known_names
 
-    load_present(tree, tolerant=True)
-    ask_for_new(tree, known_names(store.config_path()))
-    override_and_store(tree)
+    path = store.config_path()
+    with store.locked():
+        load_present(tree, tolerant=True)
+        text = path.read_bytes()
+    ask_for_new(tree, known_names(path))
+    with store.locked():
+        if path.read_bytes() != text:
+            raise Failure(f"{path} was changed by another program meanwhile; it stays as it is")
+        override_and_store(tree, overrides())
 
 
 def syncconfig(tree: Tree) -> None:
-    load_present(tree)
-    if os.environ.get("DEFCONFIG"):
-        print_notes([f"DEFCONFIG is for `make defconfig`; {store.config_path()} stays"])
-    override_and_store(tree)
+    with store.locked():
+        load_or_make(tree)
+        store.store(tree, store.config_path())
 
 
 def menuconfig(tree: Tree) -> None:
@@ -89,20 +105,22 @@ def _edit(tree: Tree, program: str) -> None:
     from lib.config.editors import edit
 
     path = store.config_path()
-    if path.exists():
-        load_present(tree)
-    if layers := overrides():
-        override_and_store(tree, layers)
-    before = _texts(tree)
+    with store.locked():
+        if path.exists():
+            load_present(tree)
+        if layers := overrides():
+            override_and_store(tree, layers)
+    before = {entry.name: entry.text for entry in tree.entries()}
     edit(program)
     if not path.exists():
         return
     saved = Tree()  # what was saved and not what was left unsaved
-    store.load(saved, path)
-    for entry in saved.entries():
-        if before.get(entry.name) != entry.text:
-            saved.origins[entry.name] = program
-    store.store(saved, path)
+    with store.locked():
+        store.load(saved, path)
+        for entry in saved.entries():
+            if before.get(entry.name) != entry.text:
+                saved.origins[entry.name] = program
+        store.store(saved, path)
 
 
 def load_present(tree: Tree, tolerant: bool = False) -> None:
@@ -111,6 +129,17 @@ def load_present(tree: Tree, tolerant: bool = False) -> None:
     if not path.exists():
         raise BadUse(f"there is no {path}: run `make defconfig` or `make menuconfig` first")
     print_notes(store.load(tree, path, tolerant=tolerant))
+
+
+def load_or_make(tree: Tree) -> None:
+    """Load the present .config; where there is none, make the default one first. Needs the lock."""
+    path = store.config_path()
+    if not path.exists():
+        start = find_defconfig(os.environ.get("DEFCONFIG") or DEFAULT)
+        print(f"There is no {path} yet: it is made from {start}.")
+        print_notes(apply(tree, [_read([start])]))
+        store.store(tree, path)
+    load_present(tree)
 
 
 def overrides() -> list[list[Assignment]]:
@@ -127,15 +156,25 @@ def overrides() -> list[list[Assignment]]:
     return layers
 
 
-def override_and_store(tree: Tree, layers: list[list[Assignment]] | None = None) -> None:
-    """Apply the overrides, say each change, and write the files."""
-    before = _texts(tree)
-    print_notes(apply(tree, overrides() if layers is None else layers))
-    after = _texts(tree)
-    for name in sorted(before.keys() | after.keys()):
-        if before.get(name) != after.get(name):
-            print(f"  {name}: {_shown(tree, before, name)} → {_shown(tree, after, name)}")
+def override(tree: Tree, layers: list[list[Assignment]]) -> None:
+    """Apply the overrides and say each change, also of what follows from them."""
+    before = _shown(tree)
+    print_notes(apply(tree, layers))
+    for name, text in sorted(_shown(tree).items()):
+        used = not (before[name].startswith(_UNUSED) and text.startswith(_UNUSED))
+        if used and before[name] != text:
+            print(f"  {name}: {before[name]} → {text}")
+
+
+def override_and_store(tree: Tree, layers: list[list[Assignment]]) -> None:
+    """`override`, then write the files. Needs the lock."""
+    override(tree, layers)
     store.store(tree, store.config_path())
+
+
+def _store(tree: Tree) -> None:
+    with store.locked():
+        store.store(tree, store.config_path())
 
 
 def find_defconfig(name: str) -> Path:
@@ -143,11 +182,9 @@ def find_defconfig(name: str) -> Path:
     path = Path(name) if "/" in name else DEFCONFIGS / name
     if path.is_file() and name.strip("."):
         return path
-    from difflib import get_close_matches
-
     names = sorted(entry.name for entry in DEFCONFIGS.iterdir())
-    near = get_close_matches(name, names, n=3)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(names)}"
+    meant = near(name, names)
+    hint = f"did you mean {' or '.join(meant)}?" if meant else f"there are {', '.join(names)}"
     raise BadUse(f"no defconfig `{shorten(name)}`: {hint} (make list-defconfigs)")
 
 
@@ -162,14 +199,17 @@ def _read(paths: list[Path]) -> list[Assignment]:
     return assignments
 
 
-def _texts(tree: Tree) -> dict[str, str]:
-    return {entry.name: entry.text for entry in tree.entries()}
+_UNUSED = "unused"
 
 
-def _shown(tree: Tree, texts: dict[str, str], name: str) -> str:
-    if name in texts:
-        return shorten(texts[name]) or '""'
-    return f"unused (needs {', '.join(unmet(tree.syms[name])) or 'another model'})"
+def _shown(tree: Tree) -> dict[str, str]:
+    """For each name that a user can set, its value at present, or why it has none."""
+    shown = {entry.name: shorten(entry.text) or '""' for entry in tree.entries()}
+    for symbol in tree.settable:
+        needs = " and ".join(unmet(symbol))
+        reason = f"{_UNUSED} (needs {needs})" if needs else _UNUSED
+        shown.setdefault(tree.public_name(symbol), reason)
+    return shown
 
 
 def print_notes(notes: list[str]) -> None:
@@ -185,9 +225,10 @@ COMMANDS = {
         alldefconfig,
         olddefconfig,
         oldconfig,
-        syncconfig,
+        setconfig,
         menuconfig,
         guiconfig,
+        syncconfig,
         savedefconfig,
     )
 }

@@ -130,7 +130,7 @@ def test_plain_make_configures_and_updates_only_when_needed(tree):
     first = make(tree, "config.py")
     assert "There is no .config yet" in first.stdout
     assert "up to date" in make(tree, "config.py").stdout
-    changed = make(tree, "config.py", "SET=OPTIMIZER=sgd SEED=5").stdout
+    changed = make(tree, "setconfig", "SET=OPTIMIZER=sgd SEED=5").stdout
     assert "OPTIMIZER: adamw → sgd" in changed
     assert "LEARNING_RATE: 0.002 → 0.05" in changed  # a default follows
     assert "SEED: 0 → 5" in changed
@@ -141,7 +141,6 @@ def test_plain_make_configures_and_updates_only_when_needed(tree):
     os.utime(tree / ".config", (time.time() + 5,) * 2)
     make(tree, "config.py")
     assert config(tree)["SEED"] == 6
-    assert "DEFCONFIG is for" in make(tree, "config.py", "DEFCONFIG=lenet5-mnist").stderr
 
 
 def test_kconfig_config_names_another_file(tree):
@@ -218,12 +217,111 @@ def test_bad_input_is_explained_and_changes_nothing(tree):
         assert done.returncode == 2, word
         assert complaint in done.stderr
         assert "Traceback" not in done.stderr
-    for target in ("config.py", "olddefconfig", "alldefconfig"):
+    for target in ("setconfig", "olddefconfig", "alldefconfig"):
         done = make(tree, target, "SET=SEED=x SEEED=1", "TRACKER=none")
         assert done.returncode == 2
         assert "SEED=x" in done.stderr
         assert "SEEED=1" in done.stderr
     assert snapshot(tree) == before
+
+
+REFUSED = {
+    "LEARNING_RATE=0.1": 'LEARNING_RATE is a symbol of the configuration: make train SET="LEARN',
+    "OPTIMIZER=sgd": 'make train SET="OPTIMIZER=sgd"',
+    "runs SEED=5": 'SEED is a symbol of the configuration: make setconfig SET="SEED=5"',
+    "runs SORT=x": "there is no variable SORT: make runs takes",
+    "data SET=SEED=1": 'SET has no effect here; first type: make setconfig SET="SEED=1"',
+    "config.py TRACKER=wandb": 'first type: make setconfig TRACKER="wandb"',
+    "TRACKR=wandb": 'there is no variable TRACKR: did you mean TRACKER="wandb"?',
+    "NPORC=2": 'did you mean NPROC="2"?',
+    "lr=3": 'for the symbol LEARNING_RATE: make train SET="LEARNING_RATE=3"',
+    "show FORMAT=x": "FORMAT has no effect here; it is for make export",
+    "DEFCONFIG=lenet5-mnist": "DEFCONFIG has no effect here; it is for make defconfig",
+    "defconfig-lenet5-digits DEFCONFIG=x": "DEFCONFIG has no effect here",
+    "list-defconfigs clean NPROC=2": "NPROC has no effect here; it is for make train",
+    "CUDA_VISIBLE_DEVICES=1": 'before make: CUDA_VISIBLE_DEVICES="1" make train',
+}
+
+
+def test_variables_without_effect_are_refused_with_what_to_type(tree):
+    before = snapshot(tree)
+    for words, complaint in REFUSED.items():
+        done = make(tree, *words.split())
+        assert done.returncode == 2, words
+        assert complaint in done.stderr, words
+        assert not done.stdout
+    both = make(tree, "NPORC=2", "SEED=5").stderr
+    assert both.count("error: ") == 2
+    assert snapshot(tree) == before
+
+
+def test_variables_are_taken_by_any_of_several_goals(tree):
+    done = make(tree, "list-defconfigs", "defconfig-lenet5-digits-sgd", "SET=SEED=4", "V=0")
+    assert done.returncode == 0, done.stderr
+    assert config(tree)["SEED"] == 4
+    # What stands in the environment may be meant for anything.
+    assert make(tree, "list-defconfigs", SEED="5", SORT="x", SET="SEED=1").returncode == 0
+
+
+def test_a_refused_value_is_never_run(tree):
+    text = "$(shell touch pwned)`touch pwned`';touch pwned;'\"\ntouch pwned\n"
+    for name in ("SEED", "SORT", "NPORC", "FORMAT"):
+        assert make(tree, f"{name}={text}").returncode == 2
+    make(tree, "defconfig-$(shell touch pwned)'`touch pwned`", "SORT=x")
+    assert not list(tree.rglob("pwned"))
+
+
+def test_an_old_make_is_refused_first(tree):
+    for version in ("3.81", "3.82", "3.99.90"):
+        done = make(tree, "defconfig-lenet5-mnist", f"MAKE_VERSION={version}")
+        assert done.returncode == 2
+        assert f"GNU make {version} is too old" in done.stderr
+        assert "brew install make" in done.stderr
+    assert not snapshot(tree)
+
+
+def test_setconfig_keeps_values_and_says_each_change(tree):
+    make(tree, "defconfig")
+    done = make(tree, "setconfig", "SET=SEED=5 OPTIMIZER=adamwprune", "TRACKER=wandb")
+    assert done.returncode == 0, done.stderr
+    for line in (
+        "SEED: 0 → 5",
+        "PRUNING_METHOD: none → state",
+        "PRUNING_SCORE: unused (needs PRUNING_METHOD_STATE and !PRUNING_METHOD_NONE) → bitter7",
+        "ENABLE_WANDB: n → y",
+    ):
+        assert f"  {line}\n" in done.stdout
+    assert make(tree, "setconfig", "SET=BATCH_SIZE=8").returncode == 0
+    values = config(tree)
+    assert (values["SEED"], values["BATCH_SIZE"], values["ENABLE_WANDB"]) == (5, 8, True)
+    empty = make(tree, "setconfig")
+    assert empty.returncode == 2
+    assert 'make setconfig SET="SYMBOL=VALUE' in empty.stderr
+
+
+def test_the_model_can_be_switched(tree):
+    make(tree, "defconfig")
+    done = make(tree, "setconfig", "SET=MODEL=gpt2")
+    assert done.returncode == 0, done.stderr
+    assert "  MODEL: lenet5 → gpt2\n" in done.stdout
+    assert "→ unused (needs MODEL_LENET5)\n" in done.stdout
+
+
+def test_changes_at_the_same_time_are_all_kept(tree):
+    make(tree, "defconfig")
+    names = ("SEED", "BATCH_SIZE", "NUM_EPOCHS", "LOG_INTERVAL")
+    environment = {key: value for key, value in os.environ.items() if key != "KCONFIG_CONFIG"}
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-m", "scripts.config.change", "setconfig"],
+            cwd=tree,
+            env=environment | {"SET": f"{name}=7"},
+            stdout=subprocess.DEVNULL,
+        )
+        for name in names
+    ]
+    assert [process.wait(60) for process in running] == [0] * len(names)
+    assert [config(tree)[name] for name in names] == [7] * len(names)
 
 
 def test_a_bad_config_file_is_explained_line_by_line_and_stays(tree):

@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: MIT
-"""scripts/train/launch.sh: how many processes, where they meet, what happens when one dies."""
+"""scripts/train/launch.py: how many processes, where they meet, what happens when one dies."""
 
 import os
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-SCRIPTS = Path(__file__).resolve().parents[3] / "scripts"
-NAMES = ("NPROC", "NNODES", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT", "MAX_RESTARTS")
+from benchmarks.config import copy_tree
+
+NAMES = (
+    *("SET", "FRAGMENTS", "TRACKER", "DEFCONFIG", "KCONFIG_CONFIG", "OMP_NUM_THREADS"),
+    *("NPROC", "NNODES", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT", "MAX_RESTARTS"),
+)
 
 # Adds up the ranks plus one, and says how it was started; rank 1 dies once if KILL names a file.
 # The second time rank 0 comes late, so that rank 1 would meet what the first attempt left behind.
@@ -38,17 +41,15 @@ else:
 
 @pytest.fixture
 def start(tmp_path):
-    """Start launch.sh in a directory with this program as the model; variables as from make."""
-    (tmp_path / "config.py").write_text(
-        "config = {\n    'MODEL': 'small',\n    'DEVICE': 'cpu',\n}\n"
-    )
-    (tmp_path / "small").mkdir()
-    (tmp_path / "small" / "train.py").write_text(PROGRAM)
-    environment = {k: v for k, v in os.environ.items() if k not in (*NAMES, "OMP_NUM_THREADS")}
+    """Start a launch in a tree with this program as the model; variables as from make."""
+    copy_tree(tmp_path)
+    (tmp_path / "lenet5" / "train.py").write_text(PROGRAM)
+    (tmp_path / ".config").write_text("CONFIG_MODEL_LENET5=y\nCONFIG_DEVICE_CPU=y\n")
+    environment = {k: v for k, v in os.environ.items() if k not in NAMES}
 
     def start(**variables) -> subprocess.Popen:
         return subprocess.Popen(
-            [SCRIPTS / "train/launch.sh", sys.executable],
+            [sys.executable, "-m", "scripts.train.launch"],
             cwd=tmp_path,
             env=environment | {name: str(value) for name, value in variables.items()},
             stdout=subprocess.PIPE,
@@ -57,6 +58,24 @@ def start(tmp_path):
         )
 
     return start
+
+
+# Says what it was asked to train, once .config has had time to change.
+REPORT = """
+import os, pathlib, sys, time
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
+from lib.config.settings import load_settings
+time.sleep(0.3)
+settings = load_settings("lenet5")
+print("trains", settings.LEARNING_RATE, settings.BATCH_SIZE)
+time.sleep(float(os.environ.get("LINGER", 0)))
+"""
+
+
+def trained(process: subprocess.Popen) -> list[str]:
+    code, out, err = finish(process)
+    assert code == 0, err
+    return [line for line in out.splitlines() if line.startswith("trains")]
 
 
 def finish(process: subprocess.Popen) -> tuple[int, str, str]:
@@ -86,7 +105,8 @@ def test_bad_use(start, variables, message):
 
 @pytest.mark.slow
 def test_one_process_needs_no_launcher(start):
-    assert finish(start())[:2] == (0, "alone, by torchrun False\n")
+    code, out, _ = finish(start())
+    assert (code, out.splitlines()[1:]) == (0, ["alone, by torchrun False"])
 
 
 @pytest.mark.slow
@@ -106,7 +126,7 @@ def test_two_machines_meet(start, ordered):
     machines = [start(**where, **({"NODE_RANK": k} if ordered else {})) for k in range(2)]
     for code, out, err in map(finish, machines):
         assert code == 0, err
-        assert out.startswith("world 2 total 3 ")
+        assert out.splitlines()[1].startswith("world 2 total 3 ")
 
 
 @pytest.mark.slow
@@ -131,3 +151,106 @@ def test_without_restarts_the_death_of_one_ends_all(start, tmp_path):
     code, out, _ = finish(start(NPROC=2, KILL=tmp_path / "killed"))
     assert code != 0
     assert "world" not in out
+
+
+def snapshot(tree) -> dict[str, bytes]:
+    return {name: (tree / name).read_bytes() for name in (".config", "config.py")}
+
+
+def change(tree, command: str, **variables: str) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "scripts.config.change", command],
+        cwd=tree,
+        env=os.environ | variables,
+        check=True,
+        capture_output=True,
+    )
+
+
+def test_what_is_given_to_a_launch_holds_for_it_alone(start, tmp_path):
+    (tmp_path / "lenet5" / "train.py").write_text(REPORT)
+    assert trained(start()) == ["trains 0.002 64"]
+    before = snapshot(tmp_path)
+    process = start(SET="LEARNING_RATE=0.5 OPTIMIZER=adamwprune")
+    out = process.communicate()[0]
+    assert "for this launch alone:\n" in out
+    assert "  LEARNING_RATE: 0.002 → 0.5\n" in out
+    assert "  PRUNING_METHOD: none → state\n" in out
+    assert "trains 0.5 64\n" in out
+    assert snapshot(tmp_path) == before
+    assert trained(start()) == ["trains 0.002 64"]
+
+
+def test_launches_at_the_same_time_train_what_each_was_given(start, tmp_path):
+    (tmp_path / "lenet5" / "train.py").write_text(REPORT)
+    rates = ["0.011", "0.012", "0.013", "0.014"]
+    launches = [start(SET=f"LEARNING_RATE={rate}") for rate in rates]
+    for size in ("8", "16", "48"):
+        change(tmp_path, "setconfig", SET=f"BATCH_SIZE={size} LEARNING_RATE=0.9")
+    found = [line.split() for launch in launches for line in trained(launch)]
+    assert [rate for _, rate, _ in found] == rates
+    assert trained(start()) == ["trains 0.9 48"]
+
+
+@pytest.mark.slow
+def test_every_rank_trains_what_its_launch_was_given(start, tmp_path):
+    (tmp_path / "lenet5" / "train.py").write_text(REPORT)
+    launches = [start(NPROC=2, SET=f"LEARNING_RATE={rate}") for rate in ("0.011", "0.012")]
+    change(tmp_path, "setconfig", SET="LEARNING_RATE=0.9")
+    for launch, rate in zip(launches, ("0.011", "0.012"), strict=True):
+        assert trained(launch) == [f"trains {rate} 64"] * 2
+
+
+def test_two_first_launches_make_one_config(start, tmp_path):
+    (tmp_path / "lenet5" / "train.py").write_text(REPORT)
+    (tmp_path / ".config").unlink()
+    outputs = [launch.communicate() for launch in [start(SET="BATCH_SIZE=8"), start()]]
+    assert sorted(out.count("There is no .config yet") for out, _ in outputs) == [0, 1]
+    assert "BATCH_SIZE=64" in (tmp_path / ".config").read_text()
+    assert "trains 0.002 8\n" in outputs[0][0]
+    assert "trains 0.002 64\n" in outputs[1][0]
+
+
+def test_each_launch_says_what_config_has_that_is_not_a_default(start, tmp_path):
+    (tmp_path / "lenet5" / "train.py").write_text(REPORT)
+    change(tmp_path, "setconfig", SET="LEARNING_RATE=3e-4 DEVICE=auto")
+    assert ".config: LEARNING_RATE=0.0003\n" in start(SET="SEED=3").communicate()[0]
+
+
+def test_an_edited_config_reaches_config_py_and_another_one_does_not(start, tmp_path):
+    (tmp_path / "lenet5" / "train.py").write_text(REPORT)
+    (tmp_path / "other").write_text("CONFIG_BATCH_SIZE=4\n")
+    assert trained(start(SET="SEED=1")) == ["trains 0.002 64"]
+    (tmp_path / ".config").write_text("CONFIG_BATCH_SIZE=8\n")
+    assert trained(start(SET="SEED=1")) == ["trains 0.002 8"]
+    assert "'BATCH_SIZE': 8," in (tmp_path / "config.py").read_text()
+    assert trained(start(KCONFIG_CONFIG="other")) == ["trains 0.002 4"]
+    assert "'BATCH_SIZE': 8," in (tmp_path / "config.py").read_text()
+
+
+def test_the_file_of_a_launch_lives_as_long_as_the_launch(start, tmp_path):
+    (tmp_path / "lenet5" / "train.py").write_text(REPORT)
+
+    def frozen():
+        return set((tmp_path / ".launches").glob("*.json"))
+
+    trained(start())
+    ended = frozen()
+    long = start(LINGER="60", SET="SEED=1")
+    while not frozen() - ended:
+        assert long.poll() is None
+    (running,) = frozen() - ended
+    trained(start())
+    assert running in frozen()
+    assert not frozen() & ended
+    long.kill()
+    long.communicate()
+    trained(start())
+    assert running not in frozen()
+
+
+def test_a_wrong_value_starts_nothing(start, tmp_path):
+    code, out, err = finish(start(SET="LEARNING_RATE=-1"))
+    assert (code, out.count("by torchrun")) == (2, 0)
+    assert "SET: LEARNING_RATE=-1: out of range" in err
+    assert not list((tmp_path / ".launches").glob("*.json"))

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: MIT
+"""A launch's configuration: resolved once, frozen in a file, the same for every process of it.
+
+    os.environ.update(freeze(tree, ".config"))  # in the launcher, which then starts the training
+    tree = Tree()
+    thaw(tree)                                   # in every rank, also in one that starts again
+
+However many launches run from one tree, and whatever happens to .config and config.py meanwhile,
+each trains what its launcher resolved. A file is locked for as long as its launcher lives; the next
+launch removes those that nobody holds any more.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from lib import lock
+from lib.config import store
+from lib.config.dotconfig import ConfigError
+from lib.config.tree import Tree
+from lib.errors import Failure
+
+PATH = "LAUNCH_CONFIG"  # variables in the environment of each rank
+DIGEST = "LAUNCH_CONFIG_SHA256"
+
+
+def freeze(tree: Tree, source: str, folder: Path = store.LAUNCHES) -> dict[str, str]:
+    """Write what `tree`, configured from the file `source`, holds; returns what to tell the ranks.
+
+    The file stays locked until this process, or the program that it becomes, ends. Raises Failure
+    when it cannot be written.
+    """
+    frozen = {"source": source, "values": tree.values(), "origins": tree.origins}
+    data = json.dumps(frozen, sort_keys=True, indent=1).encode()
+    digest = hashlib.sha256(data).hexdigest()
+    path = folder.resolve() / f"{digest[:16]}-{os.getpid()}.json"
+    with store.locked(folder):
+        _sweep(folder)
+        try:
+            fd = lock.hold(path)
+            path.write_bytes(data)
+        except OSError as error:
+            raise Failure(f"cannot write {path}: {error.strerror}") from None
+    if fd is not None:
+        os.set_inheritable(fd, True)  # so that exec keeps the lock
+    return {PATH: str(path), DIGEST: digest}
+
+
+def thaw(tree: Tree, environment: Mapping[str, str] = os.environ) -> str:
+    """Give `tree` what this launch froze; returns the name of the file it was configured from.
+
+    Raises ConfigError if the file is not what was frozen, or resolves differently now.
+    """
+    path, digest = Path(environment[PATH]), environment.get(DIGEST, "")
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ConfigError([f"{PATH}={path}: {error.strerror}: {_AGAIN}"]) from None
+    if hashlib.sha256(data).hexdigest() != digest:
+        raise ConfigError([f"{path} is not what this launch froze ({DIGEST}={digest}): {_AGAIN}"])
+    frozen = json.loads(data)
+    store.load_values(
+        tree, frozen["values"], str(path), f"the Kconfig files have changed since: {_AGAIN}"
+    )
+    tree.origins = frozen["origins"]
+    return frozen["source"]
+
+
+_AGAIN = "start the training again with `make`"
+
+
+def _sweep(folder: Path) -> None:
+    """Remove the files of launches that have ended; needs the lock of `folder`."""
+    for path in folder.glob("*.json"):
+        if lock.is_free(path):
+            path.unlink(missing_ok=True)

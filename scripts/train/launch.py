@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: MIT
+"""Train what .config says: python -m scripts.train.launch (which is what `make` calls)
+
+$FRAGMENTS, $SET and $TRACKER hold for this launch alone. The configuration is resolved once and
+frozen (lib/config/frozen.py), so that any number of launches run from one tree, whatever happens to
+.config meanwhile. From the environment, and so from the make line:
+
+    NPROC=n          processes on this machine (default: one a GPU, one without a GPU)
+    NNODES=n         machines; n:m lets them come and go between n and m
+    NODE_RANK=k      which of them this is, from 0; without it the machines find their own order,
+                     which those that come and go, or start again, must do
+    MASTER_ADDR=host MASTER_PORT=29500   where they meet: machine 0
+    MAX_RESTARTS=n   how often to start all processes again after one failed (default 0)
+
+Exit codes: those of the training; of several processes, that of the first one that failed.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from lib.cli import run_main
+from lib.config import configpy, store
+from lib.config.dotconfig import ConfigError, shorten
+from lib.config.frozen import freeze
+from lib.config.tree import Tree
+from lib.errors import BadUse
+from lib.files import write_atomic
+from scripts.config.change import load_or_make, override, overrides
+
+
+class Layout(NamedTuple):
+    """How many processes where, as given; `nproc` is 0 where the machine decides."""
+
+    nproc: int
+    nnodes: str
+    node_rank: str
+    master_addr: str
+    master_port: str
+    max_restarts: int
+
+    @property
+    def alone(self) -> bool:
+        """One machine, no restarts: a single process needs no launcher."""
+        return self.nnodes == "1" and self.max_restarts == 0
+
+    def torchrun_arguments(self, job: str) -> list[str]:
+        """The options of torchrun; `job` names the meeting of machines that find their order."""
+        words = [f"--nproc-per-node={self.nproc}", f"--max-restarts={self.max_restarts}"]
+        if self.nnodes == "1":
+            return [*words, "--standalone"]
+        words.append(f"--nnodes={self.nnodes}")
+        if self.node_rank:
+            where = [f"--master-addr={self.master_addr}", f"--master-port={self.master_port}"]
+            return [*words, f"--node-rank={self.node_rank}", *where]
+        endpoint = f"--rdzv-endpoint={self.master_addr}:{self.master_port}"
+        return [*words, "--rdzv-backend=c10d", f"--rdzv-id={job}", endpoint]
+
+
+def layout_from(given: Mapping[str, str]) -> Layout:
+    """The layout that NPROC, NNODES … in `given` ask for. Raises BadUse."""
+    nproc, restarts = given.get("NPROC", ""), given.get("MAX_RESTARTS", "") or "0"
+    layout = Layout(
+        nproc=_number("NPROC", nproc, "a number of processes from 1 on") if nproc else 0,
+        nnodes=given.get("NNODES", "") or "1",
+        node_rank=given.get("NODE_RANK", ""),
+        master_addr=given.get("MASTER_ADDR", ""),
+        master_port=given.get("MASTER_PORT", "") or "29500",
+        max_restarts=_number("MAX_RESTARTS", restarts, "how often, a number from 0 on", 0),
+    )
+    low, _, high = layout.nnodes.partition(":")
+    _number("NNODES", low, "a number of machines, or n:m")
+    if high and _number("NNODES", high, "a number of machines, or n:m") < int(low):
+        raise BadUse(f"NNODES={layout.nnodes}: from the smaller to the larger number")
+    _number("MASTER_PORT", layout.master_port, "a port, a number from 1 on")
+    if layout.nnodes == "1":
+        return layout
+    if not layout.master_addr:
+        raise BadUse(f"NNODES={layout.nnodes} needs MASTER_ADDR=<host of machine 0>")
+    if layout.node_rank:
+        rank = _number("NODE_RANK", layout.node_rank, "which machine this is, from 0", 0)
+        elastic = f"NNODES={layout.nnodes}" if high else ""
+        elastic = f"MAX_RESTARTS={restarts}" if layout.max_restarts else elastic
+        if elastic:
+            raise BadUse(
+                f"{elastic} is for machines that find their own order: leave out NODE_RANK"
+            )
+        if rank >= int(low):
+            raise BadUse(f"NODE_RANK={rank}: with NNODES={low} the last one is {int(low) - 1}")
+    return layout
+
+
+def _number(name: str, text: str, wanted: str, least: int = 1) -> int:
+    if not re.fullmatch("[0-9]{1,9}", text) or int(text) < least:
+        raise BadUse(f"{name}={shorten(text)}: {wanted}")
+    return int(text)
+
+
+def configure(tree: Tree) -> None:
+    """Load .config and apply what is given for this launch; says what is not a default."""
+    layers = overrides()
+    path = store.config_path()
+    with store.locked():
+        load_or_make(tree)
+        _follow(tree, path)
+    kept = [f"{e.name}={shorten(e.text)}" for e in tree.entries() if e.text != e.default]
+    print(f"{path}: {' '.join(kept) or 'all defaults'}")
+    if layers:
+        print("for this launch alone:")
+        override(tree, layers)
+
+
+def _follow(tree: Tree, path: Path) -> None:
+    """Let config.py follow an edited .config, unless it was made from another file."""
+    text = configpy.render(tree.values(), str(path))
+    try:
+        follows = configpy.read(store.CONFIG_PY)[1] == str(path)
+    except (ConfigError, FileNotFoundError):
+        follows = True
+    if follows and (
+        not store.CONFIG_PY.exists()
+        or store.CONFIG_PY.read_text() != text
+        or store.CONFIG_PY.stat().st_mtime_ns < path.stat().st_mtime_ns
+    ):
+        write_atomic(store.CONFIG_PY, text)
+
+
+def default_nproc(device: str) -> int:
+    """One process a GPU, unless the CPU is asked for."""
+    if device == "cpu":
+        return 1
+    script = Path(__file__).with_name("detect-gpus.sh")
+    found = subprocess.run([script, "count"], stdout=subprocess.PIPE, text=True, check=True)
+    return max(1, int(found.stdout))
+
+
+def main() -> int:
+    layout = layout_from(os.environ)
+    tree = Tree()
+    configure(tree)
+    values = tree.values()
+    layout = layout._replace(nproc=layout.nproc or default_nproc(str(values["DEVICE"])))
+    program = f"{values['MODEL']}/train.py"
+    os.environ.update(freeze(tree, str(store.config_path())))
+    sys.stdout.flush()
+    if layout.nproc == 1 and layout.alone:
+        os.execv(sys.executable, [sys.executable, program])
+
+    # torchrun would give each process a single thread, for fear of more threads than cores.
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // layout.nproc)))
+    # Each attempt meets in a store of its own. In a shared one it finds the addresses of processes
+    # that are gone and waits for them for ever.
+    if layout.max_restarts or ":" in layout.nnodes:
+        os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
+    from scripts.train.torchrun import run_ranks  # seconds, for PyTorch
+
+    return run_ranks([*layout.torchrun_arguments(str(values["MODEL"])), program])
+
+
+if __name__ == "__main__":
+    run_main(main)
