@@ -1,9 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Trial steps before a training: which precision is the faster one here, how large a batch fits.
-
-Both run the model as training will, forward and backward, and leave no trace: no update, no
-gradient, the random numbers as they were.
-"""
+"""Trial steps before a training: which precision is the faster one on this CPU."""
 
 import time
 from collections.abc import Callable
@@ -12,6 +8,7 @@ import torch
 from torch import Tensor
 
 from gpt2.model import GPT
+from lib.train.batch_finding import try_step
 
 
 def faster_precision(model: GPT, x: Tensor, y: Tensor, repeats: int = 3) -> str:
@@ -22,23 +19,13 @@ def faster_precision(model: GPT, x: Tensor, y: Tensor, repeats: int = 3) -> str:
     seconds = {}
     for precision in ("bfloat16", "float32"):
         model.dtype = getattr(torch, precision)
-        try_step(model, x, y)  # the first one is slower: it sets up the libraries
-        seconds[precision] = min(_seconds(lambda: try_step(model, x, y)) for _ in range(repeats))
+        _step(model, x, y)  # the first one is slower: it sets up the libraries
+        seconds[precision] = min(_seconds(lambda: _step(model, x, y)) for _ in range(repeats))
     return min(seconds, key=seconds.__getitem__)
 
 
-def try_step(model: torch.nn.Module, x: Tensor, y: Tensor, copies: int = 0) -> None:
-    """Forward and backward of one batch, with room taken for `copies` of the parameters.
-
-    Adam's two moments, which the first real update allocates, are such copies.
-    """
-    devices = [x.device] if x.is_cuda else []
-    try:
-        with torch.random.fork_rng(devices):
-            _room = [torch.empty_like(p) for p in model.parameters() for _ in range(copies)]
-            model(x, y).backward()
-    finally:
-        model.zero_grad(set_to_none=True)
+def _step(model: GPT, x: Tensor, y: Tensor) -> None:
+    try_step(model, lambda: model(x, y), x.device, copies=0)
 
 
 def _seconds(work: Callable[[], None]) -> float:

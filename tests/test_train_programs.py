@@ -13,26 +13,38 @@ PROGRAMS = sorted(ROOT.glob("*/train.py"))
 SHARED = {
     "load_settings",
     "setup",
-    "optimizer_from_settings",
-    "log_scores",
-    "finish_pruning",
-    "schedule_from_settings",
+    "process_group",
+    "plan_batch",
+    "find_batch",
+    "Timetable.from_settings",
+    "Learner.from_settings",
+    "Loop",
+    "loop.announce",
+    "loop.catch_out_of_memory",
+    "reduce_gradients",
     "apply_update",
-    "open_progress",
-    "StopRequest",
-    "LossGuard",
+    "loop.end_step",
+    "loop.finish",
+    "eval_batches",
+    "mean_over_examples",
     "run_main",
-    "Run.from_settings",
-    "checkpoint.save",
 }
 
 # What apply_update does, in its order; a loop that does a part of it by itself has drifted.
 OURS_ALONE = {"step", "zero_grad", "clip_grad_norm_", "clip_grads_with_norm_", "unscale_"}
 
 
-def calls(path: Path) -> list[ast.Call]:
-    tree = ast.parse(path.read_text(), str(path))
-    return [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+def calls(*paths: Path) -> list[ast.Call]:
+    trees = [ast.parse(path.read_text(), str(path)) for path in paths]
+    return [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call)]
+
+
+def lines_of_train(program: Path) -> list[str]:
+    """The body of `train`, without blank lines and comments."""
+    tree = ast.parse(program.read_text())
+    (train,) = [n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "train"]
+    lines = program.read_text().splitlines()[train.lineno : train.end_lineno]
+    return [line.strip() for line in lines if line.strip() and not line.strip().startswith("#")]
 
 
 @pytest.fixture(params=PROGRAMS, ids=lambda path: path.parent.name)
@@ -45,8 +57,8 @@ def test_lenet5_is_among_them():
 
 
 def test_it_calls_every_shared_helper(program):
-    called = {ast.unparse(call.func) for call in calls(program)}
-    assert SHARED - called == set()
+    called = {ast.unparse(call.func) for call in calls(*program.parent.glob("*.py"))}
+    assert SHARED - {name.removeprefix("batch_finding.") for name in called} == set()
 
 
 def test_it_leaves_the_tail_of_the_step_to_apply_update(program):
@@ -54,10 +66,20 @@ def test_it_leaves_the_tail_of_the_step_to_apply_update(program):
     assert methods & OURS_ALONE == set()
 
 
+def test_train_is_short_and_its_own(program):
+    """What stands around the step is in lib/train/loop.py and not copied."""
+    own = lines_of_train(program)
+    assert len(own) <= 80
+    for other in PROGRAMS:
+        if other != program:
+            twins = [line for line in own if len(line) > 8 and line in lines_of_train(other)]
+            assert len(twins) <= 12, twins
+
+
 def test_the_step_is_fenced_by_rules_and_holds_forward_backward_and_update(program):
     lines = program.read_text().splitlines()
     rules = [i for i, line in enumerate(lines) if line.strip().startswith("# ──")]
     assert len(rules) == 2
     step = "\n".join(lines[rules[0] : rules[1]])
-    for part in ("loss.backward()", "learning_rate(step)", "apply_update("):
+    for part in ("loss.backward()", "learner.lr(step)", "apply_update("):
         assert part in step

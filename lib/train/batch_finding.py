@@ -1,29 +1,33 @@
 # SPDX-License-Identifier: MIT
 """How a batch is divided: over ranks, and on each rank into micro-batches that fit its memory.
 
-    plan = BatchPlan(effective=480, world_size=4, micro=12)     # 10 micro-steps on each rank
-    plan = fit(guess, try_step)                                 # the largest that runs
-    plan = plan.halved()                                        # after running out of memory
+    plan = plan_batch(settings, runtime)            # e.g. 480 examples on 4 ranks, 12 at a time
+    plan = find_batch(settings, runtime, plan, attempt, guess)      # the largest that runs
+    plan = smaller_batch(plan, model, runtime, step)                # after running out of memory
 
-The effective batch, on which learning rate and results depend, is exactly what was asked for;
-only the way there changes.
+The effective batch, on which learning rate and results depend, is exactly what was asked for, on
+any number of ranks; only the way there changes.
 """
 
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from lib.errors import BadUse, Failure
 from lib.train.ranks import any_rank
+from lib.train.runtime import Runtime
 
 HEADROOM = 0.08  # share of a GPU's memory left free, for fragmentation and evaluation
 
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """`effective` sequences a step: world_size ranks × micro-steps × `micro` sequences.
+    """`effective` examples a step: world_size ranks × micro-steps × `micro` examples.
 
     Raises BadUse when they do not divide.
     """
@@ -35,7 +39,7 @@ class BatchPlan:
     def __post_init__(self) -> None:
         if self.effective % (self.world_size * self.micro):
             raise BadUse(
-                f"an effective batch of {self.effective} sequences does not divide into "
+                f"an effective batch of {self.effective} examples does not divide into "
                 f"micro-batches of {self.micro} on {self.world_size} ranks: choose a multiple of "
                 f"{self.world_size * self.micro}"
             )
@@ -45,18 +49,23 @@ class BatchPlan:
         """Forward and backward passes of one rank in one step: the gradient accumulation."""
         return self.effective // (self.world_size * self.micro)
 
+    def rows(self, rank: int, micro_step: int) -> slice:
+        """The part of a step's batch that `rank` computes in `micro_step`."""
+        start = (rank * self.micro_steps + micro_step) * self.micro
+        return slice(start, start + self.micro)
+
     def __str__(self) -> str:
         return (
-            f"{self.effective} sequences a step = {self.world_size} rank(s) × "
+            f"{self.effective} examples a step = {self.world_size} rank(s) × "
             f"{self.micro_steps} micro-step(s) × {self.micro}"
         )
 
     def as_dict(self) -> dict[str, int]:
-        """For metadata.yaml."""
+        """For metadata.yaml and checkpoints."""
         return {**asdict(self), "micro_steps": self.micro_steps}
 
     def at_most(self, micro: int) -> "BatchPlan":
-        """The same batch in the largest equal micro-batches of at most `micro` sequences."""
+        """The same batch in the largest equal micro-batches of at most `micro` examples."""
         per_rank = self.effective // self.world_size
         fitting = (m for m in range(min(micro, per_rank), 0, -1) if per_rank % m == 0)
         return replace(self, micro=next(fitting, 1))
@@ -64,7 +73,7 @@ class BatchPlan:
     def halved(self) -> "BatchPlan":
         """Micro-batches of half the size, or the next smaller that divides the batch.
 
-        Raises Failure when they are of a single sequence already.
+        Raises Failure when they are of a single example already.
         """
         if self.micro == 1:
             raise Failure(
@@ -74,8 +83,33 @@ class BatchPlan:
         return self.at_most(self.micro // 2)
 
 
+def plan_batch(settings: Any, runtime: Runtime) -> BatchPlan:
+    """The batch of a step and each rank's share of it, before any memory is measured.
+
+    BATCH_SIZE × GRAD_ACCUM examples, or TARGET_EFFECTIVE_BATCH with HYPER_PARAM_AUTO, over all
+    ranks together. Raises BadUse when the ranks cannot have equal shares.
+    """
+    ranks = runtime.world_size
+    if settings.HYPER_PARAM_AUTO:
+        effective = settings.TARGET_EFFECTIVE_BATCH
+        asked = f"TARGET_EFFECTIVE_BATCH={effective}"
+        micro = settings.BATCH_SIZE
+    else:
+        effective = settings.BATCH_SIZE * settings.GRAD_ACCUM
+        asked = f"BATCH_SIZE={settings.BATCH_SIZE} × GRAD_ACCUM={settings.GRAD_ACCUM}"
+        micro = settings.BATCH_SIZE // ranks
+    if effective % ranks:
+        below, above = effective // ranks * ranks, -(-effective // ranks) * ranks
+        near = " or ".join(str(n) for n in (below, above) if n)
+        raise BadUse(
+            f"{asked}: {effective} examples a step cannot be shared equally by {ranks} ranks; make "
+            f"it a multiple of {ranks}, such as {near}, or change the number of processes (NPROC)"
+        )
+    return BatchPlan(effective, ranks, 1).at_most(max(1, micro))
+
+
 def transformer_memory(parameters: int, n_layer: int, width: int, context: int) -> tuple[int, int]:
-    """(bytes whatever the batch, bytes a sequence) of training in bfloat16 with Adam.
+    """(bytes whatever the batch, bytes an example) of training in bfloat16 with Adam.
 
     16 bytes a parameter: float32 weight, gradient and two moments. Per token and layer some 18
     activations of the width in two bytes each: inputs and outputs of the norms (4), queries, keys
@@ -84,28 +118,28 @@ def transformer_memory(parameters: int, n_layer: int, width: int, context: int) 
     return 16 * parameters, 36 * n_layer * width * context
 
 
-def first_guess(plan: BatchPlan, device: torch.device, fixed: int, per_sequence: int) -> BatchPlan:
+def first_guess(plan: BatchPlan, device: torch.device, fixed: int, per_example: int) -> BatchPlan:
     """The largest micro-batch that should fit, by the formulas of `transformer_memory`."""
     memory = torch.cuda.get_device_properties(device).total_memory * (1 - HEADROOM)
-    return plan.at_most(max(1, math.floor((memory - fixed) / per_sequence)))
+    return plan.at_most(max(1, math.floor((memory - fixed) / per_example)))
 
 
 def fit(
     plan: BatchPlan,
-    try_step: Callable[[BatchPlan], None],
+    attempt: Callable[[BatchPlan], None],
     device: torch.device,
     headroom: float = HEADROOM,
 ) -> BatchPlan:
     """The first of `plan`, `plan.halved()`, … that runs on all ranks and leaves `headroom` free.
 
-    `headroom` is a share of a GPU's memory. `try_step(plan)` makes a real forward and backward
+    `headroom` is a share of a GPU's memory. `attempt(plan)` makes a real forward and backward
     pass without communication between ranks; it may raise torch.OutOfMemoryError. Raises Failure
     when nothing fits.
     """
     while True:
         too_large = False
         try:
-            try_step(plan)
+            attempt(plan)
         except torch.OutOfMemoryError:
             too_large = True
         if any_rank(too_large or _is_tight(device, headroom)):
@@ -113,6 +147,66 @@ def fit(
             plan = plan.halved()
         else:
             return plan
+
+
+def find_batch(
+    settings: Any,
+    runtime: Runtime,
+    plan: BatchPlan,
+    attempt: Callable[[BatchPlan], None],
+    guess: Callable[[], BatchPlan],
+) -> BatchPlan:
+    """On a GPU, the plan with the micro-batch for which all ranks have memory, found by trial.
+
+    That is the largest one with HYPER_PARAM_AUTO, searched from `guess()` down, else BATCH_SIZE or
+    what is left of it. `attempt`: see `fit`. A single process with a fixed BATCH_SIZE needs no
+    trial: it halves when a step fails (`smaller_batch`).
+    """
+    if runtime.device.type != "cuda" or (runtime.world_size == 1 and not settings.HYPER_PARAM_AUTO):
+        return plan
+    if settings.HYPER_PARAM_AUTO:
+        return fit(guess(), attempt, runtime.device)
+    fitting = fit(plan, attempt, runtime.device, headroom=0.0)
+    if fitting != plan and runtime.is_main:
+        print(f"out of memory with {plan}: now {fitting}", file=sys.stderr)
+    return fitting
+
+
+def try_step(
+    model: nn.Module, loss: Callable[[], Tensor], device: torch.device, copies: int = 2
+) -> None:
+    """Forward and backward of `loss()`, with room taken for `copies` of the parameters.
+
+    Adam's two moments, which the first update will allocate, are such copies. `model` is the bare
+    one, not yet spread over ranks, so that nothing here waits for another rank. Leaves no trace:
+    no gradient stays, and the random numbers are as they were.
+    """
+    devices = [device] if device.type == "cuda" else []
+    try:
+        with torch.random.fork_rng(devices):
+            _room = [torch.empty_like(p) for p in model.parameters() for _ in range(copies)]
+            loss().backward()
+    finally:
+        model.zero_grad(set_to_none=True)
+
+
+def smaller_batch(plan: BatchPlan, model: nn.Module, runtime: Runtime, step: int) -> BatchPlan:
+    """Half the micro-batch and twice the micro-steps, after running out of memory in `step`.
+
+    Drops the gradients of the micro-steps that went well. To be called when the exception is gone
+    and, with its traceback, the activations. Raises Failure when nothing smaller is left, or other
+    ranks are already waiting for the gradients of this one.
+    """
+    if runtime.world_size > 1:
+        raise Failure(
+            f"rank {runtime.rank} ran out of memory in step {step}, in which the other ranks wait "
+            f"for it. Restart with less than {plan.micro} examples a micro-step (a smaller "
+            "BATCH_SIZE and a larger GRAD_ACCUM), or HYPER_PARAM_AUTO=y"
+        )
+    model.zero_grad(set_to_none=True)
+    smaller = plan.halved()
+    release(runtime.device)
+    return smaller
 
 
 def release(device: torch.device) -> None:

@@ -16,6 +16,8 @@ from typing import NamedTuple
 
 import torch
 
+from lib.train.runtime import Runtime
+
 # Dense bfloat16 TFLOP/s by the makers' data sheets, without sparsity; the A10G's is what it holds
 # at its clocks, the MI250X's is that of one of its two dies, each of which is a device.
 BFLOAT16_PEAKS = {
@@ -103,3 +105,28 @@ def _seconds(a: torch.Tensor) -> float:
     start = time.perf_counter()
     a @ a
     return time.perf_counter() - start
+
+
+class Meter:
+    """What a run logs of its speed: examples a second, counted in `unit`, and its MFU.
+
+    An example has `units` units, tokens for one, and costs `flops` in a training step; 0 where
+    nobody knows, and then there is no MFU.
+    """
+
+    def __init__(
+        self, runtime: Runtime, *, unit: str = "samples", units: int = 1, flops: float = 0.0
+    ) -> None:
+        self._metric, self._units = f"perf/{unit}_per_s", units
+        self._flops, self._devices = flops, runtime.world_size
+        self._peak = peak_flops(runtime.device, runtime.precision) if flops else None
+        # For the reader of an MFU: what it is a share of; "" where there is none.
+        self.peak_source = self._peak.source if self._peak else ""
+
+    def metrics(self, examples_per_s: float) -> dict[str, float]:
+        """The rate of all ranks, and perf/mfu, a share of their devices' peak, where known."""
+        metrics = {self._metric: examples_per_s * self._units}
+        if self._peak is not None:
+            peak = self._peak.flops * self._devices
+            metrics["perf/mfu"] = examples_per_s * self._flops / peak
+        return metrics

@@ -11,6 +11,7 @@ Decisions of the hosts (stop, out of memory) travel through gloo between CPUs: a
 costs a fraction of a millisecond and never waits for a GPU.
 """
 
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
@@ -56,6 +57,8 @@ def replicate(model: nn.Module, runtime: Runtime) -> nn.Module:
     """`model` on every rank, its gradients averaged while the backward pass goes on."""
     if runtime.world_size == 1:
         return model
+    # Said of weights with a dimension of size 1, whose strides can be written in two ways.
+    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     devices = [runtime.device.index] if runtime.device.type == "cuda" else None
     return DistributedDataParallel(model, device_ids=devices, gradient_as_bucket_view=True)
 
@@ -107,14 +110,26 @@ def mean_over_ranks(value: Tensor) -> Tensor:
     """The mean over the ranks of a tensor that each of them has; all ranks must ask."""
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return value
+    return sum_over_ranks(value) / dist.get_world_size()
+
+
+def sum_over_ranks(value: Tensor) -> Tensor:
+    """The sum over the ranks of a tensor that each of them has; all ranks must ask."""
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return value
     value = value.clone()
     dist.all_reduce(value)
-    return value / dist.get_world_size()
+    return value
 
 
 def whole(value: Tensor) -> Tensor:
     """A tensor that may be sharded, such as a gradient norm, as a plain one; all ranks must ask."""
     return value.full_tensor() if hasattr(value, "full_tensor") else value
+
+
+def local_part(value: Tensor) -> Tensor:
+    """What this rank holds of a tensor that may be sharded."""
+    return value.to_local() if hasattr(value, "to_local") else value
 
 
 def full_state(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:

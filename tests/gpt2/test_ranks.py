@@ -54,10 +54,10 @@ def losses(run: Path) -> list[float]:
 @pytest.mark.parametrize(
     "division",
     [
-        ["--batch-size", "4"],
-        ["--batch-size", "2", "--grad-accum", "2"],
-        ["--batch-size", "4", "--gpt2-shard"],
-        ["--batch-size", "2", "--grad-accum", "2", "--gpt2-shard"],
+        ["--batch-size", "8"],
+        ["--batch-size", "4", "--grad-accum", "2"],
+        ["--batch-size", "8", "--shard"],
+        ["--batch-size", "4", "--grad-accum", "2", "--shard"],
     ],
     ids=["replicated", "accumulated", "sharded", "sharded-accumulated"],
 )

@@ -73,7 +73,7 @@ def test_a_run_leaves_metrics_checkpoints_and_a_sample(run):
     assert "GFLOP/s" in found["mfu_peak"], "the peak that MFU is a share of is stated"
     state = checkpoint.load(directory / "checkpoints" / "last.pt")
     assert state["step"] == 60
-    assert state["best_val_loss"] == min(column(rows, "val/loss"))
+    assert state["training_state"]["best"]["val/loss"] == min(column(rows, "val/loss"))
     assert len((directory / "media" / "sample.txt").read_text()) >= 4
 
 
@@ -91,7 +91,7 @@ def test_accumulation_is_the_same_batch_in_parts(run):
 
 
 def test_hyper_param_auto_keeps_the_effective_batch(run):
-    directory, _ = run("--hyper-param-auto", "--target-effective-batch", "10", "--max-steps", "1")
+    directory, _ = run("--hyper-param-auto", "--target-effective-batch", "10", "--max-steps", "2")
     assert metadata.load(directory / "metadata.yaml")["batch"] == {
         "effective": 10,
         "world_size": 1,
@@ -144,7 +144,7 @@ def test_out_of_memory_with_one_sequence_is_a_failure(run, monkeypatch):
         raise torch.OutOfMemoryError("injected")
 
     monkeypatch.setattr(GPT, "forward", never)
-    with pytest.raises(Failure, match="single sequence"):
+    with pytest.raises(Failure, match="single example"):
         run()
 
 
@@ -166,7 +166,7 @@ def test_epochs_count_when_max_steps_is_zero(run):
 
 
 def test_sequential_windows(run):
-    _, sequential = run("--gpt2-windows", "sequential")
+    _, sequential = run("--windows", "sequential")
     _, random = run()
     assert column(sequential, "train/loss") != column(random, "train/loss")
 

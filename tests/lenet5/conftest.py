@@ -62,13 +62,13 @@ def runs(tmp_path) -> Callable[[], list[Finished]]:
 @pytest.fixture
 def train(flags, runs):
     """Train in this process with flags; returns the new run."""
-    from lenet5.train import train
+    from lenet5.train import main
     from lib.config.settings import load_settings
 
     def call(*more: str) -> Finished:
         before = runs()
         try:
-            train(load_settings("lenet5", flags(*more)))
+            main(load_settings("lenet5", flags(*more)))
         finally:
             torch.use_deterministic_algorithms(False)
         (new,) = [run for run in runs() if run not in before]

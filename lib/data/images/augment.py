@@ -13,15 +13,21 @@ MAX_DEGREES = 10.0
 MAX_SHIFT = 2.0  # pixels, in each direction
 
 
-def augment(images: Tensor, seed: int, step: int) -> Tensor:
-    """`images` [batch, channels, height, width], each turned and shifted at random.
+def augment(
+    images: Tensor, seed: int, step: int, first: int = 0, batch_size: int | None = None
+) -> Tensor:
+    """`images` [n, channels, height, width], each turned and shifted at random.
+
+    They are those from `first` on of a step's batch of `batch_size` images (default: all of it):
+    each image of the batch is changed in the same way however the batch is divided.
 
     By up to MAX_DEGREES and MAX_SHIFT, uniformly, with linear interpolation; what comes in from
     outside repeats the border. The random numbers are drawn on the CPU, four bytes each, so that
     every device sees the same; the pixels stay on their device.
     """
     n, _, height, width = images.shape
-    uniform = generator(Stream.AUGMENT, seed, step).random((3, n), dtype="float32") * 2.0 - 1.0
+    drawn = generator(Stream.AUGMENT, seed, step).random((3, batch_size or n), dtype="float32")
+    uniform = drawn[:, first : first + n] * 2.0 - 1.0
     angle, right, down = torch.from_numpy(uniform).to(images.device, non_blocking=True)
     angle = angle * math.radians(MAX_DEGREES)
     cos, sin = angle.cos(), angle.sin()

@@ -1,0 +1,300 @@
+# SPDX-License-Identifier: MIT
+"""What stands around a training step, the same for every model.
+
+    with Loop(settings, runtime, learner, plan, timetable, validate, meter) as loop:
+        loop.announce(…)
+        for step in loop:                       # ends, stops, and begins again with less memory
+            with loop.catch_out_of_memory():
+                …                               # forward and backward, one micro-batch at a time
+            if loop.out_of_memory:
+                continue
+            …                                   # apply_update
+            loop.end_step(loss, grad_norm, lr)  # guard → log → evaluate → best → save, when due
+        loop.finish()
+
+The step itself stays in the model's train.py, for everyone to read.
+"""
+
+import io
+import math
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils import get_total_norm
+
+from lib.optim import describe_decay
+from lib.runs.run import Run
+from lib.train.batch_finding import BatchPlan, smaller_batch
+from lib.train.clock import Clock
+from lib.train.flops import Meter
+from lib.train.guard import Diverged, LossGuard
+from lib.train.learner import Learner
+from lib.train.progress import open_progress
+from lib.train.pruning_report import finish_pruning, log_scores, pruning_info
+from lib.train.ranks import any_rank, local_part, mean_over_ranks, whole
+from lib.train.runtime import Runtime
+from lib.train.saver import Saver
+from lib.train.seeding import seed_step
+from lib.train.state import TrainingState
+from lib.train.stop import StopRequest
+from lib.train.timetable import Timetable
+
+
+class Loop:
+    """The steps of one training, and what follows each of them.
+
+    Its `with` block is that of the run (`run`), whose status says how it ended, and of the stop
+    request (`stop`). `state` is where the training stands.
+
+    validate: called with this loop; returns metrics of the validation set, "loss" among them, the
+    same on all ranks. of_loss: further metrics as functions of the loss, such as perplexity, for
+    training and validation.
+    """
+
+    def __init__(
+        self,
+        settings: Any,
+        runtime: Runtime,
+        learner: Learner,
+        plan: BatchPlan,
+        timetable: Timetable,
+        validate: "Callable[[Loop], Mapping[str, float]]",
+        meter: Meter,
+        of_loss: Mapping[str, Callable[[float], float]] | None = None,
+    ) -> None:
+        self.state, self.timetable = TrainingState(plan), timetable
+        self.stop = StopRequest(agree=any_rank)
+        self.out_of_memory = False  # whether the step in progress ran out of it
+        self._settings, self._runtime = settings, runtime
+        self._model, self._optimizer = learner.model, learner.optimizer
+        self._pruner = learner.pruner
+        self._validate, self._meter, self._of_loss = validate, meter, of_loss or {}
+        self._guard = LossGuard()
+        self._step_begun = False  # and not ended: weights and optimizer may be half updated
+        self._unchecked: dict[str, Tensor] = {}  # of the latest step, still on the device
+        self._ended = False
+
+    def announce(self, data: str, *, model: Mapping[str, Any], dataset: Mapping[str, Any]) -> None:
+        """Say what is about to be trained on what, and keep `model` and `dataset` as metadata.
+
+        `model` has the number of its "parameters"; `data` is a few words, with a number.
+        """
+        run, runtime, plan = self.run, self._runtime, self.state.plan
+        peak = self._meter.peak_source
+        run.set_info(
+            dataset=dataset,
+            model=model,
+            pruning=pruning_info(self._pruner),
+            batch=plan.as_dict(),
+            device=str(runtime.device),
+            precision=runtime.precision,
+            mfu_peak=peak or None,
+        )
+        run.say(
+            f"{run.name}: {model['parameters']:,} parameters, {data}, "
+            f"{self.timetable.total_steps:,} steps in {runtime.precision} on {runtime.device}"
+        )
+        run.say(f"{plan}; MFU is of {peak}" if peak else str(plan))
+        run.say(describe_decay(self._optimizer))
+
+    def __enter__(self) -> "Loop":
+        settings, runtime, timetable = self._settings, self._runtime, self.timetable
+        self._clock = Clock(self.state.elapsed_s, self.state.step)
+        with ExitStack() as within:
+            self.run = within.enter_context(Run.from_settings(settings, model=settings.MODEL))
+            self._saver = Saver(self.run, runtime, self._model, self._optimizer, settings.hash)
+            self._progress = within.enter_context(
+                open_progress(
+                    timetable.total_steps,
+                    timetable.steps_per_epoch,
+                    say=self.run.say,
+                    stream=sys.stdout if runtime.is_main else io.StringIO(),
+                )
+            )
+            within.enter_context(self.stop)
+            within.push(self._before_run_ends)
+            self._within = within.pop_all()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *error: Any) -> None:
+        self._within.__exit__(kind, *error)
+        if kind is None:
+            self.run.print_summary()
+
+    def __iter__(self) -> Iterator[int]:
+        """The number of each step, from 0: how many updates came before it."""
+        while not self._ended:
+            if self.out_of_memory:
+                self._halve_batch()
+            elif self._step_begun:
+                raise RuntimeError("the step before was neither ended nor out of memory")
+            self.stop.check()
+            self._step_begun = True
+            seed_step(
+                self._settings.SEED, self.state.step, self._runtime.rank, self._runtime.device
+            )
+            yield self.state.step
+        self.state.elapsed_s = self._clock.elapsed()
+
+    @contextmanager
+    def catch_out_of_memory(self) -> Iterator[None]:
+        """Set `out_of_memory` where the block runs out of it; the step then begins again.
+
+        That happens in the next turn of the loop. By then the exception is gone, and with it the
+        activations that its traceback kept alive.
+        """
+        try:
+            yield
+        except torch.OutOfMemoryError:
+            self.out_of_memory = True
+
+    def end_step(self, loss: Tensor, grad_norm: Tensor, lr: float, **means: Tensor) -> None:
+        """Count the step and do what is due: guard → log → evaluate → best → save.
+
+        `loss` and `means` are over this rank's share of the batch; they are logged as train/loss
+        and train/<name>, as means over all ranks. All are 0-d tensors on the device.
+        """
+        state, due = self.state, self.timetable
+        state.step += 1
+        state.examples += state.plan.effective
+        self._step_begun = False
+        self._unchecked = {"training loss": loss, "norm of the gradient": grad_norm}
+        self._ended = state.step == due.total_steps or self._is_out_of_time()
+        logs = due.logs(state.step) or self._ended
+        evaluates = due.evaluates(state.step) or self._ended
+        saves = due.saves(state.step)
+        # To read a number back makes a GPU wait, and ranks wait for each other. On one CPU it is
+        # free.
+        if not (logs or evaluates or saves or self._reading_is_free()):
+            return
+        self._check()
+        metrics: dict[str, float] = {}
+        if logs:
+            metrics |= self._log({"loss": loss, **means}, grad_norm, lr)
+        with self._clock.paused():
+            if evaluates:
+                metrics |= self._evaluate()
+            if saves or self._ended:
+                self._save("last.pt")
+            if metrics:
+                self._progress.update(state.step, metrics)
+
+    def finish(self, **final: float) -> None:
+        """Record what came out: the best evaluation, `final` as final/<name>, pruning, plots."""
+        state, run, settings = self.state, self.run, self._settings
+        metrics = {f"final/best_{name.replace('/', '_')}": v for name, v in state.best.items()}
+        metrics["final/training_time_s"] = state.elapsed_s
+        metrics |= {f"final/{name}": value for name, value in final.items()}
+        metrics |= finish_pruning(run, self._pruner, state.step)
+        run.log(metrics, state.step)
+        run.summary(metrics)
+        if settings.LOG_CHECKPOINTS and self._saver.has_saved("best.pt"):
+            path = run.dir / "checkpoints" / "best.pt"
+            run.log_artifact(path, "model", state.best, name=settings.MODEL, step=state.step)
+        if settings.PLOTS:
+            run.plot()
+
+    # ------------------------------------------------------------ the parts of end_step
+
+    def _is_out_of_time(self) -> bool:
+        limit = self.timetable.max_time
+        return limit > 0 and any_rank(self._clock.elapsed() >= limit)
+
+    def _reading_is_free(self) -> bool:
+        return self._runtime.device.type == "cpu" and self._runtime.world_size == 1
+
+    def _check(self) -> None:
+        """Raise Diverged, on all ranks, unless the loss and the gradient of this step are finite.
+
+        Always before a checkpoint: one with NaN in it must not replace a good one.
+        """
+        for name, value in self._unchecked.items():
+            self._guard.check(name, mean_over_ranks(whole(value)).item(), self.state.step)
+        self._unchecked = {}
+
+    def _log(self, means: dict[str, Tensor], grad_norm: Tensor, lr: float) -> dict[str, float]:
+        step, effective = self.state.step, self.state.plan.effective
+        train = {name: mean_over_ranks(value).item() for name, value in means.items()}
+        step_s = self._clock.lap(step)
+        metrics = {
+            **self._named("train", train),
+            "lr": lr,
+            "grad_norm": whole(grad_norm).item(),
+            "perf/step_ms": 1000 * step_s,
+            **self._meter.metrics(effective / step_s),
+            **self._pruner.metrics(),
+        }
+        self.run.log(metrics, step)
+        log_scores(self.run, self._pruner, step)
+        return metrics
+
+    def _evaluate(self) -> dict[str, float]:
+        """Validate, keep the best, and end the training if it has stopped getting better."""
+        state, due = self.state, self.timetable
+        metrics = self._named("val", self._validate(self))
+        self.run.log(metrics, state.step)
+        self._guard.check("validation loss", metrics["val/loss"], state.step)
+        if self._pruner.done:  # before that it is denser, and its loss cannot be compared
+            state.evaluations_since_best += 1
+            if metrics["val/loss"] < state.best.get("val/loss", math.inf):
+                state.best, state.best_step = metrics, state.step
+                state.evaluations_since_best = 0
+                self._save("best.pt")
+        if due.draws_histograms(state.step):
+            for name, parameter in self._model.named_parameters():
+                name = name.removeprefix("module.")  # of DistributedDataParallel
+                self.run.log_histogram(f"weights/{name}", whole(parameter.detach()), state.step)
+        if due.early_stop and state.evaluations_since_best >= due.early_stop:
+            self.run.say(f"no better val loss in {due.early_stop} evaluations: the end")
+            self._ended = True
+        return metrics
+
+    def _named(self, prefix: str, metrics: Mapping[str, float]) -> dict[str, float]:
+        derived = {name: of(metrics["loss"]) for name, of in self._of_loss.items()}
+        return {f"{prefix}/{name}": value for name, value in {**metrics, **derived}.items()}
+
+    # ---------------------------------------------------------------- saving, stopping
+
+    def _save(self, name: str) -> None:
+        self._check_weights()
+        self.state.elapsed_s = self._clock.elapsed()
+        self._saver.save(name, self.state)
+
+    def _check_weights(self) -> None:
+        """Finite gradients can lead to weights that are not, with ADAM_EPS=0 for one."""
+        weights = [local_part(parameter.detach()) for parameter in self._model.parameters()]
+        largest = get_total_norm([w for w in weights if w.numel()], norm_type=math.inf).item()
+        if any_rank(not math.isfinite(largest)):
+            self._guard.check("largest weight", math.nan, self.state.step)
+
+    def _before_run_ends(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self._saver.require_saved()
+        elif issubclass(kind, KeyboardInterrupt):
+            self._save_interrupted()
+
+    def _save_interrupted(self) -> None:
+        """Save the step that a stop request came after, if it was a whole and a sound one."""
+        run, step = self.run, self.state.step
+        if self._step_begun:
+            run.say(f"interrupted in the middle of step {step + 1}, which is not saved")
+            return
+        try:
+            self._check()
+            self._save("last.pt")
+        except Diverged as error:
+            run.say(f"interrupted; not saved: {error}")
+            return
+        if self._saver.has_saved("last.pt"):
+            run.say(f"interrupted after step {step}; its state is in {run.dir}/checkpoints/last.pt")
+
+    def _halve_batch(self) -> None:
+        state, step = self.state, self.state.step + 1
+        state.plan = smaller_batch(state.plan, self._model, self._runtime, step)
+        self.out_of_memory = self._step_begun = False
+        self.run.say(f"out of memory in step {step}: now {state.plan}; the step is done again")
+        self.run.set_info(batch=state.plan.as_dict())

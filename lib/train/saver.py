@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: MIT
+"""Checkpoints of a training; a disk that is full costs a checkpoint and not the training.
+
+saver = Saver(run, runtime, model, optimizer, settings.hash)
+saver.save("last.pt", state)
+saver.require_saved()               # at the end
+"""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from lib.train import checkpoint
+from lib.train.checkpoint import CheckpointError
+from lib.train.ranks import full_state
+from lib.train.runtime import Runtime
+from lib.train.state import TrainingState
+
+
+class Saver:
+    """Writes into the run's checkpoints folder, on rank 0."""
+
+    def __init__(
+        self,
+        run: Any,
+        runtime: Runtime,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        settings_hash: str,
+    ) -> None:
+        self._run, self._runtime = run, runtime
+        self._model, self._optimizer = model, optimizer
+        self._settings_hash = settings_hash
+        self._unsaved: dict[str, tuple[int, CheckpointError]] = {}  # by name: step, reason
+
+    def save(self, name: str, state: TrainingState) -> None:
+        """Write the checkpoint `name`; all ranks must call, for a sharded model is collected.
+
+        When it cannot be written the run says so and the previous file of that name stays.
+        """
+        contents = full_state(self._model, self._optimizer)
+        if not self._runtime.is_main:
+            return
+        contents |= {
+            "step": state.step,
+            "training_state": state.state_dict(),
+            "settings_hash": self._settings_hash,
+        }
+        try:
+            checkpoint.save(self._run.dir / "checkpoints" / name, contents)
+        except CheckpointError as error:
+            self._unsaved[name] = state.step, error
+            self._run.say(f"warning: no checkpoint of step {state.step}, training goes on: {error}")
+        else:
+            self._unsaved.pop(name, None)
+
+    def has_saved(self, name: str) -> bool:
+        """Whether the file `name` is of the step that was last to be saved under it."""
+        return name not in self._unsaved and (self._run.dir / "checkpoints" / name).is_file()
+
+    def require_saved(self) -> None:
+        """Raise CheckpointError when the latest state of a checkpoint could not be written."""
+        for name, (step, error) in self._unsaved.items():
+            raise CheckpointError(f"{name} lacks step {step}: {error}") from error

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: MIT
+"""Where a training stands: everything but weights and optimizer that the next step depends on.
+
+    state = TrainingState(plan)
+    saved = state.state_dict()          # plain values, for a checkpoint
+    state.load_state_dict(saved)
+
+Batches, augmentation and dropout are functions of (seed, step): no random state has to be kept.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from lib.train.batch_finding import BatchPlan
+
+_PLAIN = ("step", "examples", "elapsed_s", "best_step", "evaluations_since_best")
+
+
+@dataclass
+class TrainingState:
+    """`step` updates are done, with `examples` training examples, in `elapsed_s` seconds.
+
+    `best` holds the metrics of the evaluation with the lowest val/loss, which was after `best_step`
+    updates; it is empty before the first evaluation that counts. `plan` divides the batch.
+    """
+
+    plan: BatchPlan
+    step: int = 0
+    examples: int = 0
+    elapsed_s: float = 0.0
+    best: dict[str, float] = field(default_factory=dict)
+    best_step: int = 0
+    evaluations_since_best: int = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """A copy in plain values."""
+        plain = {name: getattr(self, name) for name in _PLAIN}
+        return {**plain, "best": dict(self.best), "batch": self.plan.as_dict()}
+
+    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
+        """Take over what `state_dict` gave; how the batch is divided stays as it is here.
+
+        Raises ValueError, with nothing changed, when the batch was of another size.
+        """
+        effective = saved["batch"]["effective"]
+        if effective != self.plan.effective:
+            raise ValueError(
+                f"the saved training has {effective} examples a step, this one "
+                f"{self.plan.effective}"
+            )
+        values = {name: saved[name] for name in _PLAIN}
+        for name, value in {**values, "best": dict(saved["best"])}.items():
+            setattr(self, name, value)
