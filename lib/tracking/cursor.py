@@ -22,6 +22,9 @@ from lib.tracking.backends import Row
 
 FOLDER = "tracking"
 
+_MAX_STEP = 2**63 - 1
+_MAX_TIME = 253_370_764_800  # 9999-01-01, in seconds since the epoch: datetime ends soon after
+
 
 @dataclass
 class Cursor:
@@ -29,9 +32,12 @@ class Cursor:
 
     rows: int = 0
     offset: int = 0
-    dropped: int = 0  # rows the tracker refused, or whose file is gone
+    written: int = 0  # one more than the index of the last row that the tracker was given
+    dropped: int = 0  # values, each a metric or a medium of a row, that the tracker refused
+    refusal: str = ""  # the last of them, and why
+    cut: dict[str, str] = field(default_factory=dict)  # facts that it does not have in full
     repeated: int = 0  # values that a resumed run wrote again
-    condition: str = "starting"  # starting, delivering, retrying, failed, finished, disabled
+    condition: str = "starting"  # starting, delivering, retrying, failed, finished
     error: str = ""
     where: str = ""
     updated: float = 0.0
@@ -42,25 +48,40 @@ class Cursor:
 
     def rewind(self) -> None:
         """Back to the start of the journal."""
-        self.rows = self.offset = self.dropped = self.repeated = self.described = 0
+        self.rows = self.offset = self.written = self.dropped = self.repeated = 0
+        self.described = 0
         self.resumed = False
+        self.refusal = ""
         self.steps.clear()
+        self.cut.clear()
 
     def advance(self, row: dict[str, Any], end: int) -> Row:
         """Move past a row of the journal and return what a tracker should get of it.
 
-        After a resume, what the run logs again at steps it had reached before is left out, so that
+        After an event `resume`, what is logged again at steps reached before is left out, so that
         steps never go back in a tracker. System metrics and artifacts are not repetitions.
         """
         index, self.rows, self.offset = self.rows, self.rows + 1, end
-        step, moment = row.get("step"), row.get("time")
         if row.get("event") == "resume":
             self.resumed = True
-        if not isinstance(step, int) or not isinstance(moment, (int, float)):
+        metrics, media = _mapping(row, "metrics"), _mapping(row, "media")
+        if "event" in row or not (metrics or media):
             return Row(index, 0, 0.0)
-        metrics, media = row.get("metrics") or {}, row.get("media") or {}
-        numbers = {k: v for k, v in metrics.items() if isinstance(v, (int, float))}
-        return Row(index, step, moment, self._new(numbers, step), self._new(media, step))
+        step, moment = row.get("step"), row.get("time")
+        if (problem := _bad_place(step, moment)) is not None:
+            return Row(index, 0, 0.0, unfit=dict.fromkeys([*metrics, *media], problem))
+        fitting = Row(index, step, moment)
+        for name, value in self._new(metrics, step).items():
+            if isinstance(value, (int, float)):
+                fitting.metrics[name] = value
+            else:
+                fitting.unfit[name] = f"{type(value).__name__} is not a number"
+        for name, item in self._new(media, step).items():
+            if isinstance(item, dict) and isinstance(item.get("type"), str):
+                fitting.media[name] = item
+            else:
+                fitting.unfit[name] = f"{type(item).__name__} is not a medium"
+        return fitting
 
     def _new(self, values: dict[str, Any], step: int) -> dict[str, Any]:
         fresh = {}
@@ -86,9 +107,30 @@ def load(run_dir: Path, name: str) -> Cursor | None:
     """The cursor of a tracker; None when it never was one of this run, or the file is damaged."""
     try:
         stored = json.loads(path_of(run_dir, name).read_text())
-        return Cursor(**{f.name: stored[f.name] for f in fields(Cursor) if f.name in stored})
-    except (OSError, ValueError, TypeError):
+        return Cursor(**{f.name: stored[f.name] for f in fields(Cursor)})
+    except (OSError, ValueError, TypeError, LookupError):
         return None
+
+
+def valid_step(step: object) -> bool:
+    """Whether trackers can take `step`: all of them have 64 bits with a sign for it."""
+    return type(step) is int and 0 <= step <= _MAX_STEP
+
+
+def _bad_place(step: object, moment: object) -> str | None:
+    """What is wrong with the step or the time of a row."""
+    if not valid_step(step):
+        return f"step {str(step)[:40]} is not an integer from 0 to 2^63 - 1"
+    if not isinstance(moment, (int, float)) or not 0 <= moment <= _MAX_TIME:
+        return f"time {str(moment)[:40]} is not in the years 1970 to 9998"
+    return None
+
+
+def _mapping(row: dict[str, Any], key: str) -> dict[str, Any]:
+    found = row.get(key)
+    if isinstance(found, dict):
+        return found
+    return {} if found is None else {key: found}  # damaged: one value that fits nowhere
 
 
 def path_of(run_dir: Path, name: str) -> Path:

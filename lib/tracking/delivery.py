@@ -2,8 +2,8 @@
 """One tracker's share of the forwarder: a thread that reads the journal and fills the tracker.
 
 Whatever the tracker does, only this thread waits or fails. After an error the backend is opened
-again, with growing pauses, so that a server that was down is filled as soon as it is back. A row
-that the tracker refuses for good is counted and left out; the rest goes on.
+again, with growing pauses, so that a server that was down is filled as soon as it is back. A value
+that the tracker cannot take is left out and counted; the rest of its row is delivered.
 """
 
 import contextlib
@@ -12,31 +12,32 @@ import json
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-from lib.runs.journal import read_rows
+from lib.runs.journal import DamagedRow, read_rows
 from lib.runs.redact import redact
 from lib.tracking import cursor as cursors
-from lib.tracking.backends import Backend, Refused, Row, load
+from lib.tracking.backends import Backend, Refusal, Row, load, one_line
 from lib.tracking.cursor import Cursor
 from lib.tracking.describe import describe, modified
 
 POLL_S = 0.5
 _LONGEST_PAUSE_S = 30.0
 _TRIES_AFTER_THE_END = 3
+_REFUSALS_SAID = 10  # different ones; the rest is counted all the same
 
 
 class Ending:
-    """Set once, when no more rows will come; `status` is then how the run ended."""
+    """Set once, when no more rows will come; `status` and `time` then say how and when it ended."""
 
     def __init__(self) -> None:
         self.status = ""
+        self.time: float | None = None
         self._event = threading.Event()
 
-    def declare(self, status: str) -> None:
-        self.status = status
+    def declare(self, status: str, time: float | None) -> None:
+        self.status, self.time = status, time
         self._event.set()
 
     def __bool__(self) -> bool:
@@ -63,6 +64,7 @@ class Delivery(threading.Thread):
         self._ending = ending
         self._say = say
         self._failures = 0
+        self._refusals: set[tuple[str, str]] = set()
         self._backend: Backend | None = None
         self._modified = 0
 
@@ -86,12 +88,12 @@ class Delivery(threading.Thread):
         try:
             self._deliver()
         except ImportError as error:
-            self._trouble("failed", f"{error}. Install it: make install")
+            self._trouble("failed", f"{one_line(error)}. Install it: make install")
             return True
         except Exception as error:  # an SDK may raise anything
             self._failures += 1
             over = bool(self._ending) and self._failures >= _TRIES_AFTER_THE_END
-            self._trouble("failed" if over else "retrying", _short(error))
+            self._trouble("failed" if over else "retrying", one_line(error))
             if self._backend is not None:
                 with contextlib.suppress(Exception):
                     self._backend.abandon()
@@ -109,7 +111,7 @@ class Delivery(threading.Thread):
             if ended:
                 break
             self._ending.wait(POLL_S)
-        backend.finish(self._ending.status)
+        backend.finish(self._ending.status, self._ending.time)
         self.cursor.condition = "finished"
         self._save()
 
@@ -117,8 +119,9 @@ class Delivery(threading.Thread):
         description = describe(self._run_dir)
         self._backend = backend = load(self.name)(description, self.cursor.state)
         held = backend.open()
-        if held is not None and held != self.cursor.rows:
+        if held is not None and held < self.cursor.written:
             self.cursor.rewind()
+            self._modified = 0
         self._held = held or 0
         self.cursor.condition = "delivering"
         self.cursor.where = redact(backend.where)
@@ -128,13 +131,15 @@ class Delivery(threading.Thread):
     def _describe(self, backend: Backend) -> None:
         if (now := modified(self._run_dir)) == self._modified:
             return
-        self._modified = now
         facts = describe(self._run_dir).facts
-        mark = zlib.crc32(json.dumps(facts, default=str).encode())
+        mark = zlib.crc32(json.dumps(facts).encode())
         if mark != self.cursor.described:
             backend.describe(facts)
-            self.cursor.described = mark
+            for name in sorted(backend.cut.keys() - self.cursor.cut.keys()):
+                self._say(f"{self.name}: {name} is not complete there: {backend.cut[name]}")
+            self.cursor.described, self.cursor.cut = mark, dict(backend.cut)
             self._save()
+        self._modified = now
 
     def _deliver_batch(self, backend: Backend) -> bool:
         """Deliver up to one batch; False when there was nothing to read.
@@ -152,31 +157,39 @@ class Delivery(threading.Thread):
         if after.offset == self.cursor.offset:
             return False
         if rows:
-            self._write(backend, rows, after)
-            after.condition, after.error = "delivering", after.error if after.dropped else ""
+            backend.refused.clear()
+            backend.write(rows)
+            self._count(backend.refused, after)
+            after.written = rows[-1].index + 1
+            after.condition, after.error = "delivering", ""
         self.cursor = after
         self._failures = 0
         self._save()
         return True
 
     def _read(self, after: Cursor) -> Iterator[Row]:
-        for row, end in read_rows(self._journal, after.offset, on_damage=self._on_damage):
-            yield after.advance(row, end)
+        def count_damaged(damage: DamagedRow) -> None:
+            after.dropped += 1
+            after.refusal = redact(str(damage))
+            self._say(after.refusal)
 
-    def _on_damage(self, damage: Any) -> None:
-        self._say(redact(str(damage)))
+        for values, end in read_rows(self._journal, after.offset, on_damage=count_damaged):
+            row = after.advance(values, end)
+            self._count([Refusal(n, row.step, why) for n, why in row.unfit.items()], after)
+            yield row
 
-    def _write(self, backend: Backend, rows: list[Row], after: Cursor) -> None:
-        try:
-            backend.write(rows)
-        except Refused:
-            for row in rows:
-                try:
-                    backend.write([row])
-                except Refused as reason:
-                    after.dropped += 1
-                    after.error = _short(reason)
-                    self._say(f"{self.name}: dropped the row at step {row.step}: {after.error}")
+    def _count(self, refusals: Sequence[Refusal], after: Cursor) -> None:
+        """Count what is left out, and say the first of each kind."""
+        for name, step, reason in refusals:
+            after.dropped += 1
+            after.refusal = f"{name} at step {step}: {reason}"
+            if (name, reason) in self._refusals or len(self._refusals) > _REFUSALS_SAID:
+                continue
+            self._refusals.add((name, reason))
+            if len(self._refusals) > _REFUSALS_SAID:
+                self._say(f"{self.name}: more values are left out; they are counted only")
+            else:
+                self._say(f"{self.name}: left out {after.refusal}")
 
     def _trouble(self, condition: str, reason: str) -> None:
         if reason != self.cursor.error:
@@ -189,9 +202,3 @@ class Delivery(threading.Thread):
 
     def _save(self) -> None:
         self.cursor.save(self._run_dir, self.name)
-
-
-def _short(error: BaseException) -> str:
-    """One line, without secrets."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return redact(text if len(text) <= 300 else f"{text[:300]}…")

@@ -5,6 +5,8 @@ The forwarder is given a directory and nothing else, so that a live run and a re
 say the same: config.yaml (every setting) and metadata.yaml (code, machine, data, model).
 """
 
+import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,9 +21,15 @@ from lib.runs.redact import redact, redact_tree
 _FACTS = ("seed", "config_hash", "version", "command", "git", "environment", "dataset", "model")
 
 
+# Both become parts of file names in trackers, and a run directory may come from anybody.
+_SAFE = re.compile(r"(?!.*\.\.)[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
+
+
 @dataclass(frozen=True)
 class Description:
-    """A run as trackers see it. `settings` is symbol → value; `facts` is flat and redacted."""
+    """A run as trackers see it. `settings` is symbol → value; `metadata` is metadata.yaml without
+    secrets; `facts` is what matters of both: flat name → number, text or bool.
+    """
 
     dir: Path
     id: str
@@ -33,27 +41,35 @@ class Description:
     job_type: str
     started: float
     settings: Mapping[str, Any]
+    metadata: Mapping[str, Any]
     facts: Mapping[str, Any]
 
 
 def describe(run_dir: Path) -> Description:
     """Read the description of a run. Raises FileNotFoundError, ValueError for damaged files."""
-    meta = metadata.load(run_dir / "metadata.yaml")
+    path = run_dir / "metadata.yaml"
+    stored = metadata.load(path)
+    for key in ("run_id", "run_name"):
+        if not _SAFE.fullmatch(str(stored.get(key))):
+            raise ValueError(f"{path}: {key} is not made of letters, digits, '.', '_' and '-'")
+    meta = redact_tree(stored)
+    tags = meta.get("tags")
     settings = _settings(run_dir / "config.yaml")
-    facts = {**settings, **dict(_flatten({key: meta.get(key) for key in _FACTS}))}
+    facts = {**redact_tree(settings), **dict(_flatten({key: meta.get(key) for key in _FACTS}))}
     facts["run_dir"] = str(run_dir)
     return Description(
         dir=run_dir,
-        id=str(meta["run_id"]),
-        name=str(meta["run_name"]),
+        id=str(stored["run_id"]),
+        name=str(stored["run_name"]),
         project=str(settings.get("TRACKER_PROJECT") or _model(meta)),
-        tags=tuple(redact(str(tag)) for tag in meta.get("tags") or ()),
+        tags=tuple(map(str, tags)) if isinstance(tags, list) else (),
         notes=redact(str(settings.get("TRACKER_NOTES") or meta.get("description") or "")),
         group=str(meta.get("group") or ""),
         job_type=str(meta.get("job_type") or "train"),
-        started=_timestamp(meta.get("start_time")),
+        started=timestamp(meta.get("start_time")) or 0.0,
         settings=settings,
-        facts=redact_tree(facts),
+        metadata=meta,
+        facts={name: _plain(value) for name, value in facts.items()},
     )
 
 
@@ -69,6 +85,8 @@ def _settings(path: Path) -> dict[str, Any]:
 def _flatten(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in tree.items():
         name = f"{prefix}{key}"
+        if isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
+            value = {str(number): item for number, item in enumerate(value)}
         if isinstance(value, Mapping):
             yield from _flatten(value, f"{name}.")
         elif isinstance(value, list):
@@ -77,15 +95,24 @@ def _flatten(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield name, value
 
 
+def _plain(value: Any) -> Any:
+    """What every tracker can hold: dates, integers past 64 bits, NaN and infinity become text."""
+    if isinstance(value, (bool, str)):
+        return value
+    fits = isinstance(value, (int, float)) and math.isfinite(value) and abs(value) < 2**63
+    return value if fits else str(value)
+
+
 def _model(meta: Mapping[str, Any]) -> str:
     return str((meta.get("model") or {}).get("name") or "adamwprune")
 
 
-def _timestamp(text: Any) -> float:
+def timestamp(text: Any) -> float | None:
+    """Seconds since the epoch of a time in metadata.yaml; None when it is none."""
     try:
-        return datetime.fromisoformat(str(text)).timestamp()
-    except ValueError:
-        return 0.0
+        return max(0.0, datetime.fromisoformat(str(text)).timestamp())
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 def modified(run_dir: Path) -> int:

@@ -25,7 +25,9 @@ from lib.runs import metadata
 from lib.runs.journal import read_rows
 from lib.runs.redact import redact
 from lib.runs.stored import load_run
+from lib.tracking.cursor import valid_step
 from lib.tracking.delivery import POLL_S, Delivery, Ending
+from lib.tracking.describe import timestamp
 from lib.tracking.system import SystemMetrics
 
 _NICE = 10
@@ -77,7 +79,8 @@ def forward(
     for delivery in deliveries:
         delivery.start()
     _watch(run_dir, system_interval, deliveries)
-    ending.declare(load_run(run_dir).status)
+    run = load_run(run_dir)
+    ending.declare(run.status, timestamp(run.metadata.get("end_time")))
     if background:
         _set_priority(0)
     deadline = time.monotonic() + finish_timeout
@@ -102,7 +105,9 @@ def _watch(run_dir: Path, system_interval: float, deliveries: list[Delivery]) ->
             return
         if system.due():
             for row, end in read_rows(journal, offset, on_damage=lambda _: None):
-                step, offset = max(step, row.get("step", 0)), end
+                offset = end
+                if valid_step(found := row.get("step")):
+                    step = max(step, found)
             system.log(step)
         time.sleep(POLL_S)
 

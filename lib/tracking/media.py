@@ -85,7 +85,9 @@ def as_file(item: dict[str, Any]) -> tuple[str, str]:
     """(suffix, content) of a text or histogram for a tracker that keeps files."""
     if item["type"] == "text":
         return ".txt", item["text"]
-    return ".json", json.dumps(item, indent=1)
+    if item["type"] == "histogram":
+        return ".json", json.dumps(item, indent=1)
+    raise ValueError(f"no file for media of type {item['type']!r}")
 
 
 def draw_confusion_matrix(item: dict[str, Any]) -> tuple[bytes, int, int]:

@@ -103,7 +103,7 @@ def _read_tensorboard(run: Description) -> Stored:
 
 def _read_wandb(run: Description) -> Stored:
     """From the local .wandb files, which hold what was, or will be, sent."""
-    from lib.tracking.backends.wandb import Record, history, records
+    from lib.tracking.backends.wandb_files import Record, history, records
 
     stored = Stored()
     folder = Path(os.environ.get("WANDB_DIR") or ".")
@@ -114,7 +114,7 @@ def _read_wandb(run: Description) -> Stored:
                 name, *inner = item.nested_key or [item.key]
                 if inner:  # a part of an image, a histogram, a table …
                     stored.media.add(name)
-                elif name != "step" and not name.startswith("_"):
+                elif name not in ("step", "_step", "_timestamp", "_runtime"):
                     stored.add(name, step, _number(json.loads(item.value_json)))
         for data in records(path):
             for item in Record.FromString(data).run.config.update:

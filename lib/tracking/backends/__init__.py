@@ -8,11 +8,14 @@ out how many rows are held already (W&B); or it puts the tracker back to the cur
 """
 
 import abc
+import errno
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
+from lib.runs.redact import redact
 from lib.tracking.describe import Description
 
 MODULES = {
@@ -21,28 +24,45 @@ MODULES = {
     "mlflow": "lib.tracking.backends.mlflow:MLflow",
     "tensorboard": "lib.tracking.backends.tensorboard:TensorBoard",
 }
+_FAULTS_OF_THE_MACHINE = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.ESTALE),
+    *(errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM),
+}
 
 
 @dataclass(slots=True)
 class Row:
-    """A row of the journal: `index` counts them from 0; `time` is in seconds since the epoch."""
+    """A row of the journal: `index` counts them from 0; `time` is in seconds since the epoch.
+
+    `unfit` has what no tracker can take: the name of the metric or medium, and why.
+    """
 
     index: int
     step: int
     time: float
     metrics: dict[str, float] = field(default_factory=dict)
     media: dict[str, dict[str, Any]] = field(default_factory=dict)
+    unfit: dict[str, str] = field(default_factory=dict)
+
+
+class Refusal(NamedTuple):
+    """A value that a tracker does not get: one metric or one medium of one row, and why."""
+
+    name: str
+    step: int
+    reason: str
 
 
 class Refused(Exception):
-    """The tracker will never take this row, however often it is tried."""
+    """The tracker will never take this value, however often it is tried."""
 
 
 class Backend(abc.ABC):
     """What the forwarder needs from a tracker. Any method may raise; it is then opened again.
 
     `state` is a small dict, kept in the cursor file, that survives the process. It is written
-    after `open`, `describe` and `write` have returned.
+    after `open`, `describe` and `write` have returned. `refused` collects what the tracker did not
+    take of the rows of a `write`; `cut` has the facts that it holds in part or not at all, and why.
     """
 
     batch_rows: ClassVar[int] = 500
@@ -51,6 +71,8 @@ class Backend(abc.ABC):
     def __init__(self, run: Description, state: dict[str, Any]) -> None:
         self.run = run
         self.state = state
+        self.refused: list[Refusal] = []
+        self.cut: dict[str, str] = {}
 
     @abc.abstractmethod
     def open(self) -> int | None:
@@ -65,14 +87,41 @@ class Backend(abc.ABC):
 
     @abc.abstractmethod
     def write(self, rows: Sequence[Row]) -> None:
-        """Store the rows; once this has returned they survive the death of this process."""
+        """Store the rows; once this has returned they survive the death of this process.
+
+        A value that the tracker cannot take goes to `refuse`, and the rest of its row is stored.
+        """
 
     @abc.abstractmethod
-    def finish(self, status: str) -> None:
-        """Close the run as completed, failed or interrupted."""
+    def finish(self, status: str, ended: float | None) -> None:
+        """Close the run as completed, failed or interrupted; `ended` is when it did, if known."""
 
     def abandon(self) -> None:  # noqa: B027 (optional: most have nothing to let go of)
         """Let go of everything after an error, without waiting; `open` may follow."""
+
+    def refuse(self, row: Row, name: str, reason: object) -> None:
+        """Leave the metric or medium `name` of `row` out, and have it counted."""
+        self.refused.append(Refusal(name, row.step, one_line(reason)))
+
+    @contextmanager
+    def encoding(self, row: Row, name: str) -> Iterator[None]:
+        """For turning a value into the tracker's form: an error in the block refuses that value.
+
+        Nothing may be stored in the block. A full disk and the like are raised all the same: they
+        are not the value's fault.
+        """
+        try:
+            yield
+        except Exception as error:  # a damaged file, a field that is missing: each its own
+            if isinstance(error, OSError) and error.errno in _FAULTS_OF_THE_MACHINE:
+                raise
+            self.refuse(row, name, error)
+
+
+def one_line(reason: object) -> str:
+    """An error as a short line without secrets."""
+    text = " ".join(str(reason).split()) or type(reason).__name__
+    return redact(text if len(text) <= 300 else f"{text[:300]}…")
 
 
 def load(name: str) -> type[Backend]:

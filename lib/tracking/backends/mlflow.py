@@ -6,12 +6,14 @@ after a kill is the row it has. Files go to names made of metric, step and row, 
 replaces the first. The run is found again by its tag, which is set in the call that creates it.
 """
 
+import errno
 import json
 import os
+import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
@@ -22,15 +24,17 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from lib.tracking import media
-from lib.tracking.backends import Backend, Refused, Row
+from lib.tracking.backends import Backend, Row, one_line
+from lib.tracking.describe import Description
 
 RUN_TAG = "adamwprune.run_id"
 
 _SQLITE = "sqlite:///"
 _MAX_METRICS = 1000  # of one log_batch, MLflow's own limit
-_MAX_PARAMS = 100
-_MAX_VALUE = 6000  # characters of a parameter
+_MAX_FACTS = 100  # parameters or tags of one log_batch
+_MAX_PARAM, _MAX_TAG = 6000, 8000  # characters of a value
 _KIND = {"mlflow.experimentKind": "custom_model_development"}  # the page shows training, not chats
+_BAD_IN_NAMES = re.compile(r"[^\w.\- :/]")
 _STATUS = {"completed": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
 
 
@@ -60,6 +64,7 @@ class MLflow(Backend):
         found = self._client.search_runs([experiment], f"tags.`{RUN_TAG}` = '{self.run.id}'")
         self._run_id = found[0].info.run_id if found else self._create(experiment)
         self._params = dict(found[0].data.params) if found else {}
+        self._bad_names: dict[str, str] = {}
         if found and found[0].info.status != "RUNNING":
             self._client.update_run(self._run_id, status="RUNNING")
         shown = uri if uri.startswith("http") else "make mlflow-ui"
@@ -74,7 +79,7 @@ class MLflow(Backend):
         location = None
         if uri.startswith(_SQLITE):  # beside the database, not in the current directory
             folder = Path(uri.removeprefix(_SQLITE)).parent / "mlflow-artifacts"
-            location = (folder / name).as_uri()
+            location = (folder / re.sub(r"[^A-Za-z0-9_-]", "_", name)).as_uri()
         try:
             return self._client.create_experiment(name, location, tags=_KIND)
         except MlflowException:  # another run made it meanwhile
@@ -84,104 +89,183 @@ class MLflow(Backend):
             return found.experiment_id
 
     def _create(self, experiment: str) -> str:
-        tags = {RUN_TAG: self.run.id, "mlflow.note.content": self.run.notes}
-        tags |= {"group": self.run.group, "job_type": self.run.job_type}
-        tags |= {f"tag.{tag}": "true" for tag in self.run.tags}
         run = self._client.create_run(
             experiment,
             start_time=int(self.run.started * 1000),
-            tags={key: value for key, value in tags.items() if value},
+            tags={RUN_TAG: self.run.id},
             run_name=self.run.name,
         )
         return run.info.run_id
 
     def describe(self, facts: Mapping[str, Any]) -> None:
-        texts = {name: str(value)[:_MAX_VALUE] for name, value in facts.items()}
+        """Facts become parameters, which cannot be changed in MLflow; a new value becomes a tag."""
+        texts = {name: self._fitting(name, str(value), _MAX_PARAM) for name, value in facts.items()}
         new = [Param(name, text) for name, text in texts.items() if name not in self._params]
-        for start in range(0, len(new), _MAX_PARAMS):
-            self._client.log_batch(self._run_id, params=new[start : start + _MAX_PARAMS])
-        # A parameter cannot be changed in MLflow; a resumed run's new value becomes a tag.
-        changed = [
-            RunTag(f"changed.{name}", text)
-            for name, text in texts.items()
-            if self._params.get(name, text) != text
-        ]
-        if changed:
-            self._client.log_batch(self._run_id, tags=changed[:_MAX_PARAMS])
+        tags = self._tags()
+        for name, text in texts.items():
+            if self._params.get(name, text) != text:
+                tags[f"changed.{name}"] = text
+        fitting = [RunTag(n, self._fitting(n, t, _MAX_TAG)) for n, t in tags.items() if t]
+        for group, name in ((new, "params"), (fitting, "tags")):
+            for start in range(0, len(group), _MAX_FACTS):
+                self._log_facts(name, group[start : start + _MAX_FACTS])
         self._params = texts | self._params
 
+    def _tags(self) -> dict[str, str]:
+        run, git = self.run, self.run.metadata.get("git")
+        commit = git.get("commit") if isinstance(git, Mapping) else None
+        about = {"mlflow.note.content": run.notes, "group": run.group, "job_type": run.job_type}
+        about |= {"mlflow.source.name": str(run.metadata.get("command") or "")}
+        about |= {"mlflow.source.git.commit": str(commit or "")}
+        for tag in run.tags:
+            name = _BAD_IN_NAMES.sub("_", tag)
+            about[f"tag.{name}"] = "true" if name == tag else tag
+        return about
+
+    def _fitting(self, name: str, text: str, limit: int) -> str:
+        if len(text) > limit:
+            self.cut[name] = f"{limit:,} of {len(text):,} characters, the most that MLflow takes"
+        return text[:limit]
+
+    def _log_facts(self, kind: str, facts: Sequence[Param | RunTag]) -> None:
+        """Log parameters or tags; what the server refuses is left out, found by halving."""
+        try:
+            self._client.log_batch(self._run_id, **{kind: facts})
+        except MlflowException as error:
+            self._check_refusal(error)
+            if len(facts) > 1:
+                self._log_facts(kind, facts[: len(facts) // 2])
+                self._log_facts(kind, facts[len(facts) // 2 :])
+            else:
+                self.cut[facts[0].key] = one_line(error)
+
     def write(self, rows: Sequence[Row]) -> None:
-        for metrics in _batches(rows):
-            try:
-                self._client.log_batch(self._run_id, metrics=metrics)
-            except MlflowException as error:
-                if error.error_code == "INVALID_PARAMETER_VALUE":
-                    raise Refused(str(error)) from error
-                raise
+        points = [
+            Point(row, name, Metric(name, float(value), int(row.time * 1000), row.step))
+            for row in rows
+            for name, value in row.metrics.items()
+        ]
+        for start in range(0, len(points), _MAX_METRICS):
+            self._log_points(points[start : start + _MAX_METRICS])
         for row in rows:
             for name, item in row.media.items():
                 self._medium(row, name, item)
 
-    def finish(self, status: str) -> None:
-        self._client.set_terminated(self._run_id, _STATUS.get(status, "KILLED"))
+    def _log_points(self, points: Sequence["Point"]) -> None:
+        """Log metrics; what the server refuses is left out, found by name and then by halving.
+
+        Steps, times and values are of the right kind, so that it is the name that is refused, of
+        which nothing more is sent then.
+        """
+        for point in points:
+            if (reason := self._bad_names.get(point.name)) is not None:
+                self.refuse(point.row, point.name, reason)
+        points = [point for point in points if point.name not in self._bad_names]
+        if not points:
+            return
+        try:
+            self._client.log_batch(self._run_id, metrics=[point.metric for point in points])
+        except MlflowException as error:
+            self._check_refusal(error)
+            names = list(dict.fromkeys(point.name for point in points))
+            if len(names) == 1:
+                self._bad_names[names[0]] = one_line(error)
+                self._log_points(points)
+                return
+            first = set(names[: len(names) // 2])
+            self._log_points([point for point in points if point.name in first])
+            self._log_points([point for point in points if point.name not in first])
+
+    def _check_refusal(self, error: MlflowException) -> None:
+        """Raise `error` unless it is about what was sent: not for a run that was deleted."""
+        if error.error_code != "INVALID_PARAMETER_VALUE":
+            raise error
+        if self._client.get_run(self._run_id).info.lifecycle_stage != "active":
+            raise error
+
+    def finish(self, status: str, ended: float | None) -> None:
+        end_time = None if ended is None else int(ended * 1000)
+        self._client.set_terminated(self._run_id, _STATUS.get(status, "KILLED"), end_time)
 
     def _medium(self, row: Row, name: str, item: dict[str, Any]) -> None:
-        kind, flat = item["type"], name.replace("/", "~")
-        if kind == "image":
-            self._image(row, flat, media.file_of(self.run.dir, item).read_bytes())
-        elif kind == "figure":
-            png = media.file_of(self.run.dir, item).read_bytes()
-            self._upload(f"figures/{name}", f"step_{row.step:08d}.png", png)
-        elif kind == "confusion_matrix":
-            png, _, _ = media.draw_confusion_matrix(item)
-            self._upload(f"confusion_matrices/{name}", f"step_{row.step:08d}.png", png)
-            self._table(row, name, *media.confusion_rows(item))
-        elif kind == "table":
-            self._table(row, name, *media.read_table(self.run.dir, item))
-        elif kind == "artifact":
-            folder = f"artifacts/{item['kind']}"
-            path = media.file_of(self.run.dir, item)
-            self._client.log_artifact(self._run_id, str(path), folder)
-            about = json.dumps({k: v for k, v in item.items() if k != "path"}, indent=1)
-            self._client.log_text(self._run_id, about, f"{folder}/{path.name}.json")
-        else:
-            suffix, text = media.as_file(item)
-            file = f"step_{row.step:08d}{suffix}"
-            self._client.log_text(self._run_id, text, f"{kind}/{name}/{file}")
+        """All files are made before the first one is sent."""
+        files: list[File] = []
+        with self.encoding(row, name):
+            files = _files(self.run, row, name, item)
+        try:
+            for file in files:
+                self._upload(file)
+            if files and item["type"] == "image":
+                self._client.set_tag(self._run_id, "mlflow.loggedImages", "true")
+            elif files and item["type"] in ("table", "confusion_matrix"):
+                self._list_table(f"{files[-1].folder}/{files[-1].name}")
+        except MlflowException as error:
+            self._check_refusal(error)
+            self.refuse(row, name, error)
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            self.refuse(row, name, error.strerror)
 
-    def _image(self, row: Row, flat: str, png: bytes) -> None:
-        """Named as MLflow's own log_image does, which its image panel reads, but predictably."""
-        stem = f"{flat}+step+{row.step}+timestamp+{_millis(row)}+{self.run.id}-{row.index}"
-        self._upload("images", f"{stem}.png", png)
-        self._upload("images", f"{stem}+compressed.webp", media.webp(png))
-        self._client.set_tag(self._run_id, "mlflow.loggedImages", "true")
-
-    def _table(self, row: Row, name: str, columns: list[str], data: list[list[Any]]) -> None:
-        """As MLflow's log_table writes it; that one would append when called again."""
-        path = f"tables/{name}/step_{row.step:08d}.json"
-        self._client.log_text(self._run_id, json.dumps({"columns": columns, "data": data}), path)
+    def _list_table(self, path: str) -> None:
+        """As MLflow's log_table does; that one would append rows when called again."""
         tags = self._client.get_run(self._run_id).data.tags
         logged = json.loads(tags.get("mlflow.loggedArtifacts", "[]"))
         if (entry := {"path": path, "type": "table"}) not in logged:
             text = json.dumps([*logged, entry])
             self._client.set_tag(self._run_id, "mlflow.loggedArtifacts", text)
 
-    def _upload(self, folder: str, name: str, data: bytes) -> None:
+    def _upload(self, file: "File") -> None:
+        if isinstance(file.content, Path):
+            self._client.log_artifact(self._run_id, str(file.content), file.folder)
+            return
         with tempfile.TemporaryDirectory() as scratch:
-            path = Path(scratch) / name
-            path.write_bytes(data)
-            self._client.log_artifact(self._run_id, str(path), folder)
+            path = Path(scratch) / file.name
+            path.write_bytes(file.content)
+            self._client.log_artifact(self._run_id, str(path), file.folder)
 
 
-def _millis(row: Row) -> int:
-    return int(row.time * 1000)
+class Point(NamedTuple):
+    """A value on its way, and the row it is of."""
+
+    row: Row
+    name: str
+    metric: Metric
 
 
-def _batches(rows: Sequence[Row]) -> Iterator[list[Metric]]:
-    metrics = [
-        Metric(name, float(value), _millis(row), row.step)
-        for row in rows
-        for name, value in row.metrics.items()
-    ]
-    for start in range(0, len(metrics), _MAX_METRICS):
-        yield metrics[start : start + _MAX_METRICS]
+class File(NamedTuple):
+    """A file for MLflow's artifacts: a path, or bytes that get `name` there."""
+
+    folder: str
+    name: str
+    content: bytes | Path
+
+
+def _files(run: Description, row: Row, name: str, item: dict[str, Any]) -> list[File]:
+    """The files that show a medium in MLflow. For an image they are named as MLflow's own
+    log_image does, which its image panel reads, but predictably.
+    """
+    kind, step = item["type"], f"step_{row.step:08d}"
+    if kind == "image":
+        png = media.file_of(run.dir, item).read_bytes()
+        when = f"+step+{row.step}+timestamp+{int(row.time * 1000)}+{run.id}-{row.index}"
+        stem = name.replace("/", "~") + when
+        preview = File("images", f"{stem}+compressed.webp", media.webp(png))
+        return [File("images", f"{stem}.png", png), preview]
+    if kind == "figure":
+        png = media.file_of(run.dir, item).read_bytes()
+        return [File(f"figures/{name}", f"{step}.png", png)]
+    if kind in ("table", "confusion_matrix"):
+        columns, rows = media.read_table(run.dir, item)
+        data = json.dumps({"columns": columns, "data": rows}).encode()
+        table = File(f"tables/{name}", f"{step}.json", data)
+        if kind == "table":
+            return [table]
+        png, _, _ = media.draw_confusion_matrix(item)
+        return [File(f"confusion_matrices/{name}", f"{step}.png", png), table]
+    if kind == "artifact":
+        path, folder = media.file_of(run.dir, item), f"artifacts/{item['kind']}"
+        about = json.dumps({k: v for k, v in item.items() if k != "path"}, indent=1)
+        return [File(folder, path.name, path), File(folder, f"{path.name}.json", about.encode())]
+    suffix, text = media.as_file(item)
+    return [File(f"{kind}/{name}", f"{step}{suffix}", text.encode())]

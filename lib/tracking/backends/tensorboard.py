@@ -49,7 +49,7 @@ class TensorBoard(Backend):
         path = folder / f"events.out.tfevents.{int(self.run.started)}.{self.run.id}"
         size = self.state.get("size", 0)
         held = None
-        self.where = f"tensorboard --logdir {self.run.dir.parent}"
+        self.where = f"make tensorboard, run {self.run.name}"
         if not path.exists() or path.stat().st_size < size:
             size, held = 0, 0
         self._file = _open_at(path, size)
@@ -72,11 +72,13 @@ class TensorBoard(Backend):
     def write(self, rows: Sequence[Row]) -> None:
         self._append([self._event(row) for row in rows])
 
-    def finish(self, status: str) -> None:
-        end = SessionEndInfo(status=_STATUS.get(status, hparams_api.STATUS_UNKNOWN))
+    def finish(self, status: str, ended: float | None) -> None:
+        result = _STATUS.get(status, hparams_api.STATUS_UNKNOWN)
+        end = SessionEndInfo(status=result, end_time_secs=ended)
         data = HParamsPluginData(session_end_info=end)
         value = _hparams_value(hparams.SESSION_END_INFO_TAG, data)
-        self._append([_summary(self.run.started, 0, [value, _text("status", status)])])
+        moment = self.run.started if ended is None else ended
+        self._append([_summary(moment, 0, [value, _text("status", status)])])
         self.abandon()
 
     def abandon(self) -> None:
@@ -85,7 +87,9 @@ class TensorBoard(Backend):
 
     def _event(self, row: Row) -> Event:
         values = [Summary.Value(tag=k, simple_value=v) for k, v in row.metrics.items()]
-        values += [self._medium(name, item) for name, item in row.media.items()]
+        for name, item in row.media.items():
+            with self.encoding(row, name):
+                values.append(self._medium(name, item))
         return _summary(row.time, row.step, values)
 
     def _medium(self, name: str, item: dict[str, Any]) -> Summary.Value:

@@ -60,8 +60,8 @@ class Trackio(Backend):
                 run_id=self.run.id,
             )
 
-    def finish(self, status: str) -> None:
-        """Trackio has no notion of a finished run."""
+    def finish(self, status: str, ended: float | None) -> None:
+        """Trackio has no notion of a finished run; it shows the times of the rows."""
 
     def _some_row(self) -> int | None:
         """The index of any row that the database has of this run."""
@@ -91,7 +91,8 @@ class Trackio(Backend):
     def _values(self, row: Row) -> dict[str, Any]:
         values: dict[str, Any] = _renamed(row.metrics)
         for name, item in row.media.items():
-            values[name] = self._medium(row, name, item)
+            with self.encoding(row, name):
+                values[name] = self._medium(row, name, item)
         return values
 
     def _medium(self, row: Row, name: str, item: dict[str, Any]) -> Any:

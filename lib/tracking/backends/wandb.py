@@ -9,10 +9,12 @@ others are drawn; rows may therefore come with any step and none is dropped.
 
 import html
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar
+from typing import Any, ClassVar
 
 for _name in ("WANDB_SILENT", "WANDB_DISABLE_GIT", "WANDB_DISABLE_CODE"):
     os.environ.setdefault(_name, "true")
@@ -20,16 +22,16 @@ os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
 
 import psutil  # noqa: E402
 import wandb  # noqa: E402
-from wandb.proto.wandb_internal_pb2 import Record  # noqa: E402
+from wandb.proto.wandb_internal_pb2 import EnvironmentRecord  # noqa: E402
 
 from lib.tracking import media  # noqa: E402
-from lib.tracking.backends import Backend, Row  # noqa: E402
+from lib.tracking.backends import Backend, Refused, Row  # noqa: E402
+from lib.tracking.backends.wandb_files import rows_in_files  # noqa: E402
+from lib.tracking.describe import Description  # noqa: E402
 from lib.tracking.wandb_login import wandb_mode  # noqa: E402
 
 _EXIT_CODE = {"completed": 0, "failed": 1, "interrupted": 255}
 _LAST_WORDS_S = 15.0  # for the service of a killed forwarder to write what it still has
-_BLOCK = 32 * 1024  # of the LevelDB log format
-_HEADER = 7  # bytes: checksum 4, length 2, type 1; and the file starts with as many
 
 
 class Wandb(Backend):
@@ -56,8 +58,9 @@ class Wandb(Backend):
             notes=self.run.notes or None,
             config=dict(self.run.facts),
             dir=str(folder),
-            settings=_settings(),
+            settings=_settings(self.run.metadata),
         )
+        self._run._interface.publish_environment(_environment(self.run))
         self.state["service"] = _service()
         self._run.define_metric("step", hidden=True)
         self._run.define_metric("*", step_metric="step")
@@ -77,12 +80,17 @@ class Wandb(Backend):
             for name, value in values.items():
                 if isinstance(value, wandb.Artifact):
                     self._run.log_artifact(value)
-                    values[name] = f"{value.name} sha256:{row.media[name]['sha256']}"
+                    values[name] = f"{value.name} {value.description}"
             self._run.log(values, step=row.index, commit=True)
         _ = self._run.step  # a round trip: the service has received all that was logged before
 
-    def finish(self, status: str) -> None:
+    def finish(self, status: str, ended: float | None) -> None:
+        """W&B takes no time of its own for the end, so that the summary has it."""
         self._run.summary["status"] = status
+        self._run.summary["start_time"] = _iso(self.run.started)
+        if ended is not None:
+            self._run.summary["end_time"] = _iso(ended)
+            self._run.summary["duration_s"] = round(ended - self.run.started, 3)
         self._run.finish(exit_code=_EXIT_CODE.get(status, 1))
 
     def abandon(self) -> None:
@@ -96,8 +104,14 @@ class Wandb(Backend):
             wandb.teardown(exit_code=1)
 
     def _values(self, row: Row) -> dict[str, Any]:
-        values = {name: self._medium(name, item) for name, item in row.media.items()}
-        return {**row.metrics, **values, "step": row.step, "_timestamp": row.time}
+        values: dict[str, Any] = {}
+        for name, value in row.metrics.items():
+            with self.encoding(row, name):
+                values[_checked(name)] = value
+        for name, item in row.media.items():
+            with self.encoding(row, name):
+                values[_checked(name)] = self._medium(name, item)
+        return {**values, "step": row.step, "_timestamp": row.time}
 
     def _medium(self, name: str, item: dict[str, Any]) -> Any:
         kind = item["type"]
@@ -113,14 +127,30 @@ class Wandb(Backend):
             return _confusion_matrix(name, item)
         if kind == "text":
             return wandb.Html(f"<pre>{html.escape(item['text'])}</pre>", inject=False)
-        artifact = wandb.Artifact(item["name"], type=item["kind"], metadata=item["metadata"])
+        about = f"sha256:{item['sha256']}"
+        artifact = wandb.Artifact(item["name"], item["kind"], about, item["metadata"])
         artifact.add_file(str(media.file_of(self.run.dir, item)), policy="immutable")
         return artifact
 
 
-def _settings() -> wandb.Settings:
-    """Nothing that watches, patches or prints: metrics are all that W&B is given."""
+def _checked(name: str) -> str:
+    """A metric called like a field of W&B's, or the x axis, gets two underscores more.
+
+    Raises Refused for names that would end the SDK's service (a backslash) or vanish in it.
+    """
+    if not name or "\\" in name:
+        raise Refused("W&B takes no name that is empty or has a backslash in it")
+    return f"__{name}" if name == "step" or name.startswith("_") else name
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds).astimezone().isoformat(timespec="milliseconds")
+
+
+def _settings(metadata: Mapping[str, Any]) -> wandb.Settings:
+    """Nothing that watches, patches or prints: W&B is given metrics and what the run says."""
     return wandb.Settings(
+        git_commit=_part(metadata, "git").get("commit"),
         console="off",
         disable_code=True,
         disable_git=True,
@@ -133,6 +163,56 @@ def _settings() -> wandb.Settings:
         x_save_requirements=False,
         x_transaction_log_flush_interval=1.0,
     )
+
+
+def _environment(run: Description) -> EnvironmentRecord:
+    """What the overview shows. W&B would look at this process on this machine; the training may
+    have been another one, long ago.
+    """
+    about, git = _part(run.metadata, "environment"), _part(run.metadata, "git")
+    words = _words(str(run.metadata.get("command") or ""))
+    program = next((i for i, word in enumerate(words) if word.endswith(".py")), 0)
+    cpu = _part(about, "cpu")
+    gpus = [gpu for gpu in about.get("gpus") or () if isinstance(gpu, dict)]
+    record = EnvironmentRecord(
+        os=_text(about.get("os")),
+        python=_text(about.get("python")),
+        cuda_version=_text(about.get("cuda")),
+        program=words[program] if words else "",
+        args=words[program + 1 :],
+        executable=words[0] if words else "",
+        cpu_count_logical=int(_number(cpu.get("cores"))),
+        gpu_type=_text(gpus[0].get("name")) if gpus else "",
+        gpu_count=len(gpus),
+        writer_id=run.id,
+    )
+    record.started_at.FromMilliseconds(int(run.started * 1000))
+    record.git.commit = _text(git.get("commit"))
+    for gpu in gpus:
+        memory = int(_number(gpu.get("memory_gib")) * 2**30)
+        record.gpu_nvidia.add(name=_text(gpu.get("name")), memory_total=memory)
+    return record
+
+
+def _part(fields: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = fields.get(name)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else str(value)
+
+
+def _number(value: Any) -> float:
+    """A size from metadata.yaml; what is none, or fits nowhere, counts as unknown."""
+    return value if isinstance(value, (int, float)) and 0 <= value < 2**31 else 0
+
+
+def _words(command: str) -> list[str]:
+    try:
+        return shlex.split(command)
+    except ValueError:  # cut off within quotes
+        return command.split()
 
 
 def _confusion_matrix(name: str, item: dict[str, Any]) -> Any:
@@ -180,46 +260,3 @@ def _wait_for_exit(service: Sequence[float] | None) -> None:
         except psutil.TimeoutExpired:
             process.kill()
             process.wait(5)
-
-
-def rows_in_files(folder: Path, run_id: str) -> int:
-    """How many rows the local folders of a run hold: one more than the highest `_step`."""
-    last = -1
-    for path in folder.glob(f"wandb/*run-*-{run_id}/run-{run_id}.wandb"):
-        for row in history(path):
-            last = max(last, int(row.step.num))
-    return last + 1
-
-
-def history(path: Path) -> Iterator[Any]:
-    """The HistoryRecords in a .wandb file."""
-    for data in records(path):
-        record = Record.FromString(data)
-        if record.HasField("history"):
-            yield record.history
-
-
-def records(path: Path) -> Iterator[bytes]:
-    """The serialized Records in a .wandb file, up to its end or to one cut off by a kill."""
-    with path.open("rb") as file:
-        yield from _log_records(file)
-
-
-def _log_records(file: BinaryIO) -> Iterator[bytes]:
-    """The records of a LevelDB log: whole (type 1), or first, middle and last part (2, 3, 4)."""
-    position = len(file.read(_HEADER))
-    record = b""
-    while True:
-        left = _BLOCK - position % _BLOCK
-        if left < _HEADER:  # the rest of a block is padding
-            position += len(file.read(left))
-            continue
-        header = file.read(_HEADER)
-        length, kind = int.from_bytes(header[4:6], "little"), header[6:]
-        data = file.read(length)
-        if len(header) < _HEADER or len(data) < length or kind not in b"\1\2\3\4":
-            return
-        position += _HEADER + length
-        record = data if kind in b"\1\2" else record + data
-        if kind in b"\1\4":
-            yield record
