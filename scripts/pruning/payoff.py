@@ -8,15 +8,22 @@ Compares dense and pruned: the size of the exported files, the memory of the wei
 and throughput of the pruned linear layers, one after the other, at batch sizes 1, 16 and 256. The
 pruned ones compute with the sparse kernels that PyTorch has here: compressed rows (CSR) on a CPU,
 2:4 on a GPU that has it and for layers that are 2:4. Convolutions have no sparse kernel and are
-left out of the times. Says plainly where pruning does not pay.
+left out of the times. Dense and pruned are timed in turn until their ratio settles; where it does
+not, as on a busy machine, that is said. Says plainly where pruning does not pay.
 """
 
+import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lib import text
 from lib.cli import run_main
 from scripts.common import checkpoint_parser, chosen_checkpoint
+
+if TYPE_CHECKING:
+    from lib.pruning.payoff import Timing
 
 BATCH_SIZES = (1, 16, 256)
 
@@ -31,8 +38,9 @@ def main() -> None:
     weights, masks = load_pruned_weights(path)
     kept = sum(int(mask.sum()) for mask in masks.values())
     total = sum(mask.numel() for mask in masks.values())
-    print(f"{path}: {100 * (1 - kept / total):.1f} % of {total:,} prunable weights are zero\n")
+    print(f"{path}: {100 * (1 - kept / total):.1f} % of {total:,} prunable weights are zero")
 
+    _say("writing both files")
     with tempfile.TemporaryDirectory() as folder:
         sizes = {}
         halves = {name: weight.bfloat16() for name, weight in weights.items()}
@@ -40,37 +48,80 @@ def main() -> None:
             file = Path(folder) / name
             FORMATS[name][1](file, halves, masks)
             sizes[name] = file.stat().st_size
-    found = measure_layers(weights, masks, BATCH_SIZES)
-    rows = [("", "dense", "pruned", "dense / pruned")]
-    rows.append(_row("file in bfloat16", sizes["dense"], sizes["sparse"], text.size))
-    rows.append(_row("memory of linear layers", *found.memory, text.size))
-    for batch, times in found.seconds.items():
-        rows.append(_row(f"latency, batch {batch}", *times, _milliseconds))
-    for batch, (dense, pruned) in found.seconds.items():
-        each = f"{batch / dense:,.0f} /s", f"{batch / pruned:,.0f} /s"
-        rows.append((f"throughput, batch {batch}", *each, f"{dense / pruned:.2f}"))
-    print("\n".join(text.columns(rows, right=(1, 2, 3))))
-    print(f"\n{found.kernel}; {len(found.layers)} of {len(masks)} pruned layers are linear")
-    print(verdict(found.seconds))
+    found = measure_layers(weights, masks, BATCH_SIZES, _say_round)
+    rows = [("", "dense", "pruned", "dense / pruned", "middle half")]
+    rows.append(_row("file in bfloat16", sizes["dense"], sizes["sparse"]))
+    rows.append(_row("memory of linear layers", *found.memory))
+    rows += [_latency(batch, timing) for batch, timing in found.times.items()]
+    rows += [_throughput(batch, timing) for batch, timing in found.times.items()]
+    print("", *text.columns(rows, right=(1, 2, 3, 4)), sep="\n")
+    print(f"\n{found.kernel}; {len(found.layers)} of {len(masks)} pruned layers are linear;")
+    print("medians of rounds that time both in turn, and where the middle half of the rounds lies")
+    if unsettled := [batch for batch, timing in found.times.items() if not timing.settled]:
+        print(
+            f"warning: the times did not settle at batch size {_list(unsettled)}, which says "
+            "nothing about\npruning. Repeat this while the machine does nothing else.",
+        )
+    print(verdict(found.times))
 
 
-def _row(name: str, dense: float, pruned: float, show) -> tuple[str, str, str, str]:
-    return name, show(dense), show(pruned), f"{dense / pruned:.2f}"
+def _say(what: str) -> None:
+    print(f"{what} …", file=sys.stderr, flush=True)
 
 
-def _milliseconds(seconds: float) -> str:
-    return f"{1000 * seconds:.3f} ms"
+def _say_round(batch: int, done: int, most: int) -> None:
+    """A line for each batch size; on a terminal it counts the rounds."""
+    if sys.stderr.isatty():
+        start = "\n" if done == 0 and batch != BATCH_SIZES[0] else "\r"
+        line = f"{start}measuring batch size {batch}: round {done} of at most {most} "
+        print(line, end="", file=sys.stderr, flush=True)
+    elif done == 0:
+        _say(f"measuring batch size {batch}")
 
 
-def verdict(seconds: dict[int, tuple[float, float]]) -> str:
-    """One sentence on where the sparse kernels are faster than the dense ones."""
-    faster = [batch for batch, (dense, pruned) in seconds.items() if pruned < dense]
-    if not faster:
-        return "Pruning does not pay in time on this machine: only the file gets smaller."
-    if len(faster) == len(seconds):
+def _row(name: str, dense: int, pruned: int) -> tuple[str, ...]:
+    return name, text.size(dense), text.size(pruned), f"{dense / pruned:.2f}", ""
+
+
+def _latency(batch: int, timing: "Timing") -> tuple[str, ...]:
+    sides = (f"{1000 * side[1]:.3f} ms" for side in (timing.dense, timing.pruned))
+    return f"latency, batch {batch}", *sides, *_ratio(timing)
+
+
+def _throughput(batch: int, timing: "Timing") -> tuple[str, ...]:
+    sides = (f"{batch / side[1]:,.0f} /s" for side in (timing.dense, timing.pruned))
+    return f"throughput, batch {batch}", *sides, *_ratio(timing)
+
+
+def _ratio(timing: "Timing") -> tuple[str, str]:
+    low, middle, high = timing.ratio
+    return f"{middle:.2f}", f"{low:.2f} – {high:.2f}"
+
+
+def verdict(times: Mapping[int, "Timing"]) -> str:
+    """One sentence on where the sparse kernels are faster than the dense ones.
+
+    They are where three of four rounds say so, and where the rounds agree.
+    """
+    faster = [batch for batch, timing in times.items() if timing.settled and timing.ratio[0] > 1]
+    slower = [batch for batch, timing in times.items() if timing.settled and timing.ratio[2] < 1]
+    if len(faster) == len(times):
         return "Pruning pays in time on this machine at every batch size that was measured."
-    sizes = " and ".join(map(str, faster))
-    return f"Pruning pays in time on this machine at batch size {sizes}, and not at the others."
+    if len(slower) == len(times):
+        return "Pruning does not pay in time on this machine: only the file gets smaller."
+    parts = []
+    if faster:
+        parts.append(f"Pruning pays in time on this machine at batch size {_list(faster)}.")
+    if slower:
+        parts.append(f"Pruning does not pay in time at batch size {_list(slower)}.")
+    if open_ := [batch for batch in times if batch not in (*faster, *slower)]:
+        parts.append(f"At batch size {_list(open_)} there is no clear difference.")
+    return "\n".join(parts)
+
+
+def _list(batches: list[int]) -> str:
+    *most, last = map(str, batches)
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 if __name__ == "__main__":

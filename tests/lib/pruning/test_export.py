@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Exported files against the weights they were made from."""
 
+import itertools
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -9,6 +11,7 @@ from torch.sparse import _semi_structured_conversions as two_four
 
 from lib.errors import Failure
 from lib.optim.adamwprune import AdamWPrune
+from lib.pruning import payoff
 from lib.pruning.export import FORMATS, is_2to4, trained_weights
 from lib.pruning.payoff import measure_layers
 from lib.pruning.pruner import Pruner
@@ -16,6 +19,7 @@ from lib.pruning.schedules import Schedule
 from lib.pruning.sparse_file import load_sparse
 from lib.pruning.targets import prunable
 from lib.train import checkpoint
+from scripts.pruning.payoff import verdict
 
 
 @pytest.fixture
@@ -103,7 +107,55 @@ def test_payoff_measures_the_linear_layers(saved):
     found = measure_layers(weights, masks, (1, 4))
     assert found.layers == ["0.weight", "2.weight"]
     assert found.memory[0] == 4 * (64 * 32 + 32 * 4)
-    assert set(found.seconds) == {1, 4} and all(min(pair) > 0 for pair in found.seconds.values())
+    assert set(found.times) == {1, 4}
+    assert all(timing.dense[0] > 0 and timing.pruned[0] > 0 for timing in found.times.values())
+
+
+def scripted(monkeypatch, dense, pruned) -> payoff.Timing:
+    """What `compare` makes of these times of a call of each side, in the order they are taken."""
+    times = {"dense": itertools.cycle(dense), "pruned": itertools.cycle(pruned)}
+    order = []
+
+    def take(work, n, device):
+        if n != 3:  # which only finds out how often to call
+            order.append(work)
+            return next(times[work])
+        return 0.001
+
+    monkeypatch.setattr(payoff, "_time", take)
+    rounds = []
+    timing = payoff.compare("dense", "pruned", torch.device("cpu"), rounds.append)
+    assert rounds == list(range(len(order) // 2 + 1))
+    assert order[:4] == ["dense", "pruned", "pruned", "dense"]
+    return timing
+
+
+def test_payoff_ends_when_the_ratio_settles(monkeypatch):
+    load = (1.0, 3.0, 1.5)  # of other programs: it changes between rounds and hits both
+    timing = scripted(monkeypatch, load, [x / 2 for x in load])
+    assert timing.ratio == pytest.approx((2.0, 2.0, 2.0)) and timing.settled
+    assert timing.dense[1] == 1.5
+
+
+def test_payoff_that_does_not_settle_says_so(monkeypatch):
+    timing = scripted(monkeypatch, [1.0], [0.5, 1.0, 4.0])
+    assert not timing.settled and timing.ratio[1] == 1.0
+    assert "no clear difference" in verdict({1: timing})
+
+
+@pytest.mark.parametrize(
+    ("ratios", "says"),
+    [
+        ([(1.1, 1.2, 1.3), (2.0, 2.1, 2.2)], "pays in time on this machine at every batch size"),
+        ([(0.7, 0.8, 0.9), (0.1, 0.1, 0.1)], "does not pay in time on this machine"),
+        ([(0.7, 0.8, 0.9), (1.9, 2.0, 2.1)], "pays in time on this machine at batch size 16."),
+        ([(0.9, 1.0, 1.1), (1.9, 2.0, 2.1)], "At batch size 1 there is no clear difference"),
+        ([(1.1, 2.0, 9.0), (1.9, 2.0, 2.1)], "At batch size 1 there is no clear difference"),
+    ],
+)
+def test_the_verdict_follows_the_rounds(ratios, says):
+    timings = [payoff.Timing((1.0, 1.0, 1.0), (1.0, 1.0, 1.0), ratio) for ratio in ratios]
+    assert says in verdict(dict(zip((1, 16), timings, strict=True)))
 
 
 def test_payoff_without_linear_layers_says_so():

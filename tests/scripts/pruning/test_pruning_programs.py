@@ -93,7 +93,9 @@ def test_payoff(runs):
     assert done.returncode == 0, done.stderr
     for row in ("file in bfloat16", "memory of", "latency, batch 256", "throughput, batch 1 "):
         assert row in done.stdout
-    assert "Pruning " in done.stdout.splitlines()[-1]
+    assert "middle half" in done.stdout
+    steps = [line for line in done.stderr.splitlines() if "measuring" in line]
+    assert steps == [f"measuring batch size {batch} …" for batch in (1, 16, 256)]
 
 
 @pytest.mark.parametrize(
