@@ -4,9 +4,10 @@
     if __name__ == "__main__":
         run_main(main)
 
-Exit codes: 0 done, 1 failure, 2 bad use, 130 Ctrl-C, 143 SIGTERM. Anything else that is raised is
-a defect and keeps its traceback. A package that the interpreter lacks is no defect: from the import
-of this module on, also while a program is still importing, it is named with what installs it.
+Exit codes: 0 done, 1 failure, 2 bad use, 129 SIGHUP, 130 Ctrl-C, 143 SIGTERM. Anything else that
+is raised is a defect and keeps its traceback. A package that the interpreter lacks is no defect:
+from the import of this module on, also while a program is still importing, it is named with what
+installs it.
 """
 
 import os
@@ -31,8 +32,8 @@ def run_main(main: Callable[[], int | None]) -> NoReturn:
     except Failure as error:
         print(f"error: {error}", file=sys.stderr)
         code = error.exit_code
-    except Terminated:
-        code = 143
+    except Terminated as error:
+        code = error.exit_code
     except KeyboardInterrupt:
         code = 130
     except BrokenPipeError:  # `make runs | head`

@@ -29,6 +29,7 @@ class LaunchEnv:
     rank: int = 0
     world_size: int = 1
     local_rank: int = 0
+    by_torchrun: bool = False
 
     @property
     def is_main(self) -> bool:
@@ -58,7 +59,7 @@ def launch_env(environ: Mapping[str, str] = os.environ) -> LaunchEnv:
     local_rank = 0
     if "LOCAL_RANK" in present:
         local_rank = _number(environ, "LOCAL_RANK", below=local_size)
-    return LaunchEnv(rank, world_size, local_rank)
+    return LaunchEnv(rank, world_size, local_rank, bool(environ.get("TORCHELASTIC_RUN_ID")))
 
 
 def _number(

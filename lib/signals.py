@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""SIGTERM as an exception, and moments in which no signal may interrupt.
+"""SIGTERM and SIGHUP as exceptions, and moments that no signal may interrupt.
 
 Both are for the main thread, where Python delivers signals; in any other thread they do nothing.
 """
 
 import os
 import signal
+import stat
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,40 +15,70 @@ from typing import NoReturn
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM; whoever catches Ctrl-C treats it the same."""
+    """SIGTERM, or SIGHUP when the terminal is closed; treated as Ctrl-C, with its own exit code."""
+
+    def __init__(self, number: int = signal.SIGTERM) -> None:
+        super().__init__()
+        self.exit_code = 128 + number
+
+
+def termination_signals() -> list[signal.Signals]:
+    """SIGTERM and SIGHUP, the latter unless it is ignored: that is how nohup starts a program."""
+    hangup_ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    return [signal.SIGTERM] if hangup_ignored else [signal.SIGTERM, signal.SIGHUP]
+
+
+def forget_closed_terminal() -> None:
+    """Send standard output and error to /dev/null if they were a terminal that is gone.
+
+    Whatever is written to it raises OSError, also at the end of the process.
+    """
+    for descriptor in (1, 2):
+        try:
+            gone = stat.S_ISCHR(os.fstat(descriptor).st_mode) and not os.isatty(descriptor)
+        except OSError:  # closed
+            continue
+        if gone:
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, descriptor)
+            os.close(null)
 
 
 @contextmanager
-def sigterm_raises() -> Iterator[None]:
-    """Within the block the first SIGTERM raises Terminated; later ones do not disturb the cleanup.
+def termination_raises() -> Iterator[None]:
+    """Within the block the first SIGTERM or SIGHUP raises Terminated; later ones do nothing, so
+    that they do not disturb the cleanup.
 
-    A forked child, such as a data worker, dies of SIGTERM as usual.
+    A forked child, such as a data worker, dies of them as usual.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    owner = os.getpid()
+    owner, signals = os.getpid(), termination_signals()
 
-    def handler(signum: int, frame: FrameType | None) -> NoReturn:
+    def handler(number: int, frame: FrameType | None) -> NoReturn:
         if os.getpid() != owner:
-            os._exit(128 + signum)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        raise Terminated
+            os._exit(128 + number)
+        for each in signals:
+            signal.signal(each, signal.SIG_IGN)
+        forget_closed_terminal()
+        raise Terminated(number)
 
-    previous = signal.signal(signal.SIGTERM, handler)
+    previous = {number: signal.signal(number, handler) for number in signals}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, before in previous.items():
+            signal.signal(number, before)
 
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Within the block SIGINT and SIGTERM are ignored. For moments, such as a last write."""
+    """Within the block SIGINT, SIGTERM and SIGHUP are ignored: for a moment, as of a last write."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    signals = (signal.SIGINT, signal.SIGTERM)
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     previous = [signal.signal(s, signal.SIG_IGN) for s in signals]
     try:
         yield

@@ -8,8 +8,8 @@
         run.plot()
     run.print_summary()
 
-Leaving the block normally makes the run completed; Ctrl-C or SIGTERM (raised in the block as
-lib.signals.Terminated) interrupted; any other exception failed. After kill -9 the lock on
+Leaving the block normally makes the run completed; Ctrl-C, SIGTERM or SIGHUP (raised in the block
+as lib.signals.Terminated) interrupted; any other exception failed. After kill -9 the lock on
 `.lock` is free, by which whoever looks next (lib/runs/stored.py) knows to mark the run interrupted.
 """
 
@@ -38,7 +38,7 @@ from lib.runs.media_log import MediaLog, NullMediaLog
 from lib.runs.plots import plot_run
 from lib.runs.redact import redact, redact_command, redact_named
 from lib.runs.stored import RESERVE
-from lib.signals import sigterm_raises, uninterrupted
+from lib.signals import termination_raises, uninterrupted
 from lib.tracking.launch import Tracking, launch
 
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
@@ -190,7 +190,7 @@ class Run(MediaLog):
 
     def say(self, text: str) -> None:
         """Print a message and keep it in logs/train.log, without the secrets in it."""
-        with contextlib.suppress(BrokenPipeError):  # nobody reads any more; training goes on
+        with contextlib.suppress(OSError):  # no reader or no terminal any more; training goes on
             print(redact(text), flush=True)
         self._keep(text)
 
@@ -204,7 +204,7 @@ class Run(MediaLog):
             self._train_log.flush()
 
     def __enter__(self) -> "Run":
-        self._signals = sigterm_raises()
+        self._signals = termination_raises()
         self._signals.__enter__()
         return self
 
@@ -264,7 +264,7 @@ class NullRun(NullMediaLog):
     def print_summary(self) -> None: ...
 
     def __enter__(self) -> "NullRun":
-        self._signals = sigterm_raises()
+        self._signals = termination_raises()
         self._signals.__enter__()
         return self
 

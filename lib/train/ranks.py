@@ -97,13 +97,13 @@ def reduce_gradients(model: nn.Module, enabled: bool) -> AbstractContextManager:
     return nullcontext()
 
 
-def any_rank(flag: bool) -> bool:
-    """Whether `flag` is true on at least one rank; all ranks must ask."""
+def any_rank(flag: int) -> int:
+    """The largest `flag` of all ranks: true where that of at least one is; all ranks must ask."""
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return flag
     votes = torch.tensor([int(flag)])
     dist.all_reduce(votes, op=dist.ReduceOp.MAX)
-    return bool(votes.item())
+    return int(votes.item())
 
 
 def mean_over_ranks(value: Tensor) -> Tensor:

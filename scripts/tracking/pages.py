@@ -20,7 +20,7 @@ from typing import Any
 from lib.cli import run_main
 from lib.config.tree import Tree
 from lib.errors import Failure
-from lib.signals import sigterm_raises
+from lib.signals import termination_raises
 from lib.tracking.wandb_login import CURES, is_logged_in
 from scripts.common import output_dir
 
@@ -55,7 +55,7 @@ def free_port(given: int | None, symbol: str, page: str) -> int:
 def serve(page: str, port: int, command: list[str], **variables: str) -> int:
     """Run a server until it ends, or Ctrl-C or SIGTERM ends both."""
     print(f"{page}: http://{HOST}:{port}  (Ctrl-C stops it)", flush=True)
-    with sigterm_raises():
+    with termination_raises():
         process = subprocess.Popen(command, env=os.environ | variables)
         try:
             return process.wait()

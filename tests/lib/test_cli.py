@@ -24,6 +24,7 @@ def run(code: str) -> subprocess.CompletedProcess:
         ("raise errors.BadUse('no such run')", 2, "error: no such run\n"),
         ("raise KeyboardInterrupt", 130, ""),
         ("raise signals.Terminated", 143, ""),
+        ("raise signals.Terminated(1)", 129, ""),
     ],
 )
 def test_exit_codes(statement, code, message):

@@ -284,7 +284,9 @@ run_main(main)
 """
 
 
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
 def test_interrupted_from_outside(tmp_path, sent, code):
     process = start(ENDLESS, tmp_path)
     process.stdout.readline()

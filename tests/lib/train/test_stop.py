@@ -2,19 +2,29 @@
 """Signals that wait for check(), in this process and in one that really gets them."""
 
 import os
+import pty
 import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
+from lib.runs.stored import find_runs
 from lib.signals import Terminated
 from lib.train.stop import StopRequest
 
+ROOT = Path(__file__).resolve().parents[3]
+
 
 @pytest.mark.parametrize(
-    ("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)]
+    ("number", "error"),
+    [
+        (signal.SIGINT, KeyboardInterrupt),
+        (signal.SIGTERM, Terminated),
+        (signal.SIGHUP, Terminated),
+    ],
 )
 def test_a_signal_waits_for_check(number, error, capfd):
     with StopRequest() as stop:
@@ -28,10 +38,32 @@ def test_a_signal_waits_for_check(number, error, capfd):
 
 
 def test_the_handlers_are_put_back():
-    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.getsignal(number) for number in signals]
     with StopRequest():
         os.kill(os.getpid(), signal.SIGINT)
-    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+    assert [signal.getsignal(number) for number in signals] == before
+
+
+def test_nohup_keeps_its_word():
+    previous = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with StopRequest() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            stop.check()
+    finally:
+        signal.signal(signal.SIGHUP, previous)
+
+
+def test_all_ranks_end_in_the_way_of_the_one_that_got_the_signal():
+    with StopRequest(agree=lambda number: max(number, signal.SIGHUP)) as stop:
+        with pytest.raises(Terminated) as raised:
+            stop.check()
+        assert raised.value.exit_code == 129
+        os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt) as raised:
+            stop.check()
+        assert raised.type is KeyboardInterrupt
 
 
 def test_later_sigterms_change_nothing():
@@ -43,18 +75,65 @@ def test_later_sigterms_change_nothing():
     assert raised.type is KeyboardInterrupt
 
 
-def test_the_second_ctrl_c_ends_the_process():
-    code = (
-        "import os, signal\n"
-        "from lib.train.stop import StopRequest\n"
-        "with StopRequest():\n"
-        "    os.kill(os.getpid(), signal.SIGINT)\n"
-        "    os.kill(os.getpid(), signal.SIGINT)\n"
-        "    print('still here')\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == -signal.SIGINT
-    assert "still here" not in done.stdout
+TWICE = """
+import os, signal, sys, time
+from lib.train.stop import StopRequest
+with StopRequest():
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(float(sys.argv[1]))
+    os.kill(os.getpid(), signal.SIGINT)
+    print('still here')
+"""
+
+
+@pytest.mark.parametrize(
+    ("torchrun", "wait", "ends"), [(False, 0, True), (True, 0.2, False), (True, 2.2, True)]
+)
+def test_the_second_ctrl_c_ends_the_process(torchrun, wait, ends):
+    """torchrun passes on the first one, which the terminal has sent to its ranks, too."""
+    environment = {k: v for k, v in os.environ.items() if k != "TORCHELASTIC_RUN_ID"}
+    if torchrun:
+        rank = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}
+        environment |= {**rank, "TORCHELASTIC_RUN_ID": "none"}
+    done = subprocess.run(
+        [sys.executable, "-c", TWICE, str(wait)],
+        env=environment, cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == (-signal.SIGINT if ends else 0)
+    assert ("still here" in done.stdout) is not ends
+
+
+ENDLESS = """
+import sys, time
+from lib.cli import run_main
+from lib.runs.run import Run
+from lib.train.stop import StopRequest
+def main():
+    with Run.create(sys.argv[1], "x") as run, StopRequest() as stop:
+        try:
+            while True:
+                run.say("step")
+                time.sleep(0.01)
+                stop.check()
+        except KeyboardInterrupt:
+            run.say("saving")
+            raise
+run_main(main)
+"""
+
+
+def test_closing_the_terminal_ends_a_training_as_sigterm_does(tmp_path):
+    child, terminal = pty.fork()
+    if child == 0:
+        os.chdir(ROOT)
+        os.execv(sys.executable, [sys.executable, "-c", ENDLESS, str(tmp_path)])
+    while b"step" not in os.read(terminal, 1000):
+        pass
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 128 + signal.SIGHUP
+    (run,) = find_runs(tmp_path)
+    assert run.status == "interrupted"
+    assert "saving" in (run.dir / "logs" / "train.log").read_text()
 
 
 def test_in_another_thread_it_leaves_signals_alone():
