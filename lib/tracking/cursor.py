@@ -69,7 +69,7 @@ class Cursor:
             return Row(index, 0, 0.0)
         step, moment = row.get("step"), row.get("time")
         if (problem := _bad_place(step, moment)) is not None:
-            return Row(index, 0, 0.0, unfit=dict.fromkeys([*metrics, *media], problem))
+            return Row(index, -1, 0.0, unfit=dict.fromkeys([*metrics, *media], problem))
         fitting = Row(index, step, moment)
         for name, value in self._new(metrics, step).items():
             if isinstance(value, (int, float)):
@@ -94,6 +94,17 @@ class Cursor:
                 fresh[name] = value
                 self.steps[name] = max(step, self.steps.get(name, -1))
         return fresh
+
+    def remarks(self) -> list[str]:
+        """What the tracker does not have although it was delivered to, for a user."""
+        said = []
+        if self.dropped:
+            values = "value" if self.dropped == 1 else "values"
+            said.append(f"{self.dropped:,} {values} left out, the last was {self.refusal}")
+        if self.cut:
+            names = ", ".join(sorted(self.cut)[:5]) + (" …" if len(self.cut) > 5 else "")
+            said.append(f"{len(self.cut)} settings or facts are not complete there: {names}")
+        return said
 
     def save(self, run_dir: Path, name: str) -> None:
         """Write the cursor file. Raises OSError."""

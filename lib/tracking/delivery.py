@@ -182,7 +182,7 @@ class Delivery(threading.Thread):
         """Count what is left out, and say the first of each kind."""
         for name, step, reason in refusals:
             after.dropped += 1
-            after.refusal = f"{name} at step {step}: {reason}"
+            after.refusal = f"{name} at step {step}: {reason}" if step >= 0 else f"{name}: {reason}"
             if (name, reason) in self._refusals or len(self._refusals) > _REFUSALS_SAID:
                 continue
             self._refusals.add((name, reason))

@@ -13,6 +13,7 @@ Exit code 0 when every tracker has everything, 1 otherwise.
 import argparse
 import contextlib
 import os
+import shutil
 import sys
 import tempfile
 import threading
@@ -31,6 +32,9 @@ from lib.tracking.describe import timestamp
 from lib.tracking.system import SystemMetrics
 
 _NICE = 10
+_PREFIX = "adamwprune-tracking-"  # of folders in the temporary directory
+_IN_USE = ".lock"
+_SETTLED_S = 60.0
 
 
 class Console:
@@ -143,11 +147,29 @@ def _set_priority(nice: int) -> None:
 
 @contextlib.contextmanager
 def _temporary_files() -> Iterator[None]:
-    """Remove at the end what the SDKs put there, whose exit handlers do not run (see below)."""
-    with tempfile.TemporaryDirectory(prefix="tracking-", ignore_cleanup_errors=True) as folder:
+    """A folder for what the SDKs put into the temporary directory, whose exit handlers do not run
+    (see below). It is removed at the end; what killed forwarders left is removed at the start.
+    """
+    sweep(Path(tempfile.gettempdir()))
+    with tempfile.TemporaryDirectory(prefix=_PREFIX, ignore_cleanup_errors=True) as folder:
+        held = lock.hold(Path(folder) / _IN_USE)
         tempfile.tempdir = folder
         yield
         tempfile.tempdir = None
+        lock.release(held)
+
+
+def sweep(directory: Path) -> None:
+    """Remove the folders of forwarders that are gone: nobody holds the lock in them.
+
+    One that has just been changed is left: the service of a killed forwarder may be about to write
+    its last rows.
+    """
+    for held in directory.glob(f"{_PREFIX}*/{_IN_USE}"):
+        with contextlib.suppress(OSError):
+            settled = time.time() - held.parent.stat().st_mtime > _SETTLED_S
+            if settled and lock.is_free(held):
+                shutil.rmtree(held.parent, ignore_errors=True)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -88,8 +88,9 @@ def outcome(run_dir: Path, name: str) -> str:
     """One line on what a tracker has in the end, and how to continue if that is not all."""
     cursor = cursors.load(run_dir, name)
     if cursor is not None and cursor.condition == "finished":
-        dropped = f", {cursor.dropped} dropped: {cursor.error}" if cursor.dropped else ""
-        return f"{name}: {cursor.rows} rows{dropped}; see {cursor.where}"
+        return "; ".join(
+            [f"{name}: {cursor.rows:,} rows", *cursor.remarks(), f"see {cursor.where}"]
+        )
     reason = (cursor and cursor.error) or "it did not finish in time"
     return (
         f"warning: {name} is incomplete: {reason}. Nothing is lost, the journal has it all; "

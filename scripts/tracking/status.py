@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""What each tracker has of a run: rows, lag, dropped rows, last error.
+"""What each tracker has of a run: rows, lag, what it could not take, its last error.
 
     make track-status RUN=name
     python -m scripts.tracking.status [--output-dir DIR] [RUN]
 
-Rows are lines of the journal: scalars, media and events. Without RUN: the latest run.
+Rows are lines of the journal: scalars, media and events. What is left out is counted in values,
+each a metric or a medium of a row. Without RUN: the latest run.
 """
 
 import sys
@@ -20,7 +21,7 @@ from lib.tracking import cursor as cursors
 from lib.tracking.cursor import Cursor
 from scripts.common import chosen_run, run_parser
 
-HEADER = ("tracker", "rows", "behind", "dropped", "updated", "state", "where, or what is wrong")
+HEADER = ("tracker", "rows", "behind", "left out", "updated", "state", "where, or what is wrong")
 
 
 def count_rows(journal: Path, offset: int = 0) -> int:
@@ -43,6 +44,9 @@ def print_status(run_dir: Path) -> None:
     print(heading)
     for state, line in zip(known.values(), lines, strict=True):
         print(text.coloured(line, state.condition, sys.stdout))
+    for name, state in known.items():
+        for remark in state.remarks():
+            print(text.one_line(f"{name}: {remark}"))
 
 
 def _row(name: str, state: Cursor, journal: Path) -> tuple[str, ...]:

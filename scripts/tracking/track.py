@@ -27,8 +27,13 @@ _REPORT_S = 5.0
 
 
 def choose(run_dir: Path, names: str) -> tuple[str, ...]:
-    """The trackers named, else those of the run's configuration. Raises BadUse for none."""
-    settings = describe(run_dir).settings
+    """The trackers named, else those of the run's configuration. Raises BadUse for none, and
+    Failure for a run whose description is damaged.
+    """
+    try:
+        settings = describe(run_dir).settings
+    except (OSError, ValueError) as error:
+        raise Failure(f"{run_dir.name}: {error}") from error
     if names:
         chosen = parse_trackers(names)
     else:
@@ -37,6 +42,23 @@ def choose(run_dir: Path, names: str) -> tuple[str, ...]:
     if not chosen:
         raise BadUse(f"{run_dir.name}: no tracker to send it to: add TRACKER=mlflow, for example")
     return chosen
+
+
+def check_delivery(run_dir: Path, trackers: tuple[str, ...]) -> None:
+    """Raise Failure for a run that cannot be written, and while another process delivers it."""
+    try:
+        with (run_dir / "logs" / "tracking.log").open("a"):
+            pass
+        for name in trackers:
+            with cursors.exclusive(run_dir, name) as lock:
+                if not lock():
+                    raise Failure(f"{name}: another process is delivering this run to it already")
+    except OSError as error:
+        raise Failure(
+            f"{run_dir} cannot be written ({error.strerror}: {error.filename}), and how far each "
+            "tracker has got is kept in it.\nCopy the run to where you may write, then: "
+            "make track RUN=path/of/the/copy TRACKER=…"
+        ) from error
 
 
 def follow(process: "subprocess.Popen[bytes]", run_dir: Path, trackers: tuple[str, ...]) -> None:
@@ -57,10 +79,7 @@ def main() -> int:
     arguments = flags.parse_args()
     run_dir = chosen_run(arguments)
     trackers = choose(run_dir, arguments.tracker)
-    for name in trackers:
-        with cursors.exclusive(run_dir, name) as lock:
-            if not lock():
-                raise Failure(f"{name}: another process is delivering this run to it already")
+    check_delivery(run_dir, trackers)
     process = subprocess.Popen(forwarder_command(run_dir, trackers), env=environment({}))
     try:
         follow(process, run_dir, trackers)

@@ -60,4 +60,4 @@ def test_a_tracker_is_not_given_a_file_from_outside(home):
     assert holding == {home / "secret.png"}
     cursor = json.loads((run.dir / "tracking" / "mlflow.json").read_text())
     assert (cursor["condition"], cursor["dropped"]) == ("finished", 2)
-    assert "outside the run directory" in cursor["error"]
+    assert "outside the run directory" in cursor["refusal"]

@@ -2,13 +2,16 @@
 """What each tracker holds at the end: scalars, media, configuration, names; and no secrets."""
 
 import math
+import os
 import time
 
 import numpy as np
 import pytest
 
+from lib import lock
 from lib.runs.run import Run
 from lib.tracking import cursor
+from lib.tracking.forwarder import sweep
 from scripts.tracking.read_back import read
 from tests.lib.conftest import TRACKERS, forward, make_run
 
@@ -139,3 +142,20 @@ def test_no_temporary_file_is_left_behind(home, tracker, monkeypatch):
     while left := list((home / "temporary").iterdir()):
         assert time.monotonic() < deadline, left
         time.sleep(0.1)
+
+
+def test_what_killed_forwarders_left_is_swept(home):
+    (home / "temporary").mkdir()
+    names = [f"adamwprune-tracking-{name}" for name in ("old", "young", "used")]
+    folders = [home / "temporary" / name for name in (*names, "tracking-of-mine")]
+    for folder in folders:
+        folder.mkdir()
+        (folder / ".lock").touch()
+        (folder / "left").write_bytes(b"")
+    old, young, used, other = folders
+    for folder in (old, used, other):
+        os.utime(folder, (0, 0))
+    held = lock.hold(used / ".lock")
+    sweep(home / "temporary")
+    lock.release(held)
+    assert {*(home / "temporary").iterdir()} == {young, used, other}

@@ -35,6 +35,34 @@ def test_a_finished_run_is_sent_and_its_state_shown(finished):
     assert "finished" in status
 
 
+def test_a_run_that_cannot_be_written(finished):
+    (finished.dir / "tracking").touch()  # where a folder has to be made
+    done = program("track", finished.name, "--tracker", "tensorboard")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert "Copy the run" in done.stderr
+
+
+def test_a_run_whose_metadata_is_damaged(finished):
+    (finished.dir / "metadata.yaml").write_text("run_name: ../../elsewhere\nrun_id: x\n")
+    done = program("track", finished.name, "--tracker", "tensorboard")
+    assert done.returncode == 1
+    assert "run_name is not made of letters" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_what_a_tracker_could_not_take_is_said(home):  # noqa: F811
+    with make_run() as run:
+        run.log({"train/loss": 1.0}, 1)
+        run.log({"train/loss": 1.0}, 2**63)
+    done = program("track", run.name, "--tracker", "tensorboard")
+    assert done.returncode == 0
+    said = "1 value left out, the last was train/loss: step 9223372036854775808 is not"
+    assert f"tensorboard: 4 rows; {said}" in done.stdout
+    status = program("status", run.name).stdout
+    assert f"tensorboard: {said}" in status
+
+
 def test_no_tracker_named_and_none_configured(finished):
     done = program("track", finished.name)
     assert done.returncode == 2
