@@ -2,12 +2,13 @@
 """Masks: one byte a weight in memory (uint8, 1 = kept, contiguous), one bit in checkpoints."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lib.pruning.slices import slice_size
+from lib.pruning.slices import count_kept, slice_size
 
 _INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes
 
@@ -49,3 +50,12 @@ def unpack(bits: Tensor, shape: torch.Size) -> Tensor:
     if bits.dtype != torch.uint8 or bits.numel() != (n + 7) // 8:
         raise ValueError(f"{bits.numel()} packed bytes do not make a mask of shape {tuple(shape)}")
     return torch.from_numpy(np.unpackbits(bits.cpu().numpy(), count=n)).view(shape)
+
+
+def count(name: str, mask: Tensor) -> dict[str, Any]:
+    """A row about the layer of that name: name, shape, pruned, total, sparsity."""
+    total = mask.numel()
+    pruned = total - count_kept(mask)
+    sparsity = pruned / total if total else 0.0
+    row = {"name": name, "shape": list(mask.shape), "pruned": pruned, "total": total}
+    return {**row, "sparsity": sparsity}

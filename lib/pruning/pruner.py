@@ -24,14 +24,17 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from lib.pruning.budgets import SCOPES, budgets
-from lib.pruning.masks import apply_mask, pack, unpack
+from lib.pruning.masks import apply_mask, count
+from lib.pruning.memory import accumulate, new_memory
 from lib.pruning.patterns import PATTERNS
 from lib.pruning.ranking import scored, scored_units, units_pruned
 from lib.pruning.regrowth import exchange
 from lib.pruning.schedules import Schedule
 from lib.pruning.scores import SCORES
 from lib.pruning.select import prune_smallest
+from lib.pruning.shards import totals, whole_shapes
 from lib.pruning.slices import count_kept
+from lib.pruning.state import checked, packed
 from lib.pruning.step_hooks import attach_hooks, attached, on_gradients
 
 KEY = "pruner"  # in the optimizer's state_dict
@@ -58,13 +61,7 @@ class Pruner:
         pattern: str = "unstructured",
         group: dist.ProcessGroup | None = None,
     ):
-        for value, known, what in (
-            (score, SCORES, "score"),
-            (scope, SCOPES, "scope"),
-            (pattern, PATTERNS, "pattern"),
-        ):
-            if value not in known:
-                raise ValueError(f"{what} {value!r} is unknown: {', '.join(known)}")
+        _check_known(score=(score, SCORES), scope=(scope, SCOPES), pattern=(pattern, PATTERNS))
         self.weights = dict(weights)
         self.schedule = schedule
         self.score = SCORES[score]
@@ -77,7 +74,7 @@ class Pruner:
             name: torch.ones(weight.shape, dtype=torch.uint8, device=weight.device)
             for name, weight in self.weights.items()
         }
-        self.memory = self._new_memory()
+        self.memory = new_memory(self.score, self.weights)
         self._optimizer: torch.optim.Optimizer | None = None
         self._prepared = False
         self._incoming: dict[str, Any] | None = None  # a state that is being loaded
@@ -96,19 +93,6 @@ class Pruner:
             )
         if self.schedule.regrowth:
             raise ValueError("regrowth is defined for the unstructured pattern only")
-
-    def _new_memory(self) -> dict[str, Tensor]:
-        if self.score.memory is None:
-            return {}
-        if self.score.memory == "initial":
-            return {
-                name: torch.empty(w.shape, dtype=torch.float32, device=w.device).copy_(w.detach())
-                for name, w in self.weights.items()
-            }
-        return {
-            name: torch.zeros(w.shape, dtype=torch.float32, device=w.device)
-            for name, w in self.weights.items()
-        }
 
     # ------------------------------------------------------------ the optimizer
 
@@ -152,9 +136,7 @@ class Pruner:
         self.mask_gradients()
         self._prepared = True
 
-    def _before_step(
-        self, _: torch.optim.Optimizer, args: tuple, kwargs: dict
-    ) -> tuple[tuple, dict]:
+    def _before_step(self, _: Any, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
         return on_gradients(self._on_gradients, args, kwargs)
 
     def _on_gradients(self) -> None:
@@ -162,7 +144,7 @@ class Pruner:
             self.prepare()
         self._prepared = False
         if self.score.memory == "accumulated":
-            self._accumulate_movement()
+            accumulate(self.memory, self.weights, self._groups())
 
     @torch.no_grad()
     def mask_gradients(self) -> None:
@@ -172,14 +154,6 @@ class Pruner:
         for name, weight in self.weights.items():
             if weight.grad is not None:
                 apply_mask(self.masks[name], [weight.grad])
-
-    @torch.no_grad()
-    def _accumulate_movement(self) -> None:
-        """Σ -lr·g·w, with the gradient (clipped, masked) and the weight this step starts from."""
-        groups = self._groups()
-        for name, weight in self.weights.items():
-            if weight.grad is not None:
-                self.memory[name].addcmul_(weight.grad, weight, value=-float(groups[weight]["lr"]))
 
     def _groups(self) -> dict[Parameter, dict[str, Any]]:
         return {p: group for group in self._optimizer.param_groups for p in group["params"]}
@@ -219,22 +193,15 @@ class Pruner:
         if self.scope == "global":
             self.histogram = prune_smallest(items, k, group=self.group)
         else:
-            ks = budgets(self.scope, self._whole_shapes(), units, k, pruned)
-            histograms = [
-                prune_smallest([item], n, group=self.group)
-                for item, n in zip(items, ks, strict=True)
-            ]
+            shapes = whole_shapes(self.weights.values(), self.group)
+            ks = budgets(self.scope, shapes, units, k, pruned)
+            each = zip(items, ks, strict=True)
+            histograms = [prune_smallest([item], n, group=self.group) for item, n in each]
             self.histogram = torch.stack(histograms).sum(0)
         if self.pattern is not None:
             for item in items:
                 item.prune_weights()
                 apply_mask(self.masks[item.name], self._tensors(item.name))
-
-    def _whole_shapes(self) -> list[tuple[int, ...]]:
-        """Shapes of the weights as one, where each rank holds some of their rows."""
-        weights = self.weights.values()
-        rows = self._totals([weight.shape[0] for weight in weights])
-        return [(n, *weight.shape[1:]) for n, weight in zip(rows, weights, strict=True)]
 
     def _scored(self):
         groups = self._groups()
@@ -264,11 +231,7 @@ class Pruner:
         self.pruned = self.total - sum(self._totals([count_kept(mask) for mask in masks]))
 
     def _totals(self, counts: list[int]) -> list[int]:
-        if self.group is None:
-            return counts
-        tensor = torch.tensor(counts, device=next(iter(self.weights.values())).device)
-        dist.all_reduce(tensor, group=self.group)
-        return tensor.tolist()
+        return totals(counts, next(iter(self.weights.values())).device, self.group)
 
     @property
     def done(self) -> bool:
@@ -286,12 +249,7 @@ class Pruner:
 
     def layers(self) -> list[dict[str, Any]]:
         """Per layer, as this rank holds it: name, shape, pruned, total, sparsity."""
-        rows = []
-        for name, mask in self.masks.items():
-            pruned, total = mask.numel() - count_kept(mask), mask.numel()
-            row = {"name": name, "shape": list(mask.shape), "pruned": pruned, "total": total}
-            rows.append({**row, "sparsity": pruned / total if total else 0.0})
-        return rows
+        return [count(name, mask) for name, mask in self.masks.items()]
 
     @torch.no_grad()
     def verify(self) -> None:
@@ -304,63 +262,45 @@ class Pruner:
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain values: step, masks packed to bits, and what the score remembers."""
-        return {
-            "step": self.step,
-            "masks": {name: pack(mask) for name, mask in self.masks.items()},
-            "memory": dict(self.memory),
-        }
+        return packed(self.step, self.masks, self.memory)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what `state_dict` gave, all of it or, when it does not fit, nothing.
 
-        Raises ValueError saying what is of other weights.
+        Raises ValueError naming what is of other weights.
         """
-        self._restore(self._checked(state))
+        self._restore(checked(state, self.masks, self.memory))
 
-    def _checked(self, state: Mapping[str, Any]) -> dict[str, Any]:
-        """The same with its masks unpacked; ValueError where it does not fit these weights."""
-        for kind, own in (("masks", self.masks), ("memory", self.memory)):
-            if state[kind].keys() != own.keys():
-                differing = ", ".join(sorted(state[kind].keys() ^ own.keys()))
-                raise ValueError(f"these pruning {kind} are of other weights: {differing}")
-        masks = {}
-        for name, mask in self.masks.items():
-            try:
-                masks[name] = unpack(state["masks"][name], mask.shape)
-            except ValueError as error:
-                raise ValueError(f"{name}: {error}") from None
-        for name, memory in self.memory.items():
-            if (shape := state["memory"][name].shape) != memory.shape:
-                raise ValueError(
-                    f"{name}: the memory of its score has the shape {tuple(shape)}, "
-                    f"not {tuple(memory.shape)}"
-                )
-        return {"step": int(state["step"]), "masks": masks, "memory": state["memory"]}
-
-    def _restore(self, checked: Mapping[str, Any]) -> None:
+    def _restore(self, state: Mapping[str, Any]) -> None:
         for kind, own in (("masks", self.masks), ("memory", self.memory)):
             for name, tensor in own.items():
-                tensor.copy_(checked[kind][name])
-        self.step = checked["step"]
+                tensor.copy_(state[kind][name])
+        self.step = state["step"]
         self._count()
 
     def _save(self, _: torch.optim.Optimizer, state_dict: dict[str, Any]) -> None:
         state_dict[KEY] = self.state_dict()
 
-    def __getstate__(self) -> dict[str, Any]:
-        if self.group is not None:
-            raise TypeError(
-                "a pruner of sharded weights cannot be copied or pickled, since its process group "
-                "cannot: use the optimizer's state_dict()"
-            )
-        return self.__dict__
-
     def _before_load(self, _: torch.optim.Optimizer, state_dict: dict[str, Any]) -> None:
         if KEY not in state_dict:
             raise ValueError("this optimizer state has no pruning masks: it is of an unpruned run")
-        self._incoming = self._checked(state_dict[KEY])
+        self._incoming = checked(state_dict[KEY], self.masks, self.memory)
 
     def _after_load(self, _: torch.optim.Optimizer) -> None:
         # Only now, since the optimizer may have refused its own part.
         self._restore(self._incoming)
         self._incoming = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        if self.group is not None:
+            raise TypeError(
+                "a pruner of sharded weights cannot be copied or pickled, because its process "
+                "group cannot: use the optimizer's state_dict()"
+            )
+        return self.__dict__
+
+
+def _check_known(**named: tuple[str, Any]) -> None:
+    for what, (value, known) in named.items():
+        if value not in known:
+            raise ValueError(f"{what} {value!r} is unknown: {', '.join(known)}")

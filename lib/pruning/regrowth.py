@@ -3,11 +3,11 @@
 
 from collections.abc import Mapping, Sequence
 
-import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from lib.pruning.select import Scored, ScoreError, prune_smallest
+from lib.pruning.shards import totals
 from lib.pruning.slices import count_kept, slice_of
 
 
@@ -29,12 +29,14 @@ def exchange(
     if missing := [item.name for item in items if gradients[item.name] is None]:
         raise ScoreError(f"{', '.join(missing)}: regrowth needs a gradient, and there is none")
     finite = all(bool(gradients[item.name].isfinite().all()) for item in items)
-    if _total(int(not finite), items[0].mask, group):
+    device = items[0].mask.device
+    (broken,) = totals([int(not finite)], device, group)
+    if broken:
         return
     for item in items:
         gradient = gradients[item.name]
-        kept = _total(count_kept(item.mask), item.mask, group)
-        pruned = _total(item.mask.numel(), item.mask, group) - kept
+        kept, total = totals([count_kept(item.mask), item.mask.numel()], device, group)
+        pruned = total - kept
         n = min(round(share * kept), pruned)
         if n == 0:
             continue
@@ -53,11 +55,3 @@ def _by_gradient(name: str, asleep: Tensor, gradient: Tensor) -> Scored:
 
     # Weights between dead units have no gradient at all, and may as well return as others.
     return Scored(f"{name}, gradient", asleep, score, may_be_zero=True)
-
-
-def _total(count: int, mask: Tensor, group) -> int:
-    if group is None:
-        return count
-    total = torch.tensor(count, device=mask.device)
-    dist.all_reduce(total, group=group)
-    return int(total)
