@@ -72,7 +72,7 @@ def held(path: Path, wait: float) -> Iterator[None]:
 def is_free(path: Path) -> bool:
     """True when no process holds the lock; False while one does and where locks cannot tell."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # it may be a pipe
     except FileNotFoundError:
         return True
     except OSError:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What a person reads about a run: numbers with units, and the table at the end of training."""
 
+import math
 import os
 import sys
 from collections.abc import Collection, Mapping, Sequence
@@ -16,12 +17,13 @@ _COLOURS = {
     "interrupted": _YELLOW,
     "retrying": _YELLOW,
     "failed": _RED,
+    "unreadable": _RED,
 }
 
 
-def duration(seconds: float | None) -> str:
-    """ "0.4 s", "12 s", "3 min 05 s", "2 h 07 min", "3 d 04 h"."""
-    if seconds is None:
+def duration(seconds: Any) -> str:
+    """ "0.4 s", "12 s", "3 min 05 s", "2 h 07 min", "3 d 04 h"; empty for what is no duration."""
+    if type(seconds) not in (int, float) or not math.isfinite(seconds):
         return ""
     if seconds < 10:
         return f"{seconds:.1f} s"
@@ -55,7 +57,7 @@ def size(count: int) -> str:
 
 def metric(name: str, value: Any) -> str:
     """A metric as its name says it is meant: accuracies in per cent, *_s as a duration."""
-    if not isinstance(value, (int, float)) or isinstance(value, bool):
+    if type(value) not in (int, float) or not math.isfinite(value):
         return str(value)
     if name.endswith(("accuracy", "sparsity")):
         return f"{100 * value:.2f} %"

@@ -18,6 +18,7 @@ import yaml
 
 from lib.files import ROOT, write_atomic
 from lib.runs.redact import redact_diff, redact_tree
+from lib.runs.safe_yaml import load_mapping, to_plain
 
 VERSION = "0.1.0"
 
@@ -139,30 +140,6 @@ def save(path: Path, metadata: Mapping[str, Any]) -> None:
 def load(path: Path, *, without: Iterable[str] = ()) -> dict[str, Any]:
     """Read metadata.yaml; the top-level keys `without` are cut out before it is parsed, for speed.
 
-    Raises FileNotFoundError, and ValueError when it is not a mapping in YAML.
+    Raises OSError, and ValueError when it is damaged.
     """
-    text = path.read_text(encoding="utf-8")
-    if without:
-        text = re.sub(rf"^(?:{'|'.join(without)}):.*\n(?:[ \-].*\n|\n)*", "", text, flags=re.M)
-    try:
-        metadata = yaml.load(text, Loader=yaml.CSafeLoader)
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path}: {error}") from error
-    if not isinstance(metadata, dict):
-        raise ValueError(f"{path}: not a mapping")
-    return metadata
-
-
-def to_plain(value: Any) -> Any:
-    """The same in dict, list, str, int, float, bool and None, so that YAML can hold it."""
-    if isinstance(value, Mapping):
-        return {to_plain(str(key)): to_plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [to_plain(item) for item in value]
-    if isinstance(value, str):  # bytes of a command line that are no text arrive as surrogates
-        return value.encode("utf-8", "backslashreplace").decode()
-    if value is None or type(value) in (bool, int, float):
-        return value
-    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
-        return value.item()
-    return to_plain(str(value))
+    return load_mapping(path, without=without)

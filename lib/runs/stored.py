@@ -6,20 +6,21 @@
     run = load_run(resolve("outputs/training", "lenet5_adamw_2025"))
 
 A run that says "running" while nobody holds its lock was killed. Whoever looks first writes down
-that it was interrupted, when its last row was logged, and how good it had become.
+that it was interrupted, when its last row was logged, and how good it had become. A run whose
+metadata.yaml is damaged is listed as unreadable, with the reason.
 """
 
 import contextlib
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from lib import lock
-from lib.errors import BadUse, near
+from lib.errors import BadUse, Failure, near
 from lib.files import sweep
 from lib.runs import metadata
 from lib.runs.best import best_metrics
@@ -42,6 +43,10 @@ _DETAILS = [
 _DETAILS += ["command", "seed", "environment", "dataset", "results", "error"]
 
 
+class UnreadableRun(Failure):
+    """A run directory whose metadata.yaml is missing or damaged."""
+
+
 @dataclass(frozen=True)
 class StoredRun:
     """A run directory and what its metadata.yaml says."""
@@ -56,7 +61,7 @@ class StoredRun:
 
     @property
     def status(self) -> str:
-        """running, completed, failed, interrupted."""
+        """running, completed, failed, interrupted, or unreadable, with the reason in `error`."""
         return str(self.metadata.get("status"))
 
     @property
@@ -73,28 +78,41 @@ class StoredRun:
         """The start time, None when it is missing or no time."""
         try:
             return datetime.fromisoformat(str(self.metadata.get("start_time"))).astimezone()
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
 
 
 def load_run(directory: str | Path) -> StoredRun:
-    """The run in `directory`. Raises FileNotFoundError or ValueError when it is none."""
+    """The run in `directory`. Raises UnreadableRun when it is none."""
     return _load(Path(directory))
 
 
 def find_runs(output_dir: str | Path) -> list[StoredRun]:
     """The runs in `output_dir`, oldest first, without the details of their metadata.
 
-    A folder without a readable metadata.yaml is no run; a missing `output_dir` holds none.
+    A folder with neither metadata.yaml nor journal is no run; a missing `output_dir` holds none.
     """
     runs = []
     for directory in _run_directories(Path(output_dir)):
         try:
             runs.append(_load(directory, without=_DETAILS))
-        except (OSError, ValueError):
-            continue
+        except UnreadableRun as error:
+            if _is_run(directory):
+                runs.append(StoredRun(directory, {"status": "unreadable", "error": str(error)}))
     never = datetime.fromtimestamp(0).astimezone()
     return sorted(runs, key=lambda run: (run.started() or never, run.name))
+
+
+def _is_run(directory: Path) -> bool:
+    for name in ("metadata.yaml", "logs/metrics.jsonl"):
+        try:
+            (directory / name).lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError:  # somebody else's, most likely
+            return True
+        return True
+    return False
 
 
 def resolve(output_dir: str | Path, given: str = "") -> Path:
@@ -153,6 +171,13 @@ def disk_usage(directory: str | Path) -> int:
 def last_metrics(journal: str | Path, tail: int = 2**16) -> dict[str, Any]:
     """The latest value of each metric in the last `tail` bytes of a journal."""
     latest: dict[str, Any] = {}
+    for row in _last_rows(journal, tail):
+        if "step" in row:
+            latest.update(row.get("metrics", {}))
+    return latest
+
+
+def _last_rows(journal: str | Path, tail: int = 2**16) -> Iterator[dict[str, Any]]:
     with contextlib.suppress(OSError):
         with Path(journal).open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - tail))
@@ -160,9 +185,7 @@ def last_metrics(journal: str | Path, tail: int = 2**16) -> dict[str, Any]:
                 file.readline()  # the rest of a row that began before
             offset = file.tell()
         for row, _ in read_rows(journal, offset, on_damage=_ignore):
-            if "step" in row:
-                latest.update(row.get("metrics", {}))
-    return latest
+            yield row
 
 
 def _ignore(damage: DamagedRow) -> None:
@@ -178,20 +201,28 @@ def _run_directories(output_dir: Path) -> Iterable[Path]:
 
 
 def _load(directory: Path, without: Iterable[str] = ()) -> StoredRun:
-    path = directory / "metadata.yaml"
-    run = StoredRun(directory, metadata.load(path, without=without))
+    run = StoredRun(directory, _read(directory, without))
     if run.status != "running":
         return run
     if not lock.is_free(directory / ".lock"):
-        return StoredRun(directory, _with_best(run.metadata, run.journal))
+        return StoredRun(directory, _with_best(run))
     # It may have ended properly between the two looks.
-    whole = metadata.load(path)
-    if whole.get("status") == "running":
-        whole = _interrupted(StoredRun(directory, whole))
+    whole = StoredRun(directory, _read(directory))
+    if whole.status == "running":
+        whole = StoredRun(directory, _interrupted(whole))
         with contextlib.suppress(OSError):  # a read-only archive: the answer is right all the same
             _clear_up(directory)
-            metadata.save(path, whole)
-    return StoredRun(directory, whole)
+            metadata.save(directory / "metadata.yaml", whole.metadata)
+    return whole
+
+
+def _read(directory: Path, without: Iterable[str] = ()) -> dict[str, Any]:
+    try:
+        return metadata.load(directory / "metadata.yaml", without=without)
+    except OSError as error:
+        raise UnreadableRun(f"{directory}/metadata.yaml: {error.strerror}") from error
+    except ValueError as error:
+        raise UnreadableRun(str(error)) from error
 
 
 def _clear_up(directory: Path) -> None:
@@ -205,19 +236,27 @@ def _interrupted(run: StoredRun) -> dict[str, Any]:
     """The metadata of a run that was killed; its last sign of life was its last row."""
     changes: dict[str, Any] = {"status": "interrupted"}
     started = run.started()
-    try:
-        ended = datetime.fromtimestamp(run.journal.stat().st_mtime).astimezone()
-    except OSError:
-        ended = started
-    if started and ended:
-        changes["end_time"] = ended.isoformat(timespec="milliseconds")
-        changes["duration_s"] = round(max(0.0, (ended - started).total_seconds()), 3)
-    return _with_best({**run.metadata, **changes}, run.journal)
+    last = _last_time(run.journal)
+    if started and last is not None:
+        seconds = max(0.0, last - started.timestamp())
+        with contextlib.suppress(OverflowError):  # a time that is no time
+            ended = started + timedelta(seconds=seconds)
+            changes["end_time"] = ended.isoformat(timespec="milliseconds")
+            changes["duration_s"] = round(seconds, 3)
+    return _with_best(StoredRun(run.dir, {**run.metadata, **changes}))
 
 
-def _with_best(fields: dict[str, Any], journal: Path) -> dict[str, Any]:
-    final = {**best_metrics(journal, fields), **(fields.get("final_metrics") or {})}
-    return {**fields, "final_metrics": final}
+def _last_time(journal: Path) -> float | None:
+    for tail in (2**16, 2**24):  # a row is hardly ever longer than the first
+        times = [row["time"] for row in _last_rows(journal, tail) if "time" in row]
+        if times:
+            return times[-1]
+    return None
+
+
+def _with_best(run: StoredRun) -> dict[str, Any]:
+    best = best_metrics(run.journal, run.metadata)
+    return {**run.metadata, "final_metrics": {**best, **run.part("final_metrics")}}
 
 
 def _few(names: list[str]) -> str:

@@ -7,14 +7,14 @@
 RUN is the name of a run, its unique beginning, or a path; without it, the latest run.
 """
 
+import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from lib import text
 from lib.cli import run_main
+from lib.runs.safe_yaml import load_mapping
 from lib.runs.stored import StoredRun, disk_usage, last_metrics, load_run
 from scripts.common import chosen_run, run_parser
 
@@ -28,8 +28,9 @@ def show(run: StoredRun) -> None:
     fields = run.metadata
     about = {key: value for key, value in fields.items() if key not in _ELSEWHERE}
     machine = dict(run.part("environment"))
-    packages = machine.pop("packages", None) or {}
-    machine["packages"] = [f"{name} {version}" for name, version in packages.items()]
+    packages = machine.get("packages")
+    if isinstance(packages, dict):
+        machine["packages"] = [f"{name} {version}" for name, version in packages.items()]
     print_section(run.name, _flat(about))
     print_section("Result", _metrics(run.part("final_metrics")), _flat(run.part("results")))
     logged = last_metrics(run.journal).items()
@@ -66,17 +67,19 @@ def _metrics(metrics: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def _changed_settings(path: Path) -> Iterator[tuple[str, str]]:
     """Every setting that differs from its Kconfig default, and where it was set."""
     try:
-        changed = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader) or {}
-    except (OSError, yaml.YAMLError):
+        changed = load_mapping(path)
+    except (OSError, ValueError):
         return
     for name, entry in changed.items():
-        yield name, f"{entry['value']}  ({entry['origin']})"
+        if isinstance(entry, dict):
+            yield name, f"{entry.get('value')}  ({entry.get('origin')})"
 
 
 def _files(directory: Path) -> Iterator[tuple[str, str]]:
     files = sorted(p for p in directory.rglob("*") if p.is_file() and p.name != ".lock")
     for path in files[:_MANY_FILES]:
-        yield str(path.relative_to(directory)), text.size(path.stat().st_size)
+        with contextlib.suppress(OSError):  # gone in between
+            yield str(path.relative_to(directory)), text.size(path.stat().st_size)
     if len(files) > _MANY_FILES:
         yield f"and {len(files) - _MANY_FILES} more", ""
     yield "total", text.size(disk_usage(directory))

@@ -22,14 +22,18 @@ HEADER = ("run", "model", "optimizer", "status", "val loss", "accuracy", "time",
 def print_runs(runs: list[StoredRun]) -> None:
     """The table; what is not completed stands out in colour on a terminal."""
     now = datetime.now().astimezone()
-    rows = [HEADER, *(_row(run, now) for run in runs)]
+    rows = [HEADER, *(run_row(run, now) for run in runs)]
     heading, *lines = text.columns(rows, right=range(HEADER.index("val loss"), len(HEADER)))
     print(heading)
     for run, line in zip(runs, lines, strict=True):
         print(text.coloured(line, run.status, sys.stdout))
+    for run in runs:
+        if run.status == "unreadable":
+            print("unreadable:", text.one_line(run.metadata.get("error", "")))
 
 
-def _row(run: StoredRun, now: datetime) -> tuple[str, ...]:
+def run_row(run: StoredRun, now: datetime) -> tuple[str, ...]:
+    """The cells of a run under HEADER."""
     started = run.started()
     return (
         run.name,

@@ -2,13 +2,21 @@
 """Finding runs by name, in order, with their size."""
 
 import os
+import tempfile
+from datetime import datetime
+from pathlib import Path
 
 import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from lib.errors import BadUse
 from lib.runs import metadata
 from lib.runs.journal import Journal
-from lib.runs.stored import disk_usage, find_runs, last_metrics, load_run, resolve
+from lib.runs.stored import UnreadableRun, disk_usage, find_runs, last_metrics, load_run, resolve
+from scripts.runs.show import show
+from scripts.runs.table import run_row
 
 
 def make(output_dir, name, start="2025-01-01T00:00:00+00:00", **fields):
@@ -28,7 +36,7 @@ def test_oldest_first_and_only_runs(tmp_path):
     (tmp_path / "file").write_text("")
     (tmp_path / "damaged").mkdir()
     (tmp_path / "damaged" / "metadata.yaml").write_text("a: [")
-    assert [run.name for run in find_runs(tmp_path)] == ["c", "b", "a"]
+    assert [run.name for run in find_runs(tmp_path)] == ["damaged", "c", "b", "a"]
     assert find_runs(tmp_path / "missing") == []
 
 
@@ -45,7 +53,7 @@ def test_details_are_left_to_load_run(tmp_path):
     assert found.part("git") == {}
     assert found.part("model") == {"name": "lenet5"}
     assert load_run(directory).part("git") == {"commit": "x"}
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(UnreadableRun, match=r"metadata\.yaml: No such file"):
         load_run(tmp_path / "missing")
 
 
@@ -106,3 +114,104 @@ def test_last_metrics(tmp_path):
     assert last_metrics(path) == {"train/loss": 2.0, "val/loss": 2.0, "val/accuracy": 0.5}
     assert last_metrics(path, tail=100) == {"val/loss": 2.0, "val/accuracy": 0.5}
     assert last_metrics(tmp_path / "missing") == {}
+
+
+# -- one bad run must not hide the others
+
+UNREADABLE = {
+    "brackets": "a: " + "[" * 50_000,
+    "braces": "a: " + "{a: " * 50_000,
+    "dashes": "- " * 50_000,
+    "indentation": "".join(f"{' ' * i}a:\n" for i in range(1000)),
+    "aliases": "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n",
+    "large": "a: " + "x" * 5_000_000,
+    "list": "- 1",
+    "empty": "",
+    "open": "a: [",
+    "control": "\0",
+    "timestamp": "start_time: 2025-99-99",
+    "bool": "a: !!bool maybe",
+    "object": "a: !!python/object/apply:os.system [true]",
+    "digits": "a: " + "9" * 5000,
+}
+
+
+@pytest.mark.parametrize("text", UNREADABLE.values(), ids=UNREADABLE)
+def test_an_unreadable_run_is_listed_as_one(tmp_path, text):
+    make(tmp_path, "good")
+    (make(tmp_path, "bad") / "metadata.yaml").write_text(text)
+    bad, good = find_runs(tmp_path)
+    assert (bad.name, bad.status, good.status) == ("bad", "unreadable", "completed")
+    assert bad.metadata["error"].startswith(f"{tmp_path}/bad/metadata.yaml: ")
+    with pytest.raises(UnreadableRun) as error:
+        load_run(tmp_path / "bad")
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 500
+    assert resolve(tmp_path) == tmp_path / "good"
+
+
+def test_so_are_bytes_pipes_folders_and_a_journal_alone(tmp_path):
+    for name in ("bytes", "pipe", "folder", "missing"):
+        (make(tmp_path, name) / "metadata.yaml").unlink()
+    (tmp_path / "bytes" / "metadata.yaml").write_bytes(b"a: \xff")
+    os.mkfifo(tmp_path / "pipe" / "metadata.yaml")
+    (tmp_path / "folder" / "metadata.yaml").mkdir()
+    (tmp_path / "missing" / "logs" / "metrics.jsonl").touch()
+    (tmp_path / "no-run").mkdir()
+    assert {run.name: run.status for run in find_runs(tmp_path)} == dict.fromkeys(
+        ("bytes", "pipe", "folder", "missing"), "unreadable"
+    )
+
+
+def test_a_pipe_in_place_of_the_lock_blocks_nobody(tmp_path):
+    directory = make(tmp_path, "a", status="running")
+    os.mkfifo(directory / ".lock")
+    assert load_run(directory).name == "a"
+
+
+yaml_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.datetimes(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.integers() | st.floats(), inner),
+    max_leaves=8,
+)
+FIELDS = ["status", "start_time", "end_time", "duration_s", "model", "optimizer", "final_metrics"]
+FIELDS += ["pruning", "environment", "git", "tags", "description", "best"]
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    fields=st.dictionaries(st.sampled_from(FIELDS), yaml_values),
+    status=st.sampled_from(["running", "completed", None]),
+    tail=st.binary(max_size=20),
+)
+def test_whatever_metadata_says_the_run_is_found(fields, status, tail):
+    with tempfile.TemporaryDirectory() as folder:
+        directory = Path(folder) / "run"
+        (directory / "logs").mkdir(parents=True)
+        (directory / "logs" / "metrics.jsonl").write_bytes(b'{"time": 1e300}\n' + tail)
+        fields = {**fields, "status": status} if status else fields
+        text = yaml.dump(fields, Dumper=yaml.CSafeDumper, allow_unicode=True)
+        (directory / "metadata.yaml").write_bytes(text.encode("utf-8", "surrogatepass") + tail)
+        (found,) = find_runs(folder)
+        rows = [run_row(found, datetime.now().astimezone())]
+        assert all(isinstance(cell, str) for row in rows for cell in row)
+        if found.status != "unreadable":
+            show(load_run(directory))
+
+
+def test_a_killed_run_ended_with_its_last_row(tmp_path):
+    directory = make(tmp_path, "a", "2025-01-01T00:00:00+00:00", status="running")
+    start = datetime.fromisoformat("2025-01-01T00:00:00+00:00").timestamp()
+    rows = [f'{{"step":{n},"time":{start + n},"metrics":{{"lr":1}}}}\n' for n in range(90)]
+    long = f'{{"step":90,"time":{start + 90},"media":{{"x":{{"text":"{"x" * 100_000}"}}}}}}\n'
+    (directory / "logs" / "metrics.jsonl").write_text("".join(rows) + long + '{"time": 17')
+    fields = load_run(directory).metadata
+    assert fields["duration_s"] == 90
+    assert datetime.fromisoformat(fields["end_time"]).timestamp() == start + 90
+    assert metadata.load(directory / "metadata.yaml") == fields
+
+
+def test_a_killed_run_without_a_row_has_no_end(tmp_path):
+    directory = make(tmp_path, "a", status="running", end_time=None)
+    fields = load_run(directory).metadata
+    assert (fields["status"], fields["end_time"]) == ("interrupted", None)

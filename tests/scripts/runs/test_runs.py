@@ -2,6 +2,7 @@
 """`make runs`, `make show` and `make plots` as a user types them."""
 
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -164,6 +165,43 @@ def test_metadata_without_the_usual_fields_is_still_listed(output_dir):
     done = call("table", output_dir)
     assert (done.returncode, len(done.stdout.splitlines())) == (0, 3)
     assert call("show", output_dir, "two").returncode == 0
+
+
+@pytest.mark.parametrize("value", ["abc", ".inf", ".nan", "[1]", "9" * 400])
+def test_a_duration_that_is_none_costs_only_itself(output_dir, value):
+    path = output_dir / "one" / "metadata.yaml"
+    path.write_text(re.sub(r"(?m)^duration_s: .*$", f"duration_s: {value}", path.read_text()))
+    done = call("table", output_dir)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[1].split()[:4] == ["one", "lenet5", "adamw", "completed"]
+    assert call("show", output_dir, "one").returncode == 0
+
+
+def test_an_unreadable_run_is_shown_as_one(output_dir):
+    (output_dir / "two" / "metadata.yaml").write_text("a: " + "[" * 50_000)
+    done = call("table", output_dir)
+    _, two, one, reason = done.stdout.splitlines()
+    assert (done.returncode, one.split()[0]) == (0, "one")
+    assert two.split()[:2] == ["two", "unreadable"]
+    assert reason == f"unreadable: {output_dir}/two/metadata.yaml: nested more than 50 levels deep"
+    done = call("show", output_dir, "two")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"error: {reason.removeprefix('unreadable: ')}\n"
+
+
+def test_a_directory_name_that_is_not_utf8(output_dir):
+    name = os.fsdecode(b"caf\xe9")
+    (output_dir / "one").rename(output_dir / name)
+    listed = call("table", output_dir)
+    assert (listed.returncode, listed.stderr) == (0, "")
+    assert "caf\N{REPLACEMENT CHARACTER} " in listed.stdout
+    for program in ("show", "plots"):
+        done = call(program, output_dir, name)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "caf\N{REPLACEMENT CHARACTER}" in done.stdout
+    missed = call("show", output_dir, os.fsdecode(b"af\xe9"))
+    assert missed.returncode == 2
+    assert missed.stderr.count("\n") == 1
 
 
 HOSTILE = "x\033[2J\r\nfake  lenet5  adamw  completed\u202e\x9b31m"

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: MIT
+"""Reading the YAML files of a run directory, which may be damaged or from somebody else.
+
+    fields = load_mapping(run_dir / "metadata.yaml")
+
+A file that is too large, nested too deeply (libyaml's loader recurses in C and would end the
+process), or that multiplies itself by aliases is refused before it is loaded.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+_MAX_BYTES = 4 * 2**20
+_MAX_DEPTH = 50
+_OPENING = (yaml.MappingStartEvent, yaml.SequenceStartEvent)
+_CLOSING = (yaml.MappingEndEvent, yaml.SequenceEndEvent)
+
+
+def load_mapping(path: Path, *, without: Iterable[str] = ()) -> dict[str, Any]:
+    """The mapping in the file at `path`, in plain values (see `to_plain`).
+
+    The top-level keys `without` are cut out before it is parsed, for speed. Raises OSError, and
+    ValueError with the path for anything but a harmless mapping in YAML.
+    """
+    try:
+        text = _read(path)
+        if without:
+            text = re.sub(rf"^(?:{'|'.join(without)}):.*\n(?:[ \-].*\n|\n)*", "", text, flags=re.M)
+        _check(text)
+        loaded = yaml.load(text, Loader=yaml.CSafeLoader)
+    except OSError:
+        raise
+    except Exception as error:  # PyYAML raises nearly anything for a value that contradicts its tag
+        raise ValueError(f"{path}: {' '.join(str(error).split())}") from error
+    if not isinstance(loaded, Mapping):
+        raise ValueError(f"{path}: not a mapping")
+    return to_plain(loaded)
+
+
+def _read(path: Path) -> str:
+    info = path.stat()
+    if not path.is_file():  # reading a pipe would never end
+        raise ValueError("not a regular file")
+    if info.st_size > _MAX_BYTES:
+        raise ValueError(f"{info.st_size:,} bytes, more than {_MAX_BYTES:,}")
+    return path.read_text(encoding="utf-8")
+
+
+def _check(text: str) -> None:
+    """Raise ValueError for what must not be loaded; the parser's events do not nest."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+        if isinstance(event, _OPENING):
+            depth += 1
+            if depth > _MAX_DEPTH:
+                raise ValueError(f"nested more than {_MAX_DEPTH} levels deep")
+        elif isinstance(event, _CLOSING):
+            depth -= 1
+        elif isinstance(event, yaml.AliasEvent):
+            raise ValueError("has aliases")
+
+
+def to_plain(value: Any) -> Any:
+    """The same in dict, list, str, int, float, bool and None, so that YAML can hold it."""
+    if isinstance(value, Mapping):
+        return {to_plain(str(key)): to_plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [to_plain(item) for item in value]
+    if isinstance(value, str):  # bytes of a command line that are no text arrive as surrogates
+        return value.encode("utf-8", "backslashreplace").decode()
+    if type(value) is int and value.bit_length() > 64:  # no float, and no decimals from 4300 digits
+        return hex(value)
+    if value is None or type(value) in (bool, int, float):
+        return value
+    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
+        return value.item()
+    return to_plain(str(value))
