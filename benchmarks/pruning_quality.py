@@ -14,6 +14,11 @@ trains only what is missing, and --results with all of them only prints. --plot 
 tables.
 """
 
+from lib.cli import begin, run_main
+
+if __name__ == "__main__":
+    begin()
+
 import argparse
 import contextlib
 import json
@@ -31,7 +36,6 @@ from torch.nn import functional as F
 
 from lenet5.model import LeNet5
 from lib import text
-from lib.cli import run_main
 from lib.config.settings import Settings, load_settings
 from lib.data.batches import batch_indices
 from lib.data.images.augment import augment

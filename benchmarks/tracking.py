@@ -9,6 +9,11 @@ machine. The trackers are real; everything is kept below a temporary directory. 
 of JSON.
 """
 
+from lib.cli import begin, run_main
+
+if __name__ == "__main__":
+    begin()
+
 import argparse
 import json
 import os
@@ -26,7 +31,6 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from lib.cli import run_main
 from lib.runs import metadata
 from lib.runs.run import Run
 from lib.tracking import cursor as cursors

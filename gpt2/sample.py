@@ -18,9 +18,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for a script run by its path
 
-from lib.cli import run_main  # before PyTorch: it names packages that are missing
+from lib.cli import begin, run_main
 
-# isort: split
+if __name__ == "__main__":
+    begin()
 
 import torch
 

@@ -21,7 +21,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for a script run by its path
 
-from lib.cli import run_main
+from lib.cli import begin, run_main
+
+if __name__ == "__main__":
+    begin()
+
 from lib.config.settings import Settings, load_settings
 from lib.train.openmp import spin_briefly
 

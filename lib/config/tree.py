@@ -23,14 +23,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
-try:
-    import kconfiglib
-    from kconfiglib import AND, BOOL, INT, MENU, STRING, Choice, MenuNode, Symbol, expr_value
-except ModuleNotFoundError:  # with VENV=system; every command begins here
-    sys.exit(
-        f"error: {sys.executable} has no kconfiglib: leave VENV=system out, or run\n"
-        "       pip install -r requirements.txt -c constraints.txt"
-    )
+import kconfiglib
+from kconfiglib import AND, BOOL, INT, MENU, STRING, Choice, MenuNode, Symbol, expr_value
 
 from lib.config import dotconfig, intervals
 from lib.config.definitions import definition_problems

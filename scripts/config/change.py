@@ -16,11 +16,15 @@ last write .config ($KCONFIG_CONFIG) and config.py. Nothing is written if any as
 take; exit code 2. The make targets of the same names are the usual way to call this.
 """
 
+from lib.cli import begin, run_main
+
+if __name__ == "__main__":
+    begin()
+
 import os
 import sys
 from pathlib import Path
 
-from lib.cli import run_main
 from lib.config import dotconfig, store
 from lib.config.assign import apply
 from lib.config.dotconfig import Assignment, ConfigError, shorten

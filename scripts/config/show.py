@@ -11,12 +11,16 @@
 Nothing is written. The make targets of the same names are the usual way to call this.
 """
 
+from lib.cli import begin, run_main
+
+if __name__ == "__main__":
+    begin()
+
 import os
 import sys
 from pathlib import Path
 from textwrap import indent
 
-from lib.cli import run_main
 from lib.config import store
 from lib.config.assign import near_symbols
 from lib.config.dotconfig import PREFIX, shorten

@@ -5,10 +5,14 @@ Training checks headers, lengths and samples at each start; this reads everythin
 file is named with the offset of its first damage, and the exit status is 1.
 """
 
+from lib.cli import begin, run_main
+
+if __name__ == "__main__":
+    begin()
+
 import sys
 from pathlib import Path
 
-from lib.cli import run_main
 from lib.config.settings import load_settings
 from lib.data.text.prepare import data_directory
 from lib.data.text.shards import DataError, ShardHeader, check_entry, read_meta

@@ -6,9 +6,13 @@ NUM_WORKERS of the GPT-2 configuration and fills <DATA_DIR>/<DATASET>-<TOKENIZER
 stopped, by whatever means, the next `make data` goes on. Exits 1 when the corpus can not be had.
 """
 
+from lib.cli import begin, run_main
+
+if __name__ == "__main__":
+    begin()
+
 from pathlib import Path
 
-from lib.cli import run_main
 from lib.config.settings import load_settings
 from lib.data.text.corpora import open_corpus
 from lib.data.text.prepare import prepare

@@ -12,11 +12,15 @@ torch.sparse.to_sparse_semi_structured. The file goes into the run's directory u
 otherwise. RUN is a name, its unique beginning, or a path; without it, the latest run.
 """
 
+from lib.cli import begin, run_main
+
+if __name__ == "__main__":
+    begin()
+
 import os
 from pathlib import Path
 
 from lib import text
-from lib.cli import run_main
 from lib.errors import BadUse, Failure
 from scripts.common import checkpoint_parser, chosen_checkpoint
 

@@ -12,6 +12,11 @@ left out of the times. Dense and pruned are timed in turn until their ratio sett
 not, as on a busy machine, that is said. Says plainly where pruning does not pay.
 """
 
+from lib.cli import begin, run_main
+
+if __name__ == "__main__":
+    begin()
+
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -19,7 +24,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lib import text
-from lib.cli import run_main
 from scripts.common import checkpoint_parser, chosen_checkpoint
 
 if TYPE_CHECKING:

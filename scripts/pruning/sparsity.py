@@ -8,8 +8,12 @@ Counts zeros in the weights themselves, in layers that were pruned; sparsity is 
 not of all parameters. RUN is a name, its unique beginning, or a path; without it, the latest run.
 """
 
+from lib.cli import begin, run_main
+
+if __name__ == "__main__":
+    begin()
+
 from lib import text
-from lib.cli import run_main
 from scripts.common import checkpoint_parser, chosen_checkpoint
 
 

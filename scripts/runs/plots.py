@@ -8,10 +8,14 @@ RUN is the name of a run, its unique beginning, or a path; without it, the lates
 axis of the loss; without it, what the run was configured for (PLOTS_LOG_LOSS).
 """
 
+from lib.cli import begin, run_main
+
+if __name__ == "__main__":
+    begin()
+
 import os
 
 from lib import text
-from lib.cli import run_main
 from lib.errors import BadUse, Failure
 from lib.runs.plots import plot_run
 from scripts.common import chosen_run, run_parser

@@ -7,13 +7,17 @@
 RUN is the name of a run, its unique beginning, or a path; without it, the latest run.
 """
 
+from lib.cli import begin, run_main
+
+if __name__ == "__main__":
+    begin()
+
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from lib import text
-from lib.cli import run_main
 from lib.runs.safe_yaml import load_mapping
 from lib.runs.stored import StoredRun, disk_usage, last_metrics, load_run
 from scripts.common import chosen_run, run_parser

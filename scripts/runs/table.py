@@ -8,11 +8,15 @@ The runs are looked for in DIR, by default OUTPUT_DIR of config.py. A run whose 
 marked interrupted.
 """
 
+from lib.cli import begin, run_main
+
+if __name__ == "__main__":
+    begin()
+
 import sys
 from datetime import datetime
 
 from lib import text
-from lib.cli import run_main
 from lib.runs.stored import StoredRun, disk_usage, find_runs
 from scripts.common import output_dir, parser
 

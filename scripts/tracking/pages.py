@@ -8,6 +8,11 @@ A page listens on 127.0.0.1 only, at the port that the configuration has for it,
 another machine: ssh -L PORT:127.0.0.1:PORT host.
 """
 
+from lib.cli import begin, run_main
+
+if __name__ == "__main__":
+    begin()
+
 import argparse
 import os
 import socket
@@ -17,7 +22,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lib.cli import run_main
 from lib.config.tree import Tree
 from lib.errors import Failure
 from lib.signals import termination_raises

@@ -8,6 +8,11 @@ No model and no network: Weights & Biases runs offline unless you are logged in.
 the project `tracker-test`, to be looked at. Exit code 0 only when everything came back.
 """
 
+from lib.cli import begin, run_main
+
+if __name__ == "__main__":
+    begin()
+
 import argparse
 import math
 import os
@@ -16,7 +21,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from lib.cli import run_main
 from lib.config.trackers import parse_trackers
 from lib.errors import Failure
 from lib.runs.journal import read_rows

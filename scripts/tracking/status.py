@@ -8,12 +8,16 @@ Rows are lines of the journal: scalars, media and events. What is left out is co
 each a metric or a medium of a row. Without RUN: the latest run.
 """
 
+from lib.cli import begin, run_main
+
+if __name__ == "__main__":
+    begin()
+
 import sys
 import time
 from pathlib import Path
 
 from lib import text
-from lib.cli import run_main
 from lib.config.trackers import SYMBOLS
 from lib.runs.journal import read_rows
 from lib.runs.stored import load_run

@@ -9,13 +9,17 @@ A tracker gets only what it does not have, so that repeating the command changes
 TRACKER the run goes to the trackers it was configured for. Exit code 1 when something is missing.
 """
 
+from lib.cli import begin, run_main
+
+if __name__ == "__main__":
+    begin()
+
 import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-from lib.cli import run_main
 from lib.config.trackers import SYMBOLS, enabled_trackers, parse_trackers
 from lib.errors import BadUse, Failure
 from lib.tracking import cursor as cursors

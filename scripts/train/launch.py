@@ -15,6 +15,11 @@ frozen (lib/config/frozen.py), so that any number of launches run from one tree,
 Exit codes: those of the training; of several processes, that of the first one that failed.
 """
 
+from lib.cli import begin, run_main
+
+if __name__ == "__main__":
+    begin()
+
 import os
 import re
 import subprocess
@@ -23,7 +28,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from lib.cli import run_main
 from lib.config import configpy, store
 from lib.config.dotconfig import ConfigError, shorten
 from lib.config.frozen import freeze

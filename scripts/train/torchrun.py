@@ -21,7 +21,7 @@ def run_ranks(arguments: Sequence[str]) -> int:
 
     Raises Failure where the machines do not meet.
     """
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # said below
+    logging.disable(logging.ERROR)  # what torchrun reports of signals and ranks is said below
     signals = "--signals-to-handle=SIGTERM,SIGHUP,SIGQUIT"  # SIGINT is taken below
     options = torchrun.parse_args([f"--shutdown-timeout={_SAVING_S}", signals, *arguments])
     stop = _Interrupt()

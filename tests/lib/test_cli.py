@@ -1,13 +1,24 @@
 # SPDX-License-Identifier: MIT
 """How programs end: exit codes, and what is said about a package that is not there."""
 
+import ast
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from lib import cli
+
 ROOT = Path(__file__).resolve().parents[2]
+
+
+def programs() -> list[Path]:
+    """What ends through run_main."""
+    folders = ("scripts", "benchmarks", "gpt2", "lenet5")
+    files = [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
+    return [path for path in files if "    run_main(" in path.read_text()]
 
 
 def run(code: str) -> subprocess.CompletedProcess:
@@ -40,14 +51,79 @@ def test_a_defect_keeps_its_traceback():
     assert "Traceback" in result.stderr
 
 
-def test_a_missing_package_is_named_with_the_cure():
-    result = run("import lib.cli\nimport package_that_is_not_there.part")
+@pytest.mark.parametrize("package", ["kconfiglib", "package_that_is_not_there.part"])
+def test_a_missing_package_is_named_with_the_cure(package):
+    result = run(
+        "from lib.cli import begin\nbegin()\nimport sys\nsys.modules['kconfiglib'] = None\n"
+        f"import {package}"
+    )
     assert result.returncode == 1
-    assert "has no package package_that_is_not_there" in result.stderr
-    assert "pip install -r requirements.txt" in result.stderr
+    assert f"has no package {package.partition('.')[0]}" in result.stderr
+    assert "VENV=system" not in result.stderr
     assert "Traceback" not in result.stderr
 
 
+def test_the_cure_fits_the_interpreter(monkeypatch, tmp_path):
+    monkeypatch.setattr(cli, "_ROOT", tmp_path)
+    monkeypatch.delenv("VENV", raising=False)
+    assert "Run `make install`" in cli._cure()
+    (tmp_path / ".venv").mkdir()
+    (tmp_path / ".venv/.installed").touch()
+    assert cli._cure() == "Use .venv/bin/python, or make, in its place."
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / ".venv"))
+    assert "-m pip install -r requirements.txt" in cli._cure()
+    monkeypatch.setenv("VENV", "system")
+    assert cli._cure().startswith("Leave VENV=system out")
+
+
+def test_importing_has_no_side_effect():
+    code = (
+        "import signal, sys, lib.cli, lib.errors, lib.config.settings\n"
+        "assert sys.excepthook is sys.__excepthook__\n"
+        "assert signal.getsignal(signal.SIGINT) is signal.default_int_handler"
+    )
+    assert run(code).returncode == 0
+
+
+@pytest.mark.parametrize("stage", ["", "cli.run_main(lambda: print('main', flush=True) or wait())"])
+def test_ctrl_c_before_main_and_in_it_leaves_no_traceback(stage):
+    code = (
+        "import sys, time\nfrom lib import cli\ncli.begin()\n"
+        "def wait():\n    print('ready', flush=True)\n    time.sleep(60)\n"
+        f"{stage}\nwait()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while process.stdout.readline() != "ready\n":
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=20)
+    assert (process.returncode, said) == (130 if stage else -signal.SIGINT, "")
+
+
+def test_any_file_name_can_be_printed():
+    result = run("from lib import cli\ncli.begin()\nimport os\nprint(os.fsdecode(b'\\xff'))")
+    assert (result.returncode, result.stdout) == (0, "\\udcff\n")
+
+
+@pytest.mark.parametrize("path", programs(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_program_begins_before_its_other_imports(path):
+    body = iter(ast.parse(path.read_text()).body)
+    for node in body:
+        if isinstance(node, ast.If) and ast.unparse(node.body[0]) == "begin()":
+            return
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            module = node.module if isinstance(node, ast.ImportFrom) else node.names[0].name
+            standard = module.partition(".")[0] in sys.stdlib_module_names
+            assert standard or module == "lib.cli", ast.unparse(node)
+    raise AssertionError("begin() is never called")
+
+
 def test_a_missing_module_of_our_own_is_a_defect():
-    result = run("import lib.cli\nimport lib.module_that_is_not_there")
+    result = run("from lib.cli import begin\nbegin()\nimport lib.module_that_is_not_there")
     assert "Traceback" in result.stderr
