@@ -43,9 +43,9 @@ def begin() -> None:
 
 def run_main(main: Callable[[], int | None]) -> NoReturn:
     """Call `main` and exit with its result or with the code of the error it raised."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
+        if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         code = main() or 0
         sys.stdout.flush()
     except Failure as error:
