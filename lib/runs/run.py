@@ -43,6 +43,7 @@ from lib.tracking.launch import Tracking, launch
 
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
 _MIN_FREE_BYTES = 16 * 2**20
+_LONGEST_ERROR = 10_000  # characters in metadata.yaml; train.log has all of it
 
 
 class RunError(Failure):
@@ -218,23 +219,26 @@ class Run(MediaLog):
         self._signals.__exit__(None, None, None)
 
     def _finish(self, status: str, error: BaseException | None) -> None:
+        # On a full disk this makes room; the status comes before whatever else could use it up.
         with contextlib.suppress(OSError):
-            (self.dir / RESERVE).unlink(missing_ok=True)  # room for what follows on a full disk
-        if error is not None:
-            self._keep("".join(traceback.format_exception(error)).rstrip())
-            self.metadata["error"] = f"{type(error).__name__}: {error}"
+            (self.dir / RESERVE).unlink(missing_ok=True)
         self.journal.event("finish", status=status)
         self.journal.close()
         lost = self.journal.refused
+        ended = {"end_time": now(), "duration_s": round(time.monotonic() - self._started, 3)}
+        if status != "completed":  # the program did not come to say how good it had become
+            best = best_metrics(self.journal.path, self.metadata)
+            ended["final_metrics"] = best | dict(self.metadata["final_metrics"])
+        if error is not None:
+            ended["error"] = f"{type(error).__name__}: {error}"[:_LONGEST_ERROR]
+        if lost:
+            ended["lost_rows"] = lost.total()
+        self.set_info(status=status, **ended)
+        if error is not None:
+            self._keep("".join(traceback.format_exception(error)).rstrip())
         if lost:
             reasons = "; ".join(f"{rows} × {reason}" for reason, rows in lost.items())
             self.say(f"warning: {lost.total()} rows are missing from the journal: {reasons}")
-        if status != "completed":  # the program did not come to say how good it had become
-            best = best_metrics(self.journal.path, self.metadata)
-            self.metadata["final_metrics"] = best | dict(self.metadata["final_metrics"])
-        self.set_info(
-            status=status, end_time=now(), duration_s=round(time.monotonic() - self._started, 3)
-        )
         lock.release(self._lock_fd)
 
 

@@ -403,7 +403,9 @@ def main():
         except OSError as error:
             print(error.strerror)
         run.log({"val/loss": 0.5}, 1)
-        raise Failure("the disk is full")
+        run.set_info(seed=4)
+        run.summary({"final/test_loss": 0.25})
+        raise Failure("the disk is full" + sys.argv[2] * 300_000)
 run_main(main)
 """
 
@@ -412,15 +414,23 @@ run_main(main)
     subprocess.run(["unshare", "-rm", "true"], check=False).returncode != 0,
     reason="needs the right to mount a file system of its own",
 )
-def test_a_run_that_ends_on_a_full_disk_says_so_in_its_metadata(tmp_path):
-    script = 'mount -t tmpfs -o size=20m none "$1" && "$2" -c "$3" "$1"; cat "$1/x/metadata.yaml"'
+@pytest.mark.parametrize("rest", ["", "!"], ids=["short error", "error larger than the reserve"])
+def test_a_run_that_ends_on_a_full_disk_says_so_in_its_metadata(tmp_path, rest):
+    script = (
+        'mount -t tmpfs -o size=20m none "$1" && "$2" -c "$3" "$1" "$4"; cat "$1/x/metadata.yaml"'
+    )
     done = subprocess.run(
-        ["unshare", "-rm", "sh", "-c", script, "sh", tmp_path, sys.executable, FULL],
+        ["unshare", "-rm", "sh", "-c", script, "sh", tmp_path, sys.executable, FULL, rest],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert done.stdout.startswith("No space left on device\n")
-    assert "status: failed\n" in done.stdout
-    assert "error: 'Failure: the disk is full'" in done.stdout
+    said, _, written = done.stdout.partition("run_name:")
+    assert said.startswith("No space left on device\n")
+    assert "warning: metadata.yaml could not be updated: No space left on device\n" in said
+    fields = yaml.safe_load(f"run_name:{written}")
+    assert fields["status"] == "failed"
+    assert fields["error"].startswith("Failure: the disk is full")
+    assert fields["seed"] == 4
+    assert fields["final_metrics"]["final/test_loss"] == 0.25
 
 
 def test_a_disk_that_fills_up_during_training_costs_rows_but_not_the_run(tmp_path):
