@@ -19,10 +19,11 @@ from typing import Any
 
 from lib.config import configpy, frozen, store
 from lib.config.assign import apply
-from lib.config.dotconfig import Assignment, ConfigError
+from lib.config.dotconfig import Assignment, ConfigError, shorten
 from lib.config.flags import parse_flags
+from lib.config.science import is_science
 from lib.config.trackers import enabled_trackers
-from lib.config.tree import Clean, Tree, Value
+from lib.config.tree import Clean, Tree, Value, menus
 from lib.errors import BadUse, did_you_mean
 from lib.files import ROOT
 
@@ -47,6 +48,14 @@ class Settings:
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"settings are frozen: {name} cannot be set")
 
+    def __repr__(self) -> str:
+        changed = (
+            f"{entry.name}={shorten(entry.text)}"
+            for entry in self._tree.entries()
+            if entry.text != entry.default
+        )
+        return f"<Settings {self.MODEL} {self.science_hash}: {' '.join(changed) or 'all defaults'}>"
+
     def as_dict(self) -> dict[str, Value]:
         """Every symbol by name, sorted; None for a number whose dependencies are not met."""
         return dict(self._values)
@@ -57,9 +66,15 @@ class Settings:
         return enabled_trackers(self._values)
 
     @property
-    def hash(self) -> str:
-        """16 hex digits that are equal for equal settings."""
-        text = json.dumps(self._values, sort_keys=True)
+    def science_hash(self) -> str:
+        """16 hex digits, equal where everything is that can change a run's numbers."""
+        tree = self._tree
+        science = {
+            name: value
+            for name, value in self._values.items()
+            if is_science(tree.public_name(tree.syms[name]), menus(tree.syms[name]))
+        }
+        text = json.dumps(science, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def files(self, clean: Clean) -> dict[str, str]:
@@ -75,9 +90,9 @@ class Settings:
         values = dict(self._values)
         for name in self._tree.texts:
             values[name] = clean(name, values[name])
-        menus: dict[str, dict[str, Value]] = {}
+        by_menu: dict[str, dict[str, Value]] = {}
         for entry in entries:
-            menus.setdefault(" / ".join(entry.menu), {})[entry.name] = values[entry.name]
+            by_menu.setdefault(" / ".join(entry.menu), {})[entry.name] = values[entry.name]
         origins = {
             entry.name: {
                 "value": values[entry.name],
@@ -96,7 +111,7 @@ class Settings:
         return {
             ".config": self._tree.config_text(clean),
             "defconfig": self._tree.defconfig_text(clean),
-            "config.yaml": yaml.dump(menus, **style),
+            "config.yaml": yaml.dump(by_menu, **style),
             "origins.yaml": yaml.dump(origins, **style),
         }
 

@@ -106,7 +106,7 @@ class Run(MediaLog):
             info={
                 "description": settings.DESCRIPTION,
                 "hypothesis": settings.HYPOTHESIS,
-                "config_hash": settings.hash,
+                "science_hash": settings.science_hash,
                 "seed": settings.SEED,
                 "model": {"name": model},
                 "optimizer": settings.OPTIMIZER,
@@ -314,7 +314,7 @@ def _first_metadata(run: Run) -> dict[str, Any]:
         "end_time": None,
         "duration_s": None,
         "git": {**git, "diff": "git.diff" if diff else None},
-        "config_hash": None,
+        "science_hash": None,
         "command": redact_command(sys.orig_argv),
         "seed": None,
         "environment": metadata.environment(),

@@ -38,7 +38,7 @@ _DETAILS = [
     "job_type",
     "version",
     "git",
-    "config_hash",
+    "science_hash",
 ]
 _DETAILS += ["command", "seed", "environment", "dataset", "results", "error"]
 

@@ -18,7 +18,7 @@ import yaml
 from lib.runs import metadata
 from lib.runs.redact import redact, redact_tree
 
-_FACTS = ("seed", "config_hash", "version", "command", "git", "environment", "dataset", "model")
+_FACTS = ("seed", "science_hash", "version", "command", "git", "environment", "dataset", "model")
 
 
 # Both become parts of file names in trackers, and a run directory may come from anybody.

@@ -106,7 +106,9 @@ class Loop:
         self._clock = Clock(self.state.elapsed_s, self.state.step)
         with ExitStack() as within:
             self.run = within.enter_context(Run.from_settings(settings, model=settings.MODEL))
-            self._saver = Saver(self.run, runtime, self._model, self._optimizer, settings.hash)
+            self._saver = Saver(
+                self.run, runtime, self._model, self._optimizer, settings.science_hash
+            )
             self._progress = within.enter_context(
                 open_progress(
                     timetable.total_steps,

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Checkpoints of a training; a disk that is full costs a checkpoint and not the training.
 
-saver = Saver(run, runtime, model, optimizer, settings.hash)
+saver = Saver(run, runtime, model, optimizer, settings.science_hash)
 saver.save("last.pt", state)
 saver.require_saved()               # at the end
 """

@@ -48,7 +48,7 @@ def test_a_run_is_complete(train):
     last = run.checkpoint("last.pt")
     state = last["training_state"]
     assert last["step"] == state["step"] == 25 and state["examples"] == 25 * 64
-    assert last["settings_hash"] == found["config_hash"]
+    assert last["settings_hash"] == found["science_hash"]
     assert state["best"]["val/loss"] == min(run.rows("val/loss").values())
 
 

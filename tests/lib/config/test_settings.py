@@ -11,12 +11,12 @@ from hypothesis import HealthCheck, assume, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from lib.config import configpy, dotconfig, store
+from lib.config import configpy, dotconfig, science, store
 from lib.config.assign import apply
 from lib.config.conflicts import contradictions
 from lib.config.dotconfig import Assignment, ConfigError, parse, parse_words
 from lib.config.settings import Settings, load_settings
-from lib.config.tree import BOOL, INT, Tree, text_of
+from lib.config.tree import BOOL, INT, Tree, menus, text_of
 
 HOSTILE = [
     "\"quoted\" and 'quoted'",
@@ -181,15 +181,46 @@ def test_settings_are_frozen_and_know_their_names():
         _ = settings.LEARNING_RAT
 
 
-def test_the_hash_follows_the_values(config_py):
+def test_the_hash_of_the_science_covers_what_changes_the_numbers_and_nothing_else(config_py):
     configure(config_py, "SEED=3")
-    hashes = [
-        load_settings("lenet5", argv).hash
-        for argv in ([], ["--seed", "3"], ["--seed=4"], ["--description", "d"])
-    ]
-    assert hashes[0] == hashes[1]
-    assert len({*hashes}) == 3
-    assert all(len(text) == 16 for text in hashes)
+
+    def hash_with(*argv: str) -> str:
+        return load_settings("lenet5", argv).science_hash
+
+    same = hash_with()
+    assert len(same) == 16
+    for argv in (
+        ["--seed", "3", "--description", "d", "--hypothesis=h", "--output-dir=/tmp", "--no-plots"],
+        ["--tracker=all", "--tracker-run-name=r", "--tracker-tags=t", "--trackio-port=1234"],
+        ["--data-dir=/tmp", "--num-workers=7", "--log-interval=3", "--checkpoint-interval=5"],
+    ):
+        assert hash_with(*argv) == same
+    others = {
+        hash_with(*argv)
+        for argv in (
+            ["--seed=4"],
+            ["--optimizer=adam"],
+            ["--optimizer=adamwprune"],
+            ["--precision=bfloat16"],
+            ["--learning-rate=0.1"],
+            ["--eval-interval=3"],
+            ["--max-steps=9"],
+        )
+    }
+    assert len(others | {same}) == 8
+
+
+def test_every_menu_is_science_or_not():
+    found = {menus(symbol)[0] for symbol in TREE.unique_defined_syms if menus(symbol)}
+    assert found == {*science.MENUS_OF_SCIENCE, *science.MENUS_WITHOUT}
+    names = {TREE.public_name(symbol) for symbol in TREE.settable}
+    assert names >= science.SYMBOLS_WITHOUT
+
+
+def test_repr_says_what_is_not_a_default(config_py):
+    configure(config_py, "SEED=3 OPTIMIZER=sgd")
+    settings = load_settings("lenet5", [])
+    assert repr(settings) == f"<Settings lenet5 {settings.science_hash}: SEED=3 OPTIMIZER=sgd>"
 
 
 def test_the_files_repeat_the_run(config_py, tmp_path):
@@ -200,7 +231,7 @@ def test_the_files_repeat_the_run(config_py, tmp_path):
         (tmp_path / name).write_text(files[name], newline="")
         again = load_settings("lenet5", ["--config", str(tmp_path / name)])
         assert again.as_dict() == settings.as_dict()
-        assert again.hash == settings.hash
+        assert again.science_hash == settings.science_hash
     grouped = yaml.safe_load(files["config.yaml"])
     assert grouped["Optimizer"]["MOMENTUM"] == 0.9
     assert grouped["Run"]["DESCRIPTION"] == HOSTILE[2]

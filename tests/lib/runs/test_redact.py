@@ -84,7 +84,7 @@ PLANTED = {
 HARMLESS = [
     f"commit {HEX40}",
     f"index {HEX40[:10]}..{HEX40[10:20]} 100644",
-    f"config_hash: {HEX40[:16]}",
+    f"science_hash: {HEX40[:16]}",
     f"fingerprint: {HEX40}{HEX40[:24]}",
     "run_id: 60ffadce3943",
     "tiktoken: 0.14.0",

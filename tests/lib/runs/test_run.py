@@ -37,7 +37,7 @@ FIELDS = [
     "end_time",
     "duration_s",
     "git",
-    "config_hash",
+    "science_hash",
     "command",
     "seed",
     "environment",
@@ -148,7 +148,7 @@ def test_from_settings(tmp_path):
         assert run.name.startswith("lenet5_adamw_2")
     fields = stored(run)
     assert (fields["description"], fields["hypothesis"]) == ("what", "why")
-    assert (fields["config_hash"], fields["seed"]) == (settings.hash, 3)
+    assert (fields["science_hash"], fields["seed"]) == (settings.science_hash, 3)
     assert (fields["model"], fields["optimizer"]) == ({"name": "lenet5"}, "adamw")
     assert (fields["tags"], fields["group"], fields["job_type"]) == (["a", "b"], "", "train")
     settings = load_settings("lenet5", [*flags, "--tracker-run-name", "mine"])

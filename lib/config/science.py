@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: MIT
+"""Which symbols are no part of a run's science: they change none of its numbers.
+
+Two runs whose other symbols are equal are the same experiment, whatever they are called, wherever
+they are written and whoever tracks them. What is not named here counts, so that a new symbol is
+science until somebody says otherwise; a new menu has to be named on one side or the other.
+"""
+
+MENUS_OF_SCIENCE = (
+    "Model",
+    "Data",
+    "Training",
+    "Device",
+    "Learning rate",
+    "Optimizer",
+    "Pruning",
+)
+MENUS_WITHOUT = ("Run", "Experiment Tracking")
+
+# In menus of science: where data lies and how fast it is read, what is written how often, and the
+# text that is sampled after training.
+SYMBOLS_WITHOUT = frozenset(
+    {
+        "CHECKPOINT_INTERVAL",
+        "DATA_DIR",
+        "LOG_INTERVAL",
+        "NUM_WORKERS",
+        "SAMPLE_PROMPT",
+        "SAMPLE_TEMPERATURE",
+        "SAMPLE_TOKENS",
+        "SAMPLE_TOP_K",
+    }
+)
+
+
+def is_science(name: str, menu: tuple[str, ...]) -> bool:
+    """Whether the symbol `name`, in menus with the titles `menu`, can change a run's numbers."""
+    return name not in SYMBOLS_WITHOUT and not (menu and menu[0] in MENUS_WITHOUT)
