@@ -23,8 +23,8 @@ wandb-sync: | $(READY) ## send what was recorded offline to Weights & Biases
 dashboard mlflow-ui tensorboard wandb-sync: | $(wildcard $(CONFIGURED))
 	$(Q)exec $(PYTHON) -m scripts.tracking.pages $@
 
-trackio-test: | $(READY) ## send made-up metrics to Trackio and read them back
-wandb-test: | $(READY) ## the same with Weights & Biases, offline unless logged in
+trackio-test: | $(READY) ## try Trackio as configured, and with made-up metrics that are not kept
+wandb-test: | $(READY) ## the same with Weights & Biases; nothing is uploaded
 mlflow-test: | $(READY) ## the same with MLflow
 tensorboard-test: | $(READY) ## the same with TensorBoard
 tracker-test: | $(READY) ## the same with all four at once

@@ -18,8 +18,11 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from lib.config.tree import Tree
@@ -29,6 +32,7 @@ from lib.tracking.wandb_login import CURES, is_logged_in
 from scripts.common import output_dir
 
 HOST = "127.0.0.1"
+_NEW_RUNS_S = 5.0  # between two looks for new runs
 Arguments = argparse.Namespace
 
 
@@ -97,16 +101,48 @@ def mlflow_ui(given: Arguments) -> int:
 
 
 def tensorboard(given: Arguments) -> int:
-    """TensorBoard on all runs."""
+    """TensorBoard on all runs, each under its name."""
     port = free_port(given.port, "TENSORBOARD_PORT", "tensorboard")
-    command = [
-        sys.executable,
-        "-m",
-        "tensorboard.main",
-        "--logdir",
-        given.logdir or output_dir(None),
-    ]
-    return serve("tensorboard", port, [*command, "--host", HOST, "--port", str(port)])
+    runs = Path(given.logdir or output_dir(None))
+    with TemporaryDirectory(prefix="tensorboard-runs-") as links, linked(runs, Path(links)):
+        command = [sys.executable, "-m", "tensorboard.main", "--logdir", links]
+        return serve("tensorboard", port, [*command, "--host", HOST, "--port", str(port)])
+
+
+@contextmanager
+def linked(runs: Path, links: Path) -> Iterator[None]:
+    """Keep a link <run> → <run>/logs/tensorboard in `links` for each run in `runs`.
+
+    TensorBoard calls a run by the path of its files below --logdir, and has no option for it that
+    would show new runs.
+    """
+    done = threading.Event()
+
+    def follow() -> None:
+        while True:
+            link_runs(runs, links)
+            if done.wait(_NEW_RUNS_S):
+                return
+
+    link_runs(runs, links)
+    thread = threading.Thread(target=follow, name="runs", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def link_runs(runs: Path, links: Path) -> None:
+    """Add the links that are missing and remove those whose run is gone."""
+    there = {folder.parent.parent.name: folder for folder in runs.glob("*/logs/tensorboard")}
+    for link in links.iterdir():
+        if link.name not in there:
+            link.unlink()
+    for name, folder in there.items():
+        if not (link := links / name).is_symlink():
+            link.symlink_to(folder.resolve())
 
 
 def wandb_sync(_given: Arguments) -> int:

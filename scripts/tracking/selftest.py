@@ -2,10 +2,12 @@
 """Send made-up metrics through the real journal and forwarder into real trackers; read them back.
 
     make wandb-test | trackio-test | mlflow-test | tensorboard-test | tracker-test
-    python -m scripts.tracking.selftest NAMES
+    python -m scripts.tracking.selftest [--keep DIR] NAMES
 
-No model and no network: Weights & Biases runs offline unless you are logged in. The run stays, in
-the project `tracker-test`, to be looked at. Exit code 0 only when everything came back.
+The made-up run goes to a temporary folder and is removed afterwards; nothing is left in your own
+Trackio, MLflow or W&B. Before that, what you have configured is tried without writing there: the
+login to W&B, MLflow's server or database, the folders. With --keep everything is left in DIR, in
+the project `tracker-test`, to be looked at. Exit code 0 only when all came back.
 """
 
 from lib.cli import begin, run_main
@@ -17,14 +19,21 @@ import argparse
 import math
 import os
 import random
+import subprocess
+import sys
 import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from lib.config.trackers import parse_trackers
 from lib.errors import Failure
 from lib.runs.journal import read_rows
+from lib.runs.redact import redact
 from lib.runs.run import Run
+from lib.tracking.backends import one_line
 from lib.tracking.wandb_login import wandb_mode
 from scripts.tracking.pages import setting
 
@@ -34,10 +43,10 @@ _HELD_BACK_S = 60
 
 
 def settings() -> dict[str, Any]:
-    """What the run's config.yaml says; the places are those of this tree's configuration."""
-    places = ("MLFLOW_TRACKING_URI", "WANDB_ENTITY", "WANDB_OFFLINE")
+    """What the made-up run's config.yaml says."""
     return {
-        **{name: setting(name) for name in places},
+        "MLFLOW_TRACKING_URI": "sqlite:///mlflow.db",
+        "WANDB_OFFLINE": True,
         "TRACKER_PROJECT": "tracker-test",
         "TRACKER_NOTES": "made-up metrics of make tracker-test",
         "TRACKER_FINISH_TIMEOUT": _HELD_BACK_S,
@@ -95,22 +104,105 @@ def _same(stored: tuple[int, float], logged: tuple[int, float]) -> bool:
     return stored[0] == logged[0] and math.isclose(stored[1], logged[1], rel_tol=1e-6)
 
 
-def main() -> int:
-    flags = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+def probe_trackio() -> str:
+    """Whether its folder can be written."""
+    return _writable(Path(os.environ.get("TRACKIO_DIR") or "~/.cache/huggingface/trackio"))
+
+
+def probe_wandb() -> str:
+    """Online or offline, and whether the server takes the key."""
+    mode, why = wandb_mode(bool(setting("WANDB_OFFLINE")))
+    if mode == "disabled":
+        raise Failure(f"{why}: unset it to use W&B")
+    if mode == "offline":
+        return f"offline ({why}), {_writable(Path(os.environ.get('WANDB_DIR') or '.'))}"
+    code = "import wandb; print(wandb.Api(timeout=20).viewer.username)"
+    return f"online, logged in as {_ask(code)}"
+
+
+def probe_mlflow() -> str:
+    """Whether its server or database answers; a database that does not exist yet is not made."""
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or setting("MLFLOW_TRACKING_URI")
+    shown = redact(uri)
+    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+        return f"{shown} will be made, {_writable(Path(uri.removeprefix('sqlite:///')).parent)}"
+    code = "import os, mlflow; c = mlflow.MlflowClient(os.environ['PROBED']); "
+    code += "print(len(c.search_experiments(max_results=1000)))"
+    limits = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
+    try:
+        return f"{shown} answers, experiments: {_ask(code, PROBED=uri, **limits)}"
+    except Failure as error:
+        raise Failure(f"{shown}: {error}") from None
+
+
+def _ask(code: str, **variables: str) -> str:
+    """What a short program prints, in a process of its own: SDKs keep what they were told."""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
-    flags.add_argument("trackers", metavar="NAMES", help="wandb, trackio, mlflow, tensorboard, all")
-    trackers = parse_trackers(flags.parse_args().trackers, "NAMES")
+    if done.returncode:
+        reason = (done.stderr.strip() or "no reason given").splitlines()[-1]
+        raise Failure(one_line(reason))
+    return done.stdout.strip()
+
+
+def _writable(folder: Path) -> str:
+    """Raises Failure unless `folder`, or what there is of it, can be written."""
+    folder = folder.expanduser()
+    there = next(path for path in (folder, *folder.resolve().parents) if path.exists())
+    if not os.access(there, os.W_OK):
+        raise Failure(f"{folder} cannot be written")
+    return f"in {folder}"
+
+
+PROBES: dict[str, Callable[[], str]] = {
+    "trackio": probe_trackio,
+    "wandb": probe_wandb,
+    "mlflow": probe_mlflow,
+}
+
+
+def probe(trackers: Sequence[str]) -> list[str]:
+    """Say how each tracker is configured; what is wrong with it."""
+    problems = []
+    for name in trackers:
+        if name not in PROBES:
+            continue
+        try:
+            print(f"{name}: {PROBES[name]()}", flush=True)
+        except (Failure, subprocess.TimeoutExpired) as error:
+            problems.append(f"{name} as configured: {error}")
+    return problems
+
+
+@contextmanager
+def own_folder(keep: str | None) -> Iterator[None]:
+    """A current directory in which all trackers keep what they write."""
+    with ExitStack() as stack:
+        folder = keep or stack.enter_context(
+            TemporaryDirectory(prefix="tracker-test-", ignore_cleanup_errors=True)
+        )
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        for name in [n for n in os.environ if n.startswith(("WANDB_", "MLFLOW_", "TRACKIO_"))]:
+            del os.environ[name]
+        os.environ["TRACKIO_DIR"] = str(Path(folder, "trackio").resolve())
+        os.environ["WANDB_MODE"] = "offline"
+        stack.callback(os.chdir, Path.cwd())
+        os.chdir(folder)
+        yield
+
+
+def round_trip(trackers: Sequence[str]) -> list[str]:
+    """Train, forward and read back in the current directory; what did not come back."""
     import yaml
 
-    started, values = time.monotonic(), settings()
-    if "wandb" in trackers:
-        mode, why = wandb_mode(bool(values["WANDB_OFFLINE"]))
-        print(f"wandb: {mode} ({why})")
-        if mode == "disabled":
-            raise Failure(f"{why}: unset it to test W&B")
-    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):  # one process, whatever launched it
-        os.environ.pop(name, None)
+    values = settings()
+    os.environ.pop("RANK", None)  # one process, whatever launched it
     files = {"config.yaml": yaml.safe_dump({"Experiment Tracking": values})}
     info = {"seed": 0, "model": {"name": "made-up"}, "tags": ["test"], "optimizer": "none"}
     name = f"tracker-test_{time.strftime('%Y%m%d-%H%M%S')}"
@@ -119,9 +211,23 @@ def main() -> int:
     with run:
         run.track(trackers, values)
         fake_training(run)
-    problems = [f"{name}: {text}" for name in trackers for text in compare(name, run.dir)]
+    return [f"{name}: {text}" for name in trackers for text in compare(name, run.dir)]
+
+
+def main() -> int:
+    flags = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    flags.add_argument("trackers", metavar="NAMES", help="names with commas between them, or all")
+    flags.add_argument("--keep", metavar="DIR", help="leave the run and the trackers' files there")
+    given = flags.parse_args()
+    trackers = parse_trackers(given.trackers, "NAMES")
+    started = time.monotonic()
+    problems = probe(trackers)
+    with own_folder(given.keep):
+        problems += round_trip(trackers)
     if problems:
-        raise Failure("\n  ".join(["not everything came back:", *problems]))
+        raise Failure("\n  ".join(["not everything works:", *problems]))
     print(f"passed in {time.monotonic() - started:.1f} s")
     return 0
 

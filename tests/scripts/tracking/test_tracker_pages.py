@@ -6,6 +6,7 @@ Screenshots go to $SCREENSHOTS, if that is set, as those in docs/images were mad
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,6 +18,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+from scripts.tracking.pages import link_runs
+from tests.lib.conftest import forward, home, make_run  # noqa: F401, a fixture
 
 ROOT = Path(__file__).resolve().parents[3]
 PATIENCE_S = 180
@@ -42,9 +46,9 @@ return [texts.join(' '), curves];
 
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory) -> Path:
-    """A directory in which `make tracker-test` has passed; its run is in all the trackers there."""
+    """A directory in which the test of all trackers has passed; its run is in all of them there."""
     folder = tmp_path_factory.mktemp("ui")
-    done = run_program(folder, "scripts.tracking.selftest", "all")
+    done = run_program(folder, "scripts.tracking.selftest", "--keep", ".", "all")
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
 
@@ -159,6 +163,34 @@ def ask(address: str, path: str, **body) -> dict:
     )
     with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
         return json.load(answer)
+
+
+@pytest.mark.slow
+def test_tensorboard_calls_runs_by_their_names(home):  # noqa: F811
+    with make_run("first") as run:
+        run.log({"train/loss": 1.0}, 1)
+    assert forward(run.dir, "tensorboard") == (0, "")
+    with page(home, "tensorboard", "--logdir", "runs") as address:
+        seen = lambda: json.load(urllib.request.urlopen(f"{address}/data/runs"))  # noqa: E731
+        wait_until(lambda: seen() == ["first"])
+        second = home / "runs" / "second" / "logs" / "tensorboard"
+        second.mkdir(parents=True)
+        (event_file,) = (run.dir / "logs" / "tensorboard").iterdir()
+        shutil.copy(event_file, second)
+        wait_until(lambda: seen() == ["first", "second"])
+
+
+def test_links_follow_the_runs(tmp_path):
+    runs, links = tmp_path / "runs", tmp_path / "links"
+    links.mkdir()
+    for name in ("a", "b"):
+        (runs / name / "logs" / "tensorboard").mkdir(parents=True)
+    (runs / "untracked" / "logs").mkdir(parents=True)
+    link_runs(runs, links)
+    assert sorted(path.name for path in links.iterdir()) == ["a", "b"]
+    shutil.rmtree(runs / "a")
+    link_runs(runs, links)
+    assert [path.name for path in links.iterdir()] == ["b"]
 
 
 def test_a_taken_port_is_said(tmp_path):
