@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from lib.config import intervals
 from lib.config.conflicts import contradictions
-from lib.config.dotconfig import PREFIX, Assignment, ConfigError
+from lib.config.dotconfig import PREFIX, Assignment, ConfigError, shorten
 from lib.config.synonyms import SYNONYMS
 from lib.config.tree import BOOL, INT, Choice, Symbol, Tree, has_prompt, location, unmet
 from lib.errors import did_you_mean, near
@@ -33,14 +33,18 @@ def apply(tree: Tree, layers: Sequence[Sequence[Assignment]], tolerant: bool = F
     """Assign layer over layer, a later one winning, and check that every assignment took.
 
     An assignment may rest on a later layer (a dependency that SET turns on) and may lose its effect
-    to one. Returns notes on the latter. With `tolerant`, assignments to symbols that are gone or
-    whose dependencies are no longer met are dropped and noted, too.
+    to one. Returns notes on the latter, and on the defaults that follow what was set otherwise than
+    by a file. With `tolerant`, assignments to symbols that are gone or whose dependencies are no
+    longer met are dropped and noted, too.
     Raises ConfigError with all problems; the values of the tree are of no use then.
     """
     problems: list[str] = []
     notes: list[str] = []
     standing = {}  # the last assignment to each symbol or choice, and whether it took at first
+    before: dict[str, str] = {}
     for layer in layers:
+        if layer and layer[0].quoted is None and not before:  # from here on not out of files
+            before = _texts(tree)
         taken = _assign(tree, layer, problems, notes if tolerant else problems)
         for key, (assignment, target) in taken.items():
             standing[key] = assignment, target, _took(*target)
@@ -56,10 +60,31 @@ def apply(tree: Tree, layers: Sequence[Sequence[Assignment]], tolerant: bool = F
         else:
             problems.append(f"{assignment.origin}: {assignment}: {reason}")
     if not problems:
-        problems = contradictions(tree.values())
+        problems = contradictions(tree.values(), tree.chosen())
     if problems:
         raise ConfigError(problems)
-    return notes
+    return notes + _followers(tree, before, {target[0] for _, target, _ in standing.values()})
+
+
+def _followers(tree: Tree, before: dict[str, str], assigned: set[Symbol]) -> list[str]:
+    """A note on the defaults that are not what they were `before`; of another model, none.
+
+    OPTIMIZER=sgd brings another LEARNING_RATE, another DATASET another TOKENIZER.
+    """
+    after = _texts(tree)
+    given = {tree.public_name(symbol) for symbol in assigned}
+    changed = [
+        f"{name} {shorten(before[name])} → {shorten(text)}"
+        for name, text in after.items()
+        if name not in given and before.get(name, text) != text
+    ]
+    if not changed or before.get("MODEL") != after.get("MODEL"):
+        return []
+    return [f"these defaults follow what was set: {', '.join(changed)}"]
+
+
+def _texts(tree: Tree) -> dict[str, str]:
+    return {entry.name: entry.text for entry in tree.entries()}
 
 
 def _assign(

@@ -6,14 +6,59 @@ only fail later is not written. What depends on the data (how many steps an epoc
 when the training begins.
 """
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+
+from lib.files import ROOT
 
 Values = Mapping[str, bool | int | float | str | None]
+_FILE_NAME = re.compile(r"[\w.-]*\w[\w.-]*", re.ASCII)
 
 
-def contradictions(values: Values) -> list[str]:
-    """What is wrong with the values of all symbols together, a line each, naming the symbols."""
-    return [problem for check in CHECKS for problem in check(values)]
+def contradictions(values: Values, chosen: Collection[str] = ()) -> list[str]:
+    """What is wrong with the values of all symbols together, a line each, naming the symbols.
+
+    `chosen`: the symbols that do not hold their defaults. A default that does not suit a short
+    trial is no mistake.
+    """
+    problems = [problem for check in CHECKS for problem in check(values)]
+    return problems + (_warmup(values) if "WARMUP_STEPS" in chosen else [])
+
+
+def _directories(values: Values) -> list[str]:
+    """What makes many files must not make them in the root of the project, or of the machine."""
+    problems = []
+    for name in sorted({"OUTPUT_DIR", "DATA_DIR"} & values.keys()):
+        path = (ROOT / str(values[name]).strip()).resolve()
+        if path in (ROOT, Path(path.anchor)):
+            problems.append(
+                f'{name}="{values[name]}": would fill {path} itself: name a directory below it, '
+                "or another one"
+            )
+    return problems
+
+
+def _corpus_name(values: Values) -> list[str]:
+    name = values.get("DATASET_NAME")
+    if name and not _FILE_NAME.fullmatch(str(name)):
+        return [
+            f'DATASET_NAME="{name}": names a directory, so only letters, digits, dots, hyphens '
+            "and underscores, and not dots alone"
+        ]
+    if name == "" and values["DATASET"] == "custom":
+        return ['DATASET_NAME="": a corpus of your own needs a name; the default is custom']
+    return []
+
+
+def _warmup(values: Values) -> list[str]:
+    warmup, steps = values["WARMUP_STEPS"], values["MAX_STEPS"]
+    if steps and warmup > steps:
+        return [
+            f"WARMUP_STEPS={warmup}: the training ends after MAX_STEPS={steps}, before the "
+            "learning rate is reached: a warm-up takes a tenth of the steps or less"
+        ]
+    return []
 
 
 def _pruning_times(values: Values) -> list[str]:
@@ -47,4 +92,9 @@ def _pattern_limit(values: Values) -> list[str]:
     return []
 
 
-CHECKS: tuple[Callable[[Values], list[str]], ...] = (_pruning_times, _pattern_limit)
+CHECKS: tuple[Callable[[Values], list[str]], ...] = (
+    _directories,
+    _corpus_name,
+    _pruning_times,
+    _pattern_limit,
+)

@@ -157,7 +157,8 @@ def _configured_tree(model: str, argv: Sequence[str] | None) -> Tree:
                 f"SET=MODEL={model}`, or {chosen}/train.py"
             ]
         )
-    apply(tree, [flags.tracker, flags.assignments])
+    for note in apply(tree, [flags.tracker, flags.assignments]):
+        print(f"note: {note}", file=sys.stderr)
     return tree
 
 

@@ -9,12 +9,14 @@ This module is the only one that imports kconfiglib.
 
 Conventions on top of Kconfig:
 - real numbers are strings whose help declares an interval (lib/config/intervals.py);
+- paths are strings whose help ends with "Path: ~ at the beginning is your home directory.";
 - a choice of bools <NAME>_<VALUE> has a string <NAME> without a prompt that holds the chosen value.
   Assigning to it (`OPTIMIZER=adamw`) selects the bool. It is not written to .config.
 """
 
 import importlib
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -33,6 +35,8 @@ from lib.files import ROOT
 
 Value = bool | int | float | str | None
 Clean = Callable[[str, str], str]  # (symbol, its text) → the text to write in its place
+_PATH = "Path: ~ at the beginning is your home directory."
+_HOME = re.compile(r"(?<!\S)~[^\s/]*")
 _STDERR = " wrote to stderr: "  # in kconfiglib's warning about a program that a Kconfig file calls
 # Variables that would change what kconfiglib parses. TRACKER is applied as an assignment: were it
 # read here as well, what it enables would look like a default and be missing from a minimal config.
@@ -114,6 +118,11 @@ class Tree(kconfiglib.Kconfig):
         return {name: interval for name, interval in found if interval}
 
     @cached_property
+    def paths(self) -> set[str]:
+        """The symbols that are paths, by the last line of their help."""
+        return {s.name for s in self.settable if help_of(s).rstrip().endswith(_PATH)}
+
+    @cached_property
     def settable(self) -> list[Symbol]:
         """The symbols with a prompt, in the order of the menus."""
         nodes = (node for node in self.node_iter() if isinstance(node.item, Symbol))
@@ -148,7 +157,10 @@ class Tree(kconfiglib.Kconfig):
         return ""
 
     def values(self) -> dict[str, Value]:
-        """Every symbol by name, sorted; None for a number whose dependencies are not met."""
+        """Every symbol by name, sorted; None for a number whose dependencies are not met.
+
+        `~` is expanded in paths.
+        """
         symbols = sorted(self.unique_defined_syms, key=lambda symbol: symbol.name)
         return {symbol.name: self._value(symbol) for symbol in symbols}
 
@@ -160,7 +172,7 @@ class Tree(kconfiglib.Kconfig):
             return int(text) if text else None
         if symbol.name in self.intervals:
             return float(text) if text else None
-        return text
+        return expand_home(text) if symbol.name in self.paths else text
 
     def entries(self) -> list[Entry]:
         """What a user can change at present, in the order of the menus, a choice as one entry."""
@@ -171,6 +183,10 @@ class Tree(kconfiglib.Kconfig):
             name, text = self.choice_names.get(symbol, (symbol.name, symbol.str_value))
             found.append(Entry(name, text, self.default_text(symbol), menus(symbol), symbol))
         return found
+
+    def chosen(self) -> set[str]:
+        """The names of the entries that do not hold their defaults."""
+        return {entry.name for entry in self.entries() if entry.text != entry.default}
 
     def public_name(self, symbol: Symbol) -> str:
         """The name under which `entries` shows it."""
@@ -230,6 +246,14 @@ def text_of(value: Value) -> str:
     if isinstance(value, bool):
         return "y" if value else "n"
     return "" if value is None else str(value)
+
+
+def expand_home(text: str) -> str:
+    """`text`, one path or several between spaces, with `~` and `~user` expanded.
+
+    A `~user` that does not exist stays as it is.
+    """
+    return _HOME.sub(lambda match: os.path.expanduser(match.group()), text)  # noqa: PTH111
 
 
 def home(symbol: Symbol) -> MenuNode:

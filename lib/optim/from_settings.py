@@ -45,7 +45,16 @@ def optimizer_from_settings(
 
 
 def schedule_from_settings(settings: Any, total_steps: int) -> Callable[[int], float]:
-    """The learning rate by the number of updates done (lib/optim/schedule.py)."""
+    """The learning rate by the number of updates done (lib/optim/schedule.py).
+
+    Raises BadUse when the warm-up would last beyond a training whose length its data decides. With
+    MAX_STEPS that is checked when the values are assigned (lib/config/conflicts.py).
+    """
+    if total_steps < settings.WARMUP_STEPS and total_steps != settings.MAX_STEPS:
+        raise BadUse(
+            f"WARMUP_STEPS={settings.WARMUP_STEPS}: the training has {total_steps:,} steps and "
+            "would end before the learning rate is reached: choose fewer, or more NUM_EPOCHS"
+        )
     return functools.partial(
         lr_at,
         base_lr=settings.LEARNING_RATE,

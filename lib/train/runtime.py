@@ -7,6 +7,7 @@ with runtime.autocast():
 """
 
 import ctypes
+import os
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -14,6 +15,8 @@ import torch
 
 from lib.errors import BadUse, Failure
 from lib.launch_env import launch_env
+
+MANY_THREADS = 64  # allowed on any machine
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,7 @@ def setup(
     """
     launch = launch_env()
     if threads:
+        _check_threads(threads)
         torch.set_num_threads(threads)
     chosen = _device(device, launch.local_rank)
     if precision == "auto":
@@ -70,6 +74,20 @@ def setup(
         rank=launch.rank,
         world_size=launch.world_size,
     )
+
+
+def _check_threads(threads: int) -> None:
+    """More threads than cores only cost time, but give the last bits of the machine that has them.
+
+    Raises BadUse for so many that they were certainly not meant.
+    """
+    cores = os.cpu_count() or 1
+    limit = max(MANY_THREADS, 4 * cores)
+    if threads > limit:
+        raise BadUse(
+            f"NUM_THREADS={threads}: this machine has {cores} cores; at most {limit} threads are "
+            "allowed here, and 0 leaves the number to PyTorch"
+        )
 
 
 def _keep_freed_memory() -> None:

@@ -124,7 +124,7 @@ def diffconfig() -> None:
     first = os.environ.get("A") or str(present.with_name(f"{present.name}.old"))
     second = os.environ.get("B") or str(present)
     tree = _present_tree()
-    runs = Path(tree.syms["OUTPUT_DIR"].str_value)
+    runs = Path(str(tree.values()["OUTPUT_DIR"]))
     before, after = (_texts_of(tree, name, runs) for name in (first, second))
     names = [name for name in before | after if before.get(name) != after.get(name)]
     rows = [

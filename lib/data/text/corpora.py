@@ -100,7 +100,7 @@ def find_files(patterns: str, suffixes: tuple[str, ...]) -> list[Path]:
     """The files that paths, directories and glob patterns stand for, sorted, each once."""
     found: set[Path] = set()
     for pattern in patterns.split():
-        path = Path(pattern).expanduser()
+        path = Path(pattern)
         root = Path(path.anchor)
         matches = [path] if path.exists() else list(root.glob(str(path.relative_to(root))))
         if not matches:

@@ -43,6 +43,16 @@ def assign(tree, words):
             "PRUNING_METHOD=movement: unmet .* !OPTIMIZER_ADAMWPRUNE",
         ),
         ("PRUNING_METHOD=magnitude PRUNING_PATTERN=2to4", "2to4: unmet .* HAS_2TO4"),
+        ("WARMUP_STEPS=1000000000 MAX_STEPS=30", "WARMUP_STEPS=1000000000: .* MAX_STEPS=30"),
+        ('OUTPUT_DIR=""', 'OUTPUT_DIR="": would fill .*: name a directory below it'),
+        ("OUTPUT_DIR=.", r'OUTPUT_DIR="\.": would fill'),
+        ("OUTPUT_DIR=/", 'OUTPUT_DIR="/": would fill / itself'),
+        ("DATA_DIR=lib/..", 'DATA_DIR="lib/..": would fill'),
+        ("NUM_THREADS=4096", r"NUM_THREADS=4096: out of range, want an integer in \[0, 1024\]"),
+        ("MODEL=gpt2 DATASET=custom DATASET_NAME=a/b", 'DATASET_NAME="a/b": .* only letters'),
+        ("MODEL=gpt2 DATASET=custom DATASET_NAME=..", r'DATASET_NAME="\.\.": .* not dots alone'),
+        ('MODEL=gpt2 DATASET=custom DATASET_NAME=""', 'DATASET_NAME="": .* needs a name'),
+        ("MODEL=gpt2 DATASET_NAME=books", "DATASET_NAME=books: unmet .* DATASET_CUSTOM"),
         (
             "MODEL=gpt2 PRUNING_METHOD=magnitude PRUNING_PATTERN=2to4 TARGET_SPARSITY=0.6",
             "TARGET_SPARSITY=0.6: PRUNING_PATTERN=2to4 removes two of four, 0.5 at most",
@@ -55,9 +65,35 @@ def test_refused(tree, words, complaint):
 
 
 @pytest.mark.parametrize(
+    ("file", "words", "note"),
+    [
+        ("", "OPTIMIZER=sgd", "LEARNING_RATE 0.002 → 0.05, WEIGHT_DECAY 0.01 → 0.0"),
+        ("MODEL=gpt2", "DATASET=custom", "TOKENIZER bytes → gpt2"),
+        ("MODEL=gpt2", "DATASET=tinystories", "TOKENIZER bytes → gpt2, VAL_FRACTION 0.05 → 0.01"),
+    ],
+)
+def test_defaults_that_follow_are_said(tree, file, words, note):
+    assign(tree, file)
+    tree.follow_defaults()
+    assert apply(tree, [parse_words(words, "SET")[0]]) == [
+        f"these defaults follow what was set: {note}"
+    ]
+
+
+@pytest.mark.parametrize("words", ["SEED=1", "BATCH_SIZE=9 MAX_STEPS=2", "MODEL=gpt2"])
+def test_where_nothing_follows_nothing_is_said(tree, words):
+    """Of another model everything would have to be said."""
+    assert assign(tree, words) == []
+
+
+@pytest.mark.parametrize(
     "words",
     [
         "",
+        "WARMUP_STEPS=30 MAX_STEPS=30",
+        "WARMUP_STEPS=30",
+        "MODEL=gpt2 MAX_STEPS=2",  # a short trial; the default of WARMUP_STEPS is 700
+        "MODEL=gpt2 DATASET=custom DATASET_NAME=my-books.2",
         "OPTIMIZER=adamwprune",
         "OPTIMIZER=sgd PRUNING_METHOD=movement REGROWTH=0.5",
         "PRUNING_METHOD=magnitude PRUNING_UNIT=steps MAX_STEPS=1000",

@@ -105,6 +105,23 @@ def test_every_integer_has_a_range(tree):
         assert symbol.orig_type is not INT or symbol.orig_ranges, symbol.name_and_loc
 
 
+def test_the_home_directory_is_expanded_in_paths_alone(tree, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    given = {
+        "OUTPUT_DIR": ("~/runs", "/home/me/runs"),
+        "DATA_DIR": ("~", "/home/me"),
+        "DATA_FILES": ("~/a b/~c ~/*.txt", "/home/me/a b/~c /home/me/*.txt"),
+        "GPT2_PRETRAINED": ("~/model.safetensors", "/home/me/model.safetensors"),
+        "DESCRIPTION": ("~/not a path", "~/not a path"),
+    }
+    assert tree.paths == given.keys() - {"DESCRIPTION"}
+    words = [Assignment(name, text, "SET") for name, (text, _) in given.items()]
+    model = [Assignment("MODEL", "gpt2", "SET"), Assignment("DATASET", "custom", "SET")]
+    apply(tree, [model, words])
+    assert {name: tree.values()[name] for name in given} == {n: p for n, (_, p) in given.items()}
+    assert 'CONFIG_OUTPUT_DIR="~/runs"\n' in tree.config_text()  # as it was written
+
+
 def test_the_tracking_menu(tree):
     values = tree.values()
     assert values["ENABLE_TRACKIO"] is False

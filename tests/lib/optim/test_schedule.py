@@ -2,11 +2,14 @@
 """The learning rate against PyTorch's own schedulers, and at the ends."""
 
 from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR
 
+from lib.errors import BadUse
+from lib.optim.from_settings import schedule_from_settings
 from lib.optim.schedule import SCHEDULES, lr_at
 
 
@@ -24,6 +27,17 @@ def reference(scheduler_type, total: int, **options) -> list[float]:
         optimizer.step()
         scheduler.step()
     return values
+
+
+def test_a_warm_up_beyond_the_end_of_the_training_is_refused():
+    """The number of steps is known here; with MAX_STEPS it was when the values were assigned."""
+    values = {"LEARNING_RATE": 0.1, "LR_SCHEDULE": "cosine", "MIN_LR_RATIO": 0.0}
+    settings = SimpleNamespace(**values, WARMUP_STEPS=31, MAX_STEPS=0)
+    with pytest.raises(BadUse, match="WARMUP_STEPS=31: the training has 30 steps"):
+        schedule_from_settings(settings, 30)
+    assert schedule_from_settings(settings, 31)(30) == 0.1
+    settings.MAX_STEPS = 2  # a short trial with the default warm-up
+    assert schedule_from_settings(settings, 2)(1) < 0.1
 
 
 def test_cosine_is_pytorchs():

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Device, precision, seed and rank, as asked for and as found."""
 
+import os
+
 import pytest
 import torch
 
@@ -45,6 +47,13 @@ def test_threads():
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+def test_more_threads_than_any_core_could_want_are_refused(monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 20)
+    with pytest.raises(BadUse, match="NUM_THREADS=81: this machine has 20 cores; at most 80"):
+        setup(0, "cpu", "float32", 81)
+    setup(0, "cpu", "float32", 1)
+
+
 def test_a_missing_device_is_a_failure_that_lists_the_others():
     with pytest.raises(Failure, match=r"DEVICE=cuda: .*it finds: .*cpu"):
         setup(0, "cuda", "auto", 0)
