@@ -158,7 +158,7 @@ def batch_milliseconds(corpus: Copies) -> dict[str, float]:
         for kind in (split.random_batch, split.sequential_batch):
             started = time.perf_counter()
             for step in range(100):
-                kind(0, step, 0, 1, BATCH, BLOCK)
+                kind(seed=0, step=step, global_batch=BATCH, block_size=BLOCK)
             times[f"{kind.__name__}, {BATCH} windows of {BLOCK}"] = 10 * (
                 time.perf_counter() - started
             )

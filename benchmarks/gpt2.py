@@ -161,7 +161,9 @@ def batch(
 ) -> tuple[Tensor, Tensor]:
     """A batch of real text, or of noise, which takes the same time."""
     if tokens is not None:
-        return tokens.train.random_batch(seed, step, 0, 1, case.batch, case.block)
+        return tokens.train.random_batch(
+            seed=seed, step=step, global_batch=case.batch, block_size=case.block
+        )
     generator = torch.Generator().manual_seed(step)
     noise = torch.randint(case.vocab, (case.batch, case.block + 1), generator=generator)
     return noise[:, :-1].to(device), noise[:, 1:].contiguous().to(device)

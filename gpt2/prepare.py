@@ -6,8 +6,6 @@ Each function is one decision; gpt2/train.py makes them in order.
 
 import dataclasses
 from collections.abc import Callable
-from contextlib import nullcontext
-from pathlib import Path
 
 import torch
 
@@ -15,9 +13,7 @@ from gpt2.model import GPT
 from gpt2.trial import faster_precision
 from lib.config.settings import Settings
 from lib.data.prefetch import Batch
-from lib.data.text.corpora import open_corpus
-from lib.data.text.prepare import prepare
-from lib.data.text.progress import preparation_progress
+from lib.data.text.from_settings import corpus_from_settings
 from lib.data.text.tokenizers import Tokenizer
 from lib.data.text.tokens import Split, TokenSet
 from lib.train import batch_finding
@@ -30,22 +26,7 @@ from lib.train.timetable import Timetable
 
 def load_tokens(settings: Settings, tokenizer: Tokenizer, quiet: bool) -> TokenSet:
     """The tokenised corpus, made first if need be: by one rank while the others wait."""
-    corpus = open_corpus(settings.DATASET, settings.DATA_FILES, settings.TEXT_COLUMN)
-    progress = nullcontext(lambda state: None)
-    if not quiet:
-        progress = preparation_progress(settings.DATASET, corpus.size)
-    with progress as on_progress:
-        directory = prepare(
-            Path(settings.DATA_DIR),
-            settings.DATASET,
-            corpus,
-            tokenizer,
-            val_fraction=settings.VAL_FRACTION,
-            shard_tokens=settings.SHARD_TOKENS,
-            workers=settings.NUM_WORKERS,
-            on_progress=on_progress,
-        )
-    return TokenSet.open(directory)
+    return TokenSet.open(corpus_from_settings(settings, tokenizer, quiet))
 
 
 def dataset_info(tokens: TokenSet) -> dict:
@@ -138,14 +119,14 @@ def read_batch(
     """This rank's micro-batch `micro_step` of update number `step`, on the CPU."""
     read = {"random": split.random_batch, "sequential": split.sequential_batch}
     return read[settings.WINDOWS](
-        settings.SEED,
-        step,
-        runtime.rank,
-        runtime.world_size,
-        plan.effective,
-        settings.GPT2_BLOCK_SIZE,
-        micro_step,
-        plan.micro_steps,
+        seed=settings.SEED,
+        step=step,
+        rank=runtime.rank,
+        world_size=runtime.world_size,
+        global_batch=plan.effective,
+        block_size=settings.GPT2_BLOCK_SIZE,
+        micro_step=micro_step,
+        micro_steps=plan.micro_steps,
     )
 
 

@@ -38,7 +38,8 @@ from torch.nn import functional as F
 from lenet5.model import LeNet5
 from lib.data.batches import batch_indices
 from lib.data.images.augment import augment
-from lib.data.images.datasets import ImageData, Split, load_images
+from lib.data.images.datasets import Split
+from lib.data.images.from_settings import images_from_settings
 from lib.optim.update import apply_update
 from lib.runs.run import NullRun, Run
 from lib.train.batch_finding import BatchPlan, find_batch, plan_batch, try_step
@@ -58,7 +59,7 @@ MISTAKES_SHOWN = 16
 
 def train(settings: Settings, runtime: Runtime) -> None:
     """One training, from the data to the table of results; one rank's part if there are several."""
-    data = load_data(settings, runtime)
+    data = images_from_settings(settings, runtime.device)
     images, labels = data.train
     model = LeNet5().to(runtime.device)
     plan = fit_batch(settings, runtime, model, data.train)
@@ -108,19 +109,6 @@ def train(settings: Settings, runtime: Runtime) -> None:
         test = evaluate(model, data.test, runtime, loop.stop)
         loop.finish(**{f"test_{name}": value for name, value in test.items()})
         log_mistakes(loop.run, model, data.test, runtime, loop.state.step)
-
-
-def load_data(settings: Settings, runtime: Runtime) -> ImageData:
-    """The images, whole, in the memory of the device."""
-    return load_images(
-        settings.DATASET,
-        seed=settings.SEED,
-        val_fraction=settings.VAL_FRACTION,
-        data_dir=settings.DATA_DIR,
-        files=settings.DATA_FILES,
-        workers=settings.NUM_WORKERS,
-        device=runtime.device,
-    )
 
 
 def fit_batch(settings: Settings, runtime: Runtime, model: LeNet5, split: Split) -> BatchPlan:

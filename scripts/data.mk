@@ -4,11 +4,11 @@
 ##@ Data
 
 .PHONY: data
-data: | $(READY) $(wildcard $(CONFIGURED)) ## tokenise the configured corpus into shards; goes on where it was stopped
+data: | $(READY) $(wildcard $(CONFIGURED)) ## prepare the configured data set: tokens or images; goes on where it stopped
 	$(Q)$(PYTHON) -m scripts.data.prepare
 
 .PHONY: data-check
-data-check: | $(READY) $(wildcard $(CONFIGURED)) ## read all shards of the configured corpus and verify their checksums
+data-check: | $(READY) $(wildcard $(CONFIGURED)) ## read all that `make data` has prepared and verify its checksums
 	$(Q)$(PYTHON) -m scripts.data.check
 
 .PHONY: bench-data

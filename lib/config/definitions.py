@@ -9,14 +9,14 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # only lib/config/tree.py imports kconfiglib
-    from kconfiglib import Kconfig, MenuNode
+if TYPE_CHECKING:
+    from lib.config.tree import MenuNode, Tree
 
 _GOING_ON = re.compile(r", \w+ will be used$")
 _NUMBER = re.compile(r"-?[0-9]+|MODULES")  # which kconfiglib keeps among the symbols
 
 
-def definition_problems(tree: "Kconfig", warnings: Iterable[str]) -> list[str]:
+def definition_problems(tree: "Tree", warnings: Iterable[str]) -> list[str]:
     """The contradictions in the files that `tree` was parsed from, a line each, with all places.
 
     `warnings` are kconfiglib's own, which would go on with one of several meanings. They count
@@ -26,7 +26,7 @@ def definition_problems(tree: "Kconfig", warnings: Iterable[str]) -> list[str]:
     return found or [_GOING_ON.sub("", " ".join(warning.split())) for warning in warnings]
 
 
-def _two_prompts(tree: "Kconfig") -> Iterator[str]:
+def _two_prompts(tree: "Tree") -> Iterator[str]:
     for symbol in tree.unique_defined_syms:
         places = [_place(node) for node in symbol.nodes if node.prompt]
         if len(places) > 1:
@@ -36,7 +36,7 @@ def _two_prompts(tree: "Kconfig") -> Iterator[str]:
             )
 
 
-def _undefined(tree: "Kconfig") -> Iterator[str]:
+def _undefined(tree: "Tree") -> Iterator[str]:
     """Names that nothing defines: a misspelled `select` or `depends on` would have no effect."""
     places: dict[str, list[str]] = {}
     for node in tree.node_iter():

@@ -64,6 +64,13 @@ def parse_flags(tree: Tree, model: str, argv: Sequence[str] | None) -> Flags:
     return Flags(config, enabled, assignments)
 
 
+def config_flag(argv: Sequence[str] | None) -> Path | None:
+    """What `--config` on the command line names, whatever other flags there are."""
+    parser = _Parser(add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS)
+    parser.add_argument("--config", type=Path, default=None)
+    return parser.parse_known_args(argv)[0].config
+
+
 def _parser(tree: Tree, model: str) -> _Parser:
     parser = _Parser(
         usage="%(prog)s [--config PATH] [--tracker WORDS] [--SYMBOL VALUE …]",

@@ -20,7 +20,7 @@ from typing import Any
 from lib.config import configpy, frozen, store
 from lib.config.assign import apply
 from lib.config.dotconfig import Assignment, ConfigError, shorten
-from lib.config.flags import parse_flags
+from lib.config.flags import config_flag, parse_flags
 from lib.config.science import is_science
 from lib.config.trackers import enabled_trackers
 from lib.config.tree import Clean, Tree, Value, menus
@@ -126,6 +126,23 @@ def load_settings(model: str, argv: Sequence[str] | None = None) -> Settings:
     except BadUse as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+
+
+def configured_model(argv: Sequence[str] | None = None) -> str:
+    """The model that `--config PATH` on the command line, or config.py, or a default, is for.
+
+    For programs that serve every model. Errors end the program as in `load_settings`.
+    """
+    tree = Tree()
+    try:
+        if path := config_flag(argv):
+            store.load(tree, path)
+        elif store.CONFIG_PY.exists():
+            load_values(tree, configpy.read(store.CONFIG_PY)[0])
+    except BadUse as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    return tree.syms["MODEL"].str_value
 
 
 def _configured_tree(model: str, argv: Sequence[str] | None) -> Tree:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Prepared data sets on disk: one tensor file each, checked against its own fingerprint.
+"""Prepared data sets on disk: one safetensors file each, checked against its own fingerprint.
 
-    tensors = cached(data_dir / "mnist.pt", lambda: {"images": …, "labels": …})
+    tensors = cached(data_dir / "digits.safetensors", lambda: {"images": …, "labels": …})
 
 The folder may be deleted at any time; what is missing is prepared again.
 """
@@ -11,15 +11,19 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor
 
-from lib.train import checkpoint
+from lib.errors import Failure
+from lib.files import write_atomic
 
 Tensors = dict[str, Tensor]
+FINGERPRINT = "fingerprint"  # the key in the header of the file
 
 
 def fingerprint(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256, in hex, over names, types, shapes and bytes; the order of the names is no matter."""
+    """SHA-256, in hex, over names, types, shapes and bytes, in the order of the names."""
     digest = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
@@ -30,23 +34,37 @@ def fingerprint(tensors: Mapping[str, Tensor]) -> str:
 def cached(path: Path, build: Callable[[], Tensors]) -> Tensors:
     """What `build` returns, from the file `path` if an earlier call has left it there.
 
-    A file that does not match its fingerprint is built anew. A file that can not be written is
-    said on standard error: the next call has to build again, nothing else is lost.
+    A file that does not match its fingerprint is built again. If the file cannot be written, a
+    warning on standard error says so: the next call has to build again, nothing else is lost.
     """
     if path.exists():
         try:
-            stored = checkpoint.load(path)
-            tensors = stored["tensors"]
-            if stored["fingerprint"] == fingerprint(tensors):
-                return tensors
-            reason = f"{path} does not match its fingerprint"
-        except (checkpoint.CheckpointError, KeyError) as error:
-            reason = str(error)
-        print(f"warning: {reason}; preparing it again", file=sys.stderr)
+            return read(path)
+        except Failure as error:
+            print(f"warning: {error}; preparing it again", file=sys.stderr)
     tensors = build()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        checkpoint.save(path, {"tensors": tensors, "fingerprint": fingerprint(tensors)})
-    except (checkpoint.CheckpointError, OSError) as error:
-        print(f"warning: {error}; the data set will be prepared again next time", file=sys.stderr)
+        write_atomic(path, save(tensors, {FINGERPRINT: fingerprint(tensors)}))
+    except OSError as error:
+        print(
+            f"warning: cannot write {path}: {error.strerror}; the data set will be prepared again "
+            "next time",
+            file=sys.stderr,
+        )
+    return tensors
+
+
+def read(path: Path) -> Tensors:
+    """The tensors in a file that `cached` wrote. Raises Failure when it is missing or damaged."""
+    try:
+        with safe_open(path, "pt") as file:
+            expected = (file.metadata() or {}).get(FINGERPRINT)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        missing = isinstance(error, FileNotFoundError)
+        reason = "not there; `make data` prepares it" if missing else str(error)
+        raise Failure(f"{path}: cannot be read: {reason}") from error
+    if fingerprint(tensors) != expected:
+        raise Failure(f"{path}: does not match its fingerprint")
     return tensors

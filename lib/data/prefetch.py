@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Have the next batches on the device before they are asked for.
 
-    for x, y in prefetch((split.random_batch(seed, step, …) for step in range(n)), device):
+    for x, y in prefetch((split.random_batch(step=step, …) for step in range(n)), device):
         …
 
 A thread reads the batches (page faults of the memory map included) and copies them; on CUDA from

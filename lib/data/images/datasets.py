@@ -9,9 +9,8 @@ The test images take no part in training nor in choosing anything; the validatio
 part of the training images that is never trained on.
 """
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -38,11 +37,20 @@ class ImageData(NamedTuple):
     info: dict[str, Any]
 
 
-# What makes the pixels of a data set float32 [n, 1, 32, 32] in [0, 1].
-CANVAS: dict[str, Callable[[Tensor], Tensor]] = {
-    "digits": digits.to_canvas,
-    "mnist": mnist.to_canvas,
-}
+class Source(Protocol):
+    """A module that knows one data set; `files` and `workers` as in `load_images`."""
+
+    def load(self, data_dir: Path, files: str = "", workers: int = 0) -> Tensors:
+        """train_images, test_images: uint8 [n, height, width]; train_labels, test_labels."""
+
+    def prepared_file(self, data_dir: Path, files: str = "") -> Path:
+        """The file that `load` makes once and reads from then on."""
+
+    def to_canvas(self, images: Tensor) -> Tensor:
+        """The images as float32 [n, 1, 32, 32] in [0, 1]."""
+
+
+SOURCES: dict[str, Source] = {"digits": digits, "mnist": mnist}
 
 
 def load_images(
@@ -55,21 +63,22 @@ def load_images(
     workers: int = 0,
     device: str | torch.device = "cpu",
 ) -> ImageData:
-    """The data set `name` (digits or mnist), prepared once and then read from `data_dir`.
+    """The data set `name` of SOURCES, prepared once and then read from `data_dir`.
 
     `val_fraction` of each class of the training images, chosen by `seed`, is for validation.
-    `files` and `workers`: see lib/data/images/mnist.py. Raises Failure when the images
-    cannot be had, BadUse when too few are left for a validation set.
+    `files` names local files in place of the network; `workers` processes decode, 0 for one a core.
+    Raises Failure when the images cannot be read, BadUse when too few are left for a validation
+    set.
     """
-    data_dir = Path(data_dir)
-    raw = digits.load(data_dir) if name == "digits" else mnist.load(data_dir, files, workers)
+    source = SOURCES[name]
+    raw = source.load(Path(data_dir), files, workers)
     train, val = hold_out(raw["train_labels"], val_fraction, seed)
     if not len(val) or not len(train):
         raise BadUse(
             f"a validation share of {val_fraction} leaves {len(train)} training and {len(val)} "
             f"validation images of {len(train) + len(val)}; neither can be 0"
         )
-    images = CANVAS[name](raw["train_images"])
+    images = source.to_canvas(raw["train_images"])
     # Rounded, so that the order in which a machine adds up does not show.
     std, mean = (round(value.item(), 4) for value in torch.std_mean(images[train]))
 
@@ -79,7 +88,7 @@ def load_images(
     return ImageData(
         train=split(images[train], raw["train_labels"][train]),
         val=split(images[val], raw["train_labels"][val]),
-        test=split(CANVAS[name](raw["test_images"]), raw["test_labels"]),
+        test=split(source.to_canvas(raw["test_images"]), raw["test_labels"]),
         info={
             "name": name,
             "sizes": {"train": len(train), "val": len(val), "test": len(raw["test_labels"])},

@@ -18,12 +18,13 @@ TEST_FRACTION = 0.2
 TEST_SEED = 0  # not the run's: results of runs with different seeds are about the same test images
 
 
-def load(data_dir: Path) -> Tensors:
+def load(data_dir: Path, files: str = "", workers: int = 0) -> Tensors:
     """train_images, test_images: uint8 [n, 8, 8], 0 to 16; train_labels, test_labels: int64 [n].
 
     The set comes without a division. A fifth of each digit, the same in all runs, is the test set.
+    `files` and `workers` have no meaning here: nothing is read from elsewhere.
     """
-    whole = cached(data_dir / "digits.pt", _from_scikit_learn)
+    whole = cached(prepared_file(data_dir), _from_scikit_learn)
     rest, test = hold_out(whole["labels"], TEST_FRACTION, TEST_SEED)
     return {
         "train_images": whole["images"][rest],
@@ -31,6 +32,11 @@ def load(data_dir: Path) -> Tensors:
         "test_images": whole["images"][test],
         "test_labels": whole["labels"][test],
     }
+
+
+def prepared_file(data_dir: Path, files: str = "") -> Path:
+    """Where `load` keeps the images."""
+    return data_dir / "digits.safetensors"
 
 
 def to_canvas(images: Tensor) -> Tensor:

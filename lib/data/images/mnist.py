@@ -9,6 +9,8 @@ import hashlib
 import io
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lib.data.cache import Tensors, cached
+from lib.data.hub import probe
 from lib.errors import BadUse, Failure
 
 HUB = "huggingface.co/datasets"
@@ -30,22 +33,26 @@ def load(data_dir: Path, files: str = "", workers: int = 0) -> Tensors:
 
     `files` is a folder with train-*.parquet and test-*.parquet, empty for the hub. `workers`
     processes decode the images, 0 for one a core. Raises BadUse when `files` does not hold them,
-    Failure when the hub can not be reached or an image can not be read.
+    Failure when the hub cannot be reached or an image cannot be read.
     """
-    sources = _local_files(Path(files)) if files else {}
-    name = f"mnist-{_key(sources)}.pt" if sources else "mnist.pt"
 
     def build() -> Tensors:
         data_dir.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=data_dir, prefix=".mnist-") as scratch:
-            splits = _read(sources, scratch)
+            splits = _from_files(_local_files(Path(files)), scratch) if files else _from_hub()
             tensors = {}
             for split in ("train", "test"):
                 decoded = _decode(splits[split], workers or os.cpu_count() or 1, scratch)
                 tensors[f"{split}_images"], tensors[f"{split}_labels"] = decoded
             return tensors
 
-    return cached(data_dir / name, build)
+    return cached(prepared_file(data_dir, files), build)
+
+
+def prepared_file(data_dir: Path, files: str = "") -> Path:
+    """Where `load` keeps the images: other files, or files that have changed, are kept apart."""
+    key = f"-{_key(_local_files(Path(files)))}" if files else ""
+    return data_dir / f"mnist{key}.safetensors"
 
 
 def to_canvas(images: Tensor) -> Tensor:
@@ -75,23 +82,61 @@ def _key(sources: dict[str, list[str]]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def _read(sources: dict[str, list[str]], scratch: str) -> Any:
-    """A datasets.DatasetDict with the splits train and test."""
+def _from_files(sources: dict[str, list[str]], scratch: str) -> Any:
+    """A datasets.DatasetDict with the splits train and test, out of Parquet files."""
     import datasets  # 1.3 s; needed only once
 
     datasets.disable_progress_bars()
     try:
-        if sources:
-            return datasets.load_dataset("parquet", data_files=sources, cache_dir=scratch)
-        return datasets.load_dataset(REPOSITORY)  # into the user's usual Hugging Face cache
+        return datasets.load_dataset("parquet", data_files=sources, cache_dir=scratch)
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-        reason = f"{error}".strip().partition("\n")[0]
-        raise Failure(
-            f"can not get MNIST from {'the files given' if sources else 'the hub'}: {reason}\n"
-            f"       Without network: put the Parquet files of {HUB}/{REPOSITORY} into a folder "
-            "and give it by\n       make SET='DATA_FILES=…' or --data-files …; "
-            "or train on digits, which need no network"
-        ) from error
+        raise Failure(_how_to_bring("the files given", error)) from error
+
+
+def _from_hub() -> Any:
+    """The same from the Hugging Face hub, or from what an earlier download left in its cache."""
+    import datasets
+
+    datasets.disable_progress_bars()
+    try:
+        probe(REPOSITORY)
+    except Exception as unreachable:  # of many families
+        try:
+            with _offline():
+                return datasets.load_dataset(REPOSITORY)
+        except (OSError, ValueError, datasets.exceptions.DatasetsError):
+            raise Failure(_how_to_bring("the hub", unreachable)) from unreachable
+    try:
+        return datasets.load_dataset(REPOSITORY)
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        raise Failure(_how_to_bring("the hub", error)) from error
+
+
+@contextmanager
+def _offline() -> Iterator[None]:
+    """Have the libraries look into their cache alone: they would retry for half a minute."""
+    import datasets
+    import huggingface_hub
+
+    places = (datasets.config, huggingface_hub.constants)
+    before = [place.HF_HUB_OFFLINE for place in places]
+    try:
+        for place in places:
+            place.HF_HUB_OFFLINE = True
+        yield
+    finally:
+        for place, value in zip(places, before, strict=True):
+            place.HF_HUB_OFFLINE = value
+
+
+def _how_to_bring(place: str, error: Exception) -> str:
+    reason = f"{error}".strip().partition("\n")[0] or type(error).__name__
+    return (
+        f"cannot read MNIST from {place}: {reason}\n"
+        f"       Without a network: put the Parquet files of {HUB}/{REPOSITORY}\n"
+        "       into a folder and set DATA_FILES to it (--data-files …);\n"
+        "       or train on DATASET=digits, which needs no network"
+    )
 
 
 def _decode(split: Any, workers: int, scratch: str) -> tuple[Tensor, Tensor]:

@@ -30,10 +30,10 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from lib.data.hub import NETWORK_TIMEOUT, probe
 from lib.data.text.documents import READERS, passages, text_bytes
 from lib.data.text.ready import ReadyFiles
 from lib.data.text.shards import DataError
-from lib.data.text.tokenizers import NETWORK_TIMEOUT
 
 
 class Corpus(Protocol):
@@ -207,7 +207,7 @@ class HubCorpus:
         path, config, revision = self.hub
         try:
             if not Path(path).is_dir():
-                self._probe()
+                probe(path, revision)
             stream = load_dataset(path, config, split="train", revision=revision, streaming=True)
             if stream.column_names and "text" not in stream.column_names:
                 raise DataError(f"{path}: no column 'text' among {', '.join(stream.column_names)}")
@@ -235,12 +235,6 @@ class HubCorpus:
                 f"corpus {self.name}: reading file {part + 1} of {self.parts} of {self.hub.path} "
                 f"failed ({_first_line(error)}); `make data` goes on from where it stopped"
             ) from error
-
-    def _probe(self) -> None:
-        """One request with a time limit: the streaming readers retry for minutes."""
-        from huggingface_hub import HfApi
-
-        HfApi().dataset_info(self.hub.path, revision=self.hub.revision, timeout=NETWORK_TIMEOUT)
 
 
 def _first_line(error: Exception) -> str:

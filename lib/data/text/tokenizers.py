@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lib.data.hub import NETWORK_TIMEOUT
 from lib.data.text.shards import DataError, token_dtype
 from lib.files import write_atomic
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     import tiktoken
 
 END_OF_TEXT = "<|endoftext|>"
-NETWORK_TIMEOUT = 20  # seconds without an answer
 
 # Where tiktoken fetches the files of its gpt2 encoding from, and their SHA-256.
 GPT2_FILES = {

@@ -3,7 +3,7 @@
 
     tokens = TokenSet.open(Path("data/pystdlib-bytes"))
     tokens.check(block_size=256, vocab_size=257)
-    x, y = tokens.train.random_batch(seed, step, rank, world_size, global_batch, block_size)
+    x, y = tokens.train.random_batch(seed=0, step=7, global_batch=16, block_size=256)
 
 A split is one long sequence of tokens, whatever files hold it; a window is `block_size` inputs
 and, one token later, as many targets. A batch is a pure function of its arguments: resuming needs
@@ -87,12 +87,13 @@ class Split:
 
     def random_batch(
         self,
+        *,
         seed: int,
         step: int,
-        rank: int,
-        world_size: int,
         global_batch: int,
         block_size: int,
+        rank: int = 0,
+        world_size: int = 1,
         micro_step: int = 0,
         micro_steps: int = 1,
     ) -> Batch:
@@ -109,12 +110,13 @@ class Split:
 
     def sequential_batch(
         self,
+        *,
         seed: int,
         step: int,
-        rank: int,
-        world_size: int,
         global_batch: int,
         block_size: int,
+        rank: int = 0,
+        world_size: int = 1,
         micro_step: int = 0,
         micro_steps: int = 1,
     ) -> Batch:

@@ -2,8 +2,10 @@
 """`make data` and `make data-check` as programs: what they print, how they end."""
 
 import json
+import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,11 @@ from lib.data.text.shards import HEADER_BYTES
 from lib.data.text.tokens import TokenSet
 
 ROOT = Path(__file__).resolve().parents[3]
+
+
+def run_on(config: Path, name: str, *flags: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", f"scripts.data.{name}", "--config", str(config), *flags]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture
@@ -25,11 +32,7 @@ def program(tmp_path):
         f'CONFIG_DATA_FILES="{tmp_path}/texts.jsonl"\nCONFIG_DATA_DIR="{tmp_path}/data"\n'
     )
 
-    def run(name: str, *flags: str) -> subprocess.CompletedProcess:
-        command = [sys.executable, "-m", f"scripts.data.{name}", "--config", str(config), *flags]
-        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-
-    return run
+    return partial(run_on, config)
 
 
 def test_data_is_prepared_and_checked(program, tmp_path):
@@ -41,6 +44,36 @@ def test_data_is_prepared_and_checked(program, tmp_path):
     checked = program("check")
     assert checked.returncode == 0
     assert checked.stdout.count("are sound") == 2
+
+
+def test_a_second_corpus_has_a_name_of_its_own(program, tmp_path):
+    """In the same DATA_DIR, beside the first one."""
+    program("prepare")
+    (tmp_path / "other.txt").write_text("\n\n".join(f"line {n}" for n in range(9000)))
+    flags = ("--data-files", str(tmp_path / "other.txt"), "--dataset-name", "other")
+    second = program("prepare", *flags, "--val-fraction", "0.3")
+    assert second.returncode == 0, second.stderr
+    assert program("check", *flags).stdout.count(f"{tmp_path}/data/other-bytes/") == 2
+    assert TokenSet.open(tmp_path / "data" / "other-bytes").meta["recipe"]["dataset"] == "other"
+    assert TokenSet.open(tmp_path / "data" / "custom-bytes").meta["recipe"]["dataset"] == "custom"
+
+
+def test_images_are_prepared_and_checked(tmp_path):
+    """The same commands, for a model that learns from images."""
+    config, file = tmp_path / ".config", tmp_path / "data" / "digits.safetensors"
+    config.write_text(f'CONFIG_MODEL_LENET5=y\nCONFIG_DATA_DIR="{file.parent}"\n')
+    absent = run_on(config, "check")
+    assert (absent.returncode, absent.stdout) == (1, "")
+    assert f"{file}: cannot be read: not there; `make data` prepares it" in absent.stderr
+    prepared = run_on(config, "prepare")
+    expected = rf"{file}: [\d,]+ train, \d+ val, \d+ test images, fingerprint [0-9a-f]{{16}}\n"
+    assert re.fullmatch(expected, prepared.stdout), prepared
+    assert run_on(config, "check").stdout == f"{file}: 2 tensors are sound\n"
+    raw = file.read_bytes()
+    file.write_bytes(raw[:-1] + bytes([raw[-1] ^ 1]))
+    damaged = run_on(config, "check")
+    assert damaged.returncode == 1
+    assert f"{file}: does not match its fingerprint" in damaged.stderr
 
 
 def test_every_damaged_shard_is_named(program, tmp_path):

@@ -1,12 +1,21 @@
 # SPDX-License-Identifier: MIT
 """The image data sets: splits that can be repeated, a cache that is checked, MNIST offline."""
 
+import json
+import re
+import shutil
+import socket
+import time
+from pathlib import Path
+
 import datasets
+import huggingface_hub
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save
 
-from lib.data.cache import cached, fingerprint
+from lib.data.cache import cached, fingerprint, read
 from lib.data.images import digits, mnist
 from lib.data.images.datasets import load_images
 from lib.errors import BadUse, Failure
@@ -85,7 +94,7 @@ def test_fingerprint_sees_names_types_shapes_and_bytes():
 
 
 def test_the_cache_builds_once(tmp_path):
-    path, built = tmp_path / "sub" / "set.pt", []
+    path, built = tmp_path / "sub" / "set.safetensors", []
 
     def build():
         built.append(1)
@@ -95,14 +104,21 @@ def test_the_cache_builds_once(tmp_path):
     assert len(built) == 1
 
 
-@pytest.mark.parametrize("damage", ["cut off", "changed"])
+DAMAGES = {
+    "cut off": lambda raw: raw[:700],
+    "one bit": lambda raw: raw[:-1] + bytes([raw[-1] ^ 1]),
+    "no header": lambda raw: b"\xff" * 8 + raw[8:],
+    "no fingerprint": lambda raw: save({"x": torch.arange(1000)}),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 def test_a_damaged_cache_is_built_anew(tmp_path, capsys, damage):
-    path = tmp_path / "set.pt"
+    path = tmp_path / "set.safetensors"
     cached(path, lambda: {"x": torch.arange(1000)})
-    if damage == "cut off":
-        path.write_bytes(path.read_bytes()[:700])
-    else:
-        torch.save({"tensors": {"x": torch.zeros(1000)}, "fingerprint": "0"}, path)
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(Failure, match=re.escape(str(path))):
+        read(path)
     assert cached(path, lambda: {"x": torch.arange(1000)})["x"].sum() == 499500
     assert f"{path}" in capsys.readouterr().err
     assert cached(path, pytest.fail)["x"].sum() == 499500
@@ -110,7 +126,9 @@ def test_a_damaged_cache_is_built_anew(tmp_path, capsys, damage):
 
 def test_a_cache_that_can_not_be_written_costs_nothing_else(tmp_path, capsys):
     (tmp_path / "file").write_text("no directory")
-    assert cached(tmp_path / "file" / "set.pt", lambda: {"x": torch.ones(1)})["x"].item() == 1
+    assert (
+        cached(tmp_path / "file" / "set.safetensors", lambda: {"x": torch.ones(1)})["x"].item() == 1
+    )
     assert "prepared again next time" in capsys.readouterr().err
 
 
@@ -147,8 +165,8 @@ def test_mnist_is_padded_with_background(tmp_path, mnist_folder):
 
 def test_mnist_is_decoded_once_and_nothing_else_is_left(tmp_path, mnist_folder, monkeypatch):
     first = load_mnist(tmp_path, mnist_folder)
-    assert [path.suffix for path in tmp_path.iterdir()] == [".pt"]
-    monkeypatch.setattr(mnist, "_read", pytest.fail)
+    assert [path.suffix for path in tmp_path.iterdir()] == [".safetensors"]
+    monkeypatch.setattr(mnist, "_from_files", pytest.fail)
     assert load_mnist(tmp_path, mnist_folder).info == first.info
 
 
@@ -199,10 +217,43 @@ def test_files_of_another_schema_are_a_failure(tmp_path, columns, reason):
         load_mnist(tmp_path / "data", tmp_path)
 
 
-def test_without_network_the_error_says_what_to_do(tmp_path, monkeypatch):
-    def unreachable(*args, **kwargs):
-        raise ConnectionError("Couldn't reach 'ylecun/mnist' on the Hub")
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """Puts the hub at a port of this machine, and an empty cache under it."""
 
-    monkeypatch.setattr(datasets, "load_dataset", unreachable)
-    with pytest.raises(Failure, match=r"Couldn't reach(.|\n)*DATA_FILES(.|\n)*digits"):
-        load_mnist(tmp_path, "")
+    def at(port: int) -> None:
+        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", f"http://127.0.0.1:{port}")
+        monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+        monkeypatch.setattr("lib.data.hub.NETWORK_TIMEOUT", 0.3)
+
+    return at
+
+
+@pytest.mark.parametrize("kind", ["refuses", "says nothing"])
+def test_without_a_network_the_cure_is_said_at_once(tmp_path, hub, kind):
+    """The libraries would retry for half a minute."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        hub(server.getsockname()[1])
+        if kind == "refuses":
+            server.close()
+        started = time.monotonic()
+        with pytest.raises(Failure, match=r"cannot read MNIST from the hub(.|\n)*DATA_FILES"):
+            load_mnist(tmp_path, "")
+        assert time.monotonic() - started < 5
+    assert datasets.config.HF_HUB_OFFLINE is False
+
+
+def test_without_a_network_an_earlier_download_is_read(tmp_path, hub, mnist_folder):
+    """From where the libraries keep it: a folder of Arrow files by repository and commit."""
+    files = {split: f"{mnist_folder}/{split}-*" for split in ("train", "test")}
+    built = datasets.load_dataset("parquet", data_files=files, cache_dir=str(tmp_path / "built"))
+    prepared = Path(built["train"].cache_files[0]["filename"]).parent
+    commit = tmp_path / "cache" / "ylecun___mnist" / "mnist" / "0.0.0" / "77f3"
+    shutil.copytree(prepared, commit)
+    for path in commit.glob("parquet-*.arrow"):
+        path.rename(path.with_name(path.name.replace("parquet-", "mnist-")))
+    info = json.loads((commit / "dataset_info.json").read_text())
+    info |= {"builder_name": "parquet", "dataset_name": "mnist", "config_name": "mnist"}
+    (commit / "dataset_info.json").write_text(json.dumps(info))
+    hub(9)  # the discard service: nothing answers there
+    assert load_mnist(tmp_path / "data", "").info["sizes"]["test"] == 20

@@ -63,12 +63,21 @@ def test_any_division_reads_the_same_global_batch(
 ):
     split = getattr(tokens, split)
     batch = getattr(split, kind)
-    x, y = batch(seed, step, 0, 1, 12, block_size)
+    x, y = batch(seed=seed, step=step, global_batch=12, block_size=block_size)
     assert len(x) == 12
     assert_windows(x, y, split.count, block_size)
     ranks, micro_steps = division
     shares = [
-        batch(seed, step, rank, ranks, 12, block_size, micro_step, micro_steps)
+        batch(
+            seed=seed,
+            step=step,
+            rank=rank,
+            world_size=ranks,
+            global_batch=12,
+            block_size=block_size,
+            micro_step=micro_step,
+            micro_steps=micro_steps,
+        )
         for rank in range(ranks)
         for micro_step in range(micro_steps)
     ]
@@ -88,7 +97,12 @@ def test_each_window_comes_once_an_epoch(tokens, seed, block_size, global_batch,
     first, last = epoch * n, (epoch + 1) * n  # rows, counted from step 0
     steps = range(first // global_batch, -(-last // global_batch))
     rows = torch.cat(
-        [tokens.train.sequential_batch(seed, s, 0, 1, global_batch, block_size)[0] for s in steps]
+        [
+            tokens.train.sequential_batch(
+                seed=seed, step=s, global_batch=global_batch, block_size=block_size
+            )[0]
+            for s in steps
+        ]
     )
     skipped = first - steps[0] * global_batch
     starts = rows[skipped : skipped + n, 0].tolist()
@@ -122,7 +136,10 @@ def test_the_random_numbers_are_splitmix64s():
 
 def test_random_starts_cover_the_split_evenly(tokens):
     starts = torch.cat(
-        [tokens.train.random_batch(3, step, 0, 1, 100, 7)[0][:, 0] for step in range(200)]
+        [
+            tokens.train.random_batch(seed=3, step=step, global_batch=100, block_size=7)[0][:, 0]
+            for step in range(200)
+        ]
     ).numpy()
     possible = tokens.train.count - 7
     counts = np.histogram(starts, 20, (0, possible))[0]
@@ -133,16 +150,18 @@ def test_random_starts_cover_the_split_evenly(tokens):
 
 def test_the_last_window_can_be_drawn(tmp_path):
     split = token_set(tmp_path / "tiny", 6, 6).train
-    x, y = split.random_batch(0, 0, 0, 1, 100, 4)
+    x, y = split.random_batch(seed=0, step=0, global_batch=100, block_size=4)
     assert set(x[:, 0].tolist()) == {0, 1}
     assert int(y.max()) == 5
-    x, _ = split.random_batch(0, 0, 0, 1, 3, 5)
+    x, _ = split.random_batch(seed=0, step=0, global_batch=3, block_size=5)
     assert x[:, 0].tolist() == [0, 0, 0]
 
 
 def test_a_batch_that_does_not_divide_is_refused(tokens):
     with pytest.raises(ValueError, match=r"batch of 10 does not divide among 2 ranks of 3"):
-        tokens.train.random_batch(0, 0, 0, 2, 10, 8, 0, 3)
+        tokens.train.random_batch(
+            seed=0, step=0, world_size=2, global_batch=10, block_size=8, micro_steps=3
+        )
 
 
 def test_evaluation_windows_are_spread_and_fixed(tokens):
@@ -155,7 +174,10 @@ def test_evaluation_windows_are_spread_and_fixed(tokens):
 
 def test_batches_do_not_depend_on_the_size_of_the_shards(tmp_path, tokens):
     other = token_set(tmp_path / "other", 10_007, 333, shard_tokens=123)
-    one, two = (t.train.random_batch(5, 6, 0, 1, 64, 300) for t in (tokens, other))
+    one, two = (
+        t.train.random_batch(seed=5, step=6, global_batch=64, block_size=300)
+        for t in (tokens, other)
+    )
     assert torch.equal(one[0], two[0])
 
 
@@ -164,7 +186,7 @@ def test_a_block_size_past_the_data_is_refused(tokens):
     with pytest.raises(DataError, match=r"set val: 333 tokens hold no window of block size 333"):
         tokens.check(block_size=333, vocab_size=VOCAB)
     with pytest.raises(DataError, match="hold no window"):
-        tokens.val.random_batch(0, 0, 0, 1, 1, 333)
+        tokens.val.random_batch(seed=0, step=0, global_batch=1, block_size=333)
 
 
 def test_a_smaller_vocabulary_of_the_model_is_refused(tokens):
@@ -199,7 +221,10 @@ def test_a_damaged_shard_is_named_when_the_set_is_opened(tmp_path):
 
 
 def test_prefetch_gives_the_same_batches(tokens):
-    expected = [tokens.train.random_batch(0, step, 0, 1, 4, 16) for step in range(7)]
+    expected = [
+        tokens.train.random_batch(seed=0, step=step, global_batch=4, block_size=16)
+        for step in range(7)
+    ]
     got = list(prefetch(iter(expected), "cpu"))
     assert len(got) == 7
     assert all(torch.equal(a[0], b[0]) for a, b in zip(expected, got, strict=True))
@@ -238,7 +263,10 @@ def test_prefetch_ends_its_thread_when_it_is_left():
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_prefetch_copies_to_the_gpu(tokens):
-    expected = [tokens.train.random_batch(0, step, 0, 1, 64, 256) for step in range(50)]
+    expected = [
+        tokens.train.random_batch(seed=0, step=step, global_batch=64, block_size=256)
+        for step in range(50)
+    ]
     for (x, y), (a, b) in zip(prefetch(iter(expected), "cuda"), expected, strict=True):
         assert x.is_cuda and y.is_cuda
         torch.cuda._sleep(1_000_000)  # the consumer lags behind the copies

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: MIT
+"""The corpus that a run's settings ask for, the same for every model with HAS_TEXT_DATA."""
+
+from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from lib.data.text import shards
+from lib.data.text.corpora import open_corpus
+from lib.data.text.prepare import data_directory, prepare
+from lib.data.text.progress import preparation_progress
+from lib.data.text.tokenizers import Tokenizer, load_tokenizer
+
+
+def corpus_from_settings(settings: Any, tokenizer: Tokenizer, quiet: bool = False) -> Path:
+    """The directory with the tokenised corpus, prepared first if need be; `quiet`: without a bar.
+
+    Of several callers at once one prepares while the others wait. Raises DataError.
+    """
+    corpus = open_corpus(settings.DATASET, settings.DATA_FILES, settings.TEXT_COLUMN)
+    name = corpus_name(settings)
+    progress = nullcontext(lambda state: None) if quiet else preparation_progress(name, corpus.size)
+    with progress as on_progress:
+        return prepare(
+            Path(settings.DATA_DIR),
+            name,
+            corpus,
+            tokenizer,
+            val_fraction=settings.VAL_FRACTION,
+            shard_tokens=settings.SHARD_TOKENS,
+            workers=settings.NUM_WORKERS,
+            on_progress=on_progress,
+        )
+
+
+def corpus_name(settings: Any) -> str:
+    """What the corpus is called in directories and runs: DATASET, or one's own name for it."""
+    return settings.DATASET_NAME or settings.DATASET
+
+
+def prepare_data(settings: Any) -> str:
+    """Have the tokens in DATA_DIR; a line that says what is there."""
+    directory = corpus_from_settings(settings, load_tokenizer(settings.TOKENIZER))
+    splits = shards.read_meta(directory)["splits"]
+    train, val = (splits[split]["tokens"] for split in ("train", "val"))
+    return f"{directory}: {train:,} tokens to train on, {val:,} to validate with"
+
+
+def check_data(settings: Any) -> Iterator[str]:
+    """Read every byte of every shard; a line for each that is sound.
+
+    Raises DataError at the end, with a line for each damaged file and the offset of its first
+    damage.
+    """
+    name, tokenizer = corpus_name(settings), settings.TOKENIZER
+    directory = data_directory(Path(settings.DATA_DIR), name, tokenizer)
+    meta = shards.read_meta(directory)
+    problems = []
+    for split in meta["splits"].values():
+        for entry in split["shards"]:
+            try:
+                header = shards.ShardHeader.read(directory / entry["file"])
+                shards.check_entry(header, entry, meta["vocab_size"])
+                header.check_all()
+            except shards.DataError as error:
+                problems.append(str(error))
+            else:
+                yield f"{header.path}: {header.count:,} tokens are sound"
+    if problems:
+        raise shards.DataError("\n       ".join(problems))

@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: MIT
+"""Which kind of data the configured model learns from, by what it selects in Kconfig."""
+
+from importlib import import_module
+from types import ModuleType
+
+from lib.config.settings import Settings, configured_model, load_settings
+from lib.errors import BadUse
+
+# By capability, modules with prepare_data(settings) -> str and check_data(settings), which yields
+# lines.
+KINDS = {
+    "HAS_IMAGE_DATA": "lib.data.images.from_settings",
+    "HAS_TEXT_DATA": "lib.data.text.from_settings",
+}
+
+
+def configured_data() -> tuple[Settings, ModuleType]:
+    """The settings of the configuration and flags, and the module for their kind of data."""
+    settings = load_settings(configured_model())
+    for capability, module in KINDS.items():
+        if getattr(settings, capability):
+            return settings, import_module(module)
+    raise BadUse(f"MODEL={settings.MODEL} selects none of {', '.join(KINDS)}: no data to prepare")
