@@ -135,10 +135,7 @@ def configured_model(argv: Sequence[str] | None = None) -> str:
     """
     tree = Tree()
     try:
-        if path := config_flag(argv):
-            store.load(tree, path)
-        elif store.CONFIG_PY.exists():
-            load_values(tree, configpy.read(store.CONFIG_PY)[0])
+        _load(tree, config_flag(argv))
     except BadUse as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
@@ -151,19 +148,8 @@ def _configured_tree(model: str, argv: Sequence[str] | None) -> Tree:
     apply(tree, [[select_model]])
     flags = parse_flags(tree, model, argv)
     tree.unset_values()
-    source: str | Path = "config.py"
-    if flags.config:
-        source = flags.config
-        store.load(tree, source)
-    elif frozen.PATH in os.environ:
-        source = frozen.thaw(tree)
-    elif store.CONFIG_PY.exists():
-        values, made_from = configpy.read(store.CONFIG_PY)
-        store.load_values(tree, values, "config.py", _OUT_OF_DATE)
-        store.recall_origins(tree, ROOT / made_from, made_from)
-        if _is_newer(ROOT / made_from, store.CONFIG_PY):
-            print(f"note: {made_from} is newer than config.py: `make config.py`", file=sys.stderr)
-    else:
+    source = _load(tree, flags.config)
+    if source is None:
         print(f"no config.py: using the defaults for {model} (make defconfig)", file=sys.stderr)
         apply(tree, [[select_model]])
     chosen = tree.syms["MODEL"].str_value
@@ -177,6 +163,23 @@ def _configured_tree(model: str, argv: Sequence[str] | None) -> Tree:
     for note in apply(tree, [flags.tracker, flags.assignments]):
         print(f"note: {note}", file=sys.stderr)
     return tree
+
+
+def _load(tree: Tree, path: Path | None) -> str | None:
+    """Load the file that `--config` names, what the launch froze, or config.py; returns which."""
+    if path:
+        store.load(tree, path)
+        return str(path)
+    if frozen.PATH in os.environ:
+        return frozen.thaw(tree)
+    if not store.CONFIG_PY.exists():
+        return None
+    values, made_from = configpy.read(store.CONFIG_PY)
+    store.load_values(tree, values, "config.py", _OUT_OF_DATE)
+    store.recall_origins(tree, ROOT / made_from, made_from)
+    if _is_newer(ROOT / made_from, store.CONFIG_PY):
+        print(f"note: {made_from} is newer than config.py: `make config.py`", file=sys.stderr)
+    return "config.py"
 
 
 _OUT_OF_DATE = "config.py is out of date: run `make olddefconfig`"

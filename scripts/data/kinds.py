@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: MIT
 """Which kind of data the configured model learns from, by what it selects in Kconfig."""
 
-from importlib import import_module
 from types import ModuleType
 
 from lib.config.settings import Settings, configured_model, load_settings
+from lib.data.images import from_settings as images
+from lib.data.text import from_settings as text
 from lib.errors import BadUse
 
 # By capability, modules with prepare_data(settings) -> str and check_data(settings), which yields
 # lines.
-KINDS = {
-    "HAS_IMAGE_DATA": "lib.data.images.from_settings",
-    "HAS_TEXT_DATA": "lib.data.text.from_settings",
+KINDS: dict[str, ModuleType] = {
+    "HAS_IMAGE_DATA": images,
+    "HAS_TEXT_DATA": text,
 }
 
 
@@ -20,5 +21,5 @@ def configured_data() -> tuple[Settings, ModuleType]:
     settings = load_settings(configured_model())
     for capability, module in KINDS.items():
         if getattr(settings, capability):
-            return settings, import_module(module)
+            return settings, module
     raise BadUse(f"MODEL={settings.MODEL} selects none of {', '.join(KINDS)}: no data to prepare")
