@@ -31,13 +31,14 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
+from lib.config.trackers import SYMBOLS
 from lib.runs import metadata
 from lib.runs.run import Run
 from lib.tracking import cursor as cursors
 from lib.tracking.launch import environment, forwarder_command
 
 ROOT = Path(__file__).resolve().parent.parent
-TRACKERS = ("trackio", "wandb", "mlflow", "tensorboard")
+TRACKERS = tuple(SYMBOLS)
 SETTINGS = {
     "MLFLOW_TRACKING_URI": "sqlite:///mlflow.db",
     "SYSTEM_METRICS_INTERVAL": 15,

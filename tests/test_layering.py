@@ -14,9 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from lib.config.trackers import TRACKERS
+
 ROOT = Path(__file__).resolve().parent.parent
 MODELS = sorted(path.parent.name for path in ROOT.glob("*/train.py"))
-SDKS = {"trackio", "wandb", "mlflow", "tensorboard"}
+SDKS = {tracker.package for tracker in TRACKERS.values()}
 
 
 def sources(*folders: str) -> list[Path]:

@@ -7,16 +7,33 @@ case. What is named is enabled, all others are disabled.
 """
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from lib.config.dotconfig import Assignment, ConfigError, shorten
 from lib.errors import did_you_mean
 
-SYMBOLS = {
-    "trackio": "ENABLE_TRACKIO",
-    "wandb": "ENABLE_WANDB",
-    "mlflow": "ENABLE_MLFLOW",
-    "tensorboard": "ENABLE_TENSORBOARD",
+
+class Tracker(NamedTuple):
+    """One experiment tracker: a row here, a backend file and an ENABLE_ symbol make a new one."""
+
+    symbol: str  # in Kconfig
+    backend: str  # module:class, a lib.tracking.backends.Backend
+    package: str  # what has to be installed
+    check: str = ""  # module:function, asked before a run starts: see lib/tracking/launch.py
+
+
+_BACKENDS = "lib.tracking.backends"
+TRACKERS = {
+    "trackio": Tracker("ENABLE_TRACKIO", f"{_BACKENDS}.trackio:Trackio", "trackio"),
+    "wandb": Tracker(
+        "ENABLE_WANDB", f"{_BACKENDS}.wandb:Wandb", "wandb", "lib.tracking.wandb_login:check"
+    ),
+    "mlflow": Tracker("ENABLE_MLFLOW", f"{_BACKENDS}.mlflow:MLflow", "mlflow"),
+    "tensorboard": Tracker(
+        "ENABLE_TENSORBOARD", f"{_BACKENDS}.tensorboard:TensorBoard", "tensorboard"
+    ),
 }
+SYMBOLS = {name: tracker.symbol for name, tracker in TRACKERS.items()}
 WORDS = {
     "none": (),
     "both": ("trackio", "wandb"),

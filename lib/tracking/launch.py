@@ -8,6 +8,7 @@ trackers are.
 
 import importlib.util
 import os
+import pkgutil
 import subprocess
 import sys
 import threading
@@ -16,9 +17,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lib.config.trackers import TRACKERS
 from lib.files import ROOT
 from lib.tracking import cursor as cursors
-from lib.tracking.wandb_login import CURES, wandb_mode
 
 _GRACE_S = 2.0  # beyond the forwarder's own deadline
 _LONGEST_PAUSE_S = 60.0
@@ -52,21 +53,20 @@ def check(
     """
     usable = []
     for name in trackers:
-        mode, why = ("", "")
-        if importlib.util.find_spec(name) is None:
+        tracker = TRACKERS[name]
+        if importlib.util.find_spec(tracker.package) is None:
             say(
                 f"warning: {name}: its package is not installed, this run is not sent there. "
                 f"Cure: make install; then make track RUN=… TRACKER={name} catches up"
             )
             continue
-        if name == "wandb":
-            mode, why = wandb_mode(bool(settings.get("WANDB_OFFLINE")))
-        if mode == "disabled":
-            say(f"wandb: {why}, so this run is not sent there")
-            continue
-        if why == "not logged in":
-            say(f"warning: wandb: not logged in, so this run is recorded offline. {CURES}")
-        usable.append(name)
+        wanted, remark = True, ""
+        if tracker.check:  # (is it worth a try, what to say)
+            wanted, remark = pkgutil.resolve_name(tracker.check)(settings)
+        if remark:
+            say(remark)
+        if wanted:
+            usable.append(name)
     return tuple(usable)
 
 

@@ -9,6 +9,7 @@ import netrc
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlparse
 
 CURES = (
@@ -29,6 +30,16 @@ def wandb_mode(offline: bool, environ: Mapping[str, str] = os.environ) -> tuple[
     if is_logged_in(environ):
         return "online", "logged in"
     return "offline", "not logged in"
+
+
+def check(settings: Mapping[str, Any]) -> tuple[bool, str]:
+    """(whether W&B is worth a try, what to say about it) before a run starts."""
+    mode, why = wandb_mode(bool(settings.get("WANDB_OFFLINE")))
+    if mode == "disabled":
+        return False, f"wandb: {why}, so this run is not sent there"
+    if why == "not logged in":
+        return True, f"warning: wandb: not logged in, so this run is recorded offline. {CURES}"
+    return True, ""
 
 
 def is_logged_in(environ: Mapping[str, str] = os.environ) -> bool:

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 import yaml
 
+from lib.config.trackers import TRACKERS as TABLE
 from lib.runs.run import Run
 
 ROOT = Path(__file__).resolve().parents[2]
-TRACKERS = ("trackio", "wandb", "mlflow", "tensorboard")
+TRACKERS = tuple(TABLE)
 
 
 @pytest.fixture

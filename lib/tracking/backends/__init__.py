@@ -9,21 +9,16 @@ out how many rows are held already (W&B); or it puts the tracker back to the cur
 
 import abc
 import errno
-import importlib
+import pkgutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
+from lib.config.trackers import TRACKERS
 from lib.runs.redact import redact
 from lib.tracking.describe import Description
 
-MODULES = {
-    "trackio": "lib.tracking.backends.trackio:Trackio",
-    "wandb": "lib.tracking.backends.wandb:Wandb",
-    "mlflow": "lib.tracking.backends.mlflow:MLflow",
-    "tensorboard": "lib.tracking.backends.tensorboard:TensorBoard",
-}
 _FAULTS_OF_THE_MACHINE = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.ESTALE),
     *(errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM),
@@ -126,5 +121,4 @@ def one_line(reason: object) -> str:
 
 def load(name: str) -> type[Backend]:
     """The backend class of a tracker. Raises ImportError when its package is missing."""
-    module, _, attribute = MODULES[name].partition(":")
-    return getattr(importlib.import_module(module), attribute)
+    return pkgutil.resolve_name(TRACKERS[name].backend)

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from lib.config.trackers import TRACKERS
 from lib.tracking import launch
 from lib.tracking.wandb_login import wandb_mode
 
@@ -52,6 +53,6 @@ def test_disabled_is_left_out(home, monkeypatch):
 
 def test_the_training_process_imports_no_sdk(home):
     code = "import lib.runs.run, sys; print([m for m in sys.modules if m in %r])"
-    sdks = ["wandb", "trackio", "mlflow", "tensorboard", "numpy", "PIL", "psutil"]
+    sdks = [tracker.package for tracker in TRACKERS.values()] + ["numpy", "PIL", "psutil"]
     done = subprocess.run([sys.executable, "-c", code % sdks], capture_output=True, text=True)
     assert done.stdout.strip() == "[]"

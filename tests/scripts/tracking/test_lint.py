@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from lib.config.trackers import SYMBOLS
+from lib.config.trackers import TRACKERS
 
 ROOT = Path(__file__).resolve().parents[3]
 UNTIDY = "import sys\nimport os\n"
@@ -20,7 +20,7 @@ def lint(folder: Path) -> "subprocess.CompletedProcess[str]":
 def test_folders_of_trackers_are_neither_packages_of_ours_nor_linted(tmp_path):
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     shutil.copytree(ROOT / "lib", tmp_path / "lib")
-    for name in (*SYMBOLS, "mlruns", "mlartifacts"):
+    for name in (*(tracker.package for tracker in TRACKERS.values()), "mlruns", "mlartifacts"):
         (tmp_path / name / "run-1").mkdir(parents=True)
     for name in ("wandb", "mlruns", "mlartifacts", "outputs", "data"):
         (tmp_path / name).mkdir(exist_ok=True)
