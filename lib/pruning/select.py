@@ -235,13 +235,15 @@ def _decide(
     taken = _share_ties(ties, k, group)
     for part in undecided:
         tied = part.scores == kth
-        keep = (part.scores > kth) | (tied & (tied.cumsum(0) > taken[part.item]))
-        taken[part.item] = (taken[part.item] - tied.sum()).clamp(min=0)
+        running = tied.cumsum(0)
+        keep = (part.scores > kth) | (tied & (running > taken[part.item]))
+        taken[part.item] = (taken[part.item] - running[-1:].sum()).clamp(min=0)
         item = items[part.item]
         positions = positions_of(2, item.mask[part.start : part.stop]) + part.start
         item.mask[positions] = keep.to(torch.uint8)
+        gone = positions[~keep]
         for tensor in item.tensors:
-            clear(tensor, positions[~keep])
+            clear(tensor, gone)
 
 
 def _lower_counts(bits: Tensor, shift: int, path: int) -> Tensor:
