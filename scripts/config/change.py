@@ -109,10 +109,16 @@ def _edit(tree: Tree, program: str) -> None:
     from lib.config.editors import edit
 
     path = store.config_path()
+    layers = overrides()
     with store.locked():
-        if path.exists():
-            load_present(tree)
-        if layers := overrides():
+        try:
+            if path.exists():
+                load_present(tree)
+        except ConfigError:
+            if layers:
+                raise
+            tree.unset_values()  # the editor shows what is wrong, and is where it is mended
+        if layers:
             override_and_store(tree, layers)
     before = {entry.name: entry.text for entry in tree.entries()}
     edit(program)

@@ -516,25 +516,37 @@ def test_menuconfig_edits_and_saves(tree):
     assert snapshot(tree) == before
     with Terminal(tree, "menuconfig") as terminal:
         terminal.expect("Quit")
-        for number, answer in ((1, "much"), (2, "5e-3")):
-            terminal.send("/").expect("Jump to")
-            terminal.send("^learning_rate$").expect("LEARNING_RATE")
-            terminal.send("\n").settle()
-            terminal.send("\n").expect("string")
-            terminal.send("\x7f" * 8 + answer + "\n").expect(answer)
-            terminal.send("q").expect("Save configuration")
-            terminal.send("y")
-            if number == 1:
-                terminal.expect("wrong type")
-                terminal.send(" ").expect("Save configuration")
-                terminal.send("c")
-        terminal.expect("Saved .config")
+        terminal.send("/").expect("Jump to")
+        terminal.send("^learning_rate$").expect("LEARNING_RATE")
+        terminal.send("\n").settle()
+        terminal.send("\n").expect("Real number in (0, inf)")
+        terminal.send("\x7f" * 8 + "abc\n").expect("wrong type, want a real number in (0, inf)")
+        terminal.send(" ").settle()  # back to the same dialog
+        terminal.send("\x7f" * 8 + "5e-3\n").settle()
+        terminal.send("q").expect("Save configuration")
+        terminal.send("y").expect("Saved .config")
     assert config(tree)["LEARNING_RATE"] == 0.005
     assert config(tree)["DESCRIPTION"] == "two\nlines"
     assert (tree / ".config.old").exists()
     shown = make(tree, "showconfig").stdout
     assert re.search(r"LEARNING_RATE +0.005 +menuconfig", shown)
     assert re.search(r"DESCRIPTION +'two\\nlines' +SET", shown)
+
+
+@pytest.mark.slow
+def test_menuconfig_opens_a_bad_config_with_its_problems(tree):
+    """Where else would one mend it. What is saved is sound."""
+    make(tree, "defconfig", "SET=SEED=3")
+    path = tree / ".config"
+    path.write_text(path.read_text() + "CONFIG_GONE=y\nCONFIG_BATCH_SIZE=many\n")
+    with Terminal(tree, "menuconfig") as terminal:
+        terminal.expect("Problems in .config")
+        terminal.expect("BATCH_SIZE=many: wrong type, want an integer in [1, 1048576]")
+        terminal.send(" ").settle()
+        terminal.send("q").expect("Save configuration")
+        terminal.send("y").expect("Saved .config")
+    assert (config(tree)["SEED"], config(tree)["BATCH_SIZE"]) == (3, 64)
+    assert "GONE" not in path.read_text()
 
 
 class Terminal:
