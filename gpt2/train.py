@@ -60,10 +60,11 @@ from lib.optim.update import apply_update
 from lib.train.batch_finding import plan_batch
 from lib.train.evaluation import eval_batches, mean_over_examples
 from lib.train.flops import Meter
+from lib.train.group import process_group
 from lib.train.learner import Learner
 from lib.train.loop import Loop
 from lib.train.micro_batches import MicroBatches
-from lib.train.ranks import process_group, reduce_gradients
+from lib.train.ranks import reduce_gradients
 from lib.train.runtime import Runtime, setup
 from lib.train.stop import StopRequest
 
@@ -150,7 +151,12 @@ def perplexity(loss: float) -> float:
 def main(settings: Settings) -> None:
     """Train alone, or as the rank of a group that torchrun says this process is."""
     runtime = setup(settings.SEED, settings.DEVICE, settings.PRECISION, settings.NUM_THREADS)
-    with process_group(runtime, always=settings.SHARD):
+    with process_group(
+        runtime,
+        timeout=settings.RANK_TIMEOUT,
+        agree_on=settings.as_dict(),
+        always=settings.SHARD,
+    ):
         train(settings, runtime)
 
 

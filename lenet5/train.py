@@ -45,9 +45,10 @@ from lib.runs.run import NullRun, Run
 from lib.train.batch_finding import BatchPlan, find_batch, plan_batch, try_step
 from lib.train.evaluation import eval_batches, mean_over_examples
 from lib.train.flops import Meter
+from lib.train.group import process_group
 from lib.train.learner import Learner
 from lib.train.loop import Loop
-from lib.train.ranks import process_group, reduce_gradients, replicate
+from lib.train.ranks import reduce_gradients, replicate
 from lib.train.runtime import Runtime, setup
 from lib.train.stop import StopRequest
 from lib.train.timetable import Timetable
@@ -183,7 +184,7 @@ def main(settings: Settings) -> None:
     runtime = setup(
         settings.SEED, settings.DEVICE, settings.PRECISION, settings.NUM_THREADS, matmul_bound=False
     )
-    with process_group(runtime):
+    with process_group(runtime, timeout=settings.RANK_TIMEOUT, agree_on=settings.as_dict()):
         train(settings, runtime)
 
 

@@ -31,6 +31,7 @@ from lib.runs.run import Run
 from lib.train.batch_finding import BatchPlan, smaller_batch
 from lib.train.clock import Clock
 from lib.train.flops import Meter
+from lib.train.group import naming_lost_ranks
 from lib.train.guard import Diverged, LossGuard
 from lib.train.learner import Learner
 from lib.train.progress import open_progress
@@ -118,6 +119,7 @@ class Loop:
                 )
             )
             within.enter_context(self.stop)
+            within.enter_context(naming_lost_ranks())
             within.push(self._before_run_ends)
             self._within = within.pop_all()
         return self

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Several processes, one training: what torchrun starts, joined into a group.
+"""Several processes, one training: a model spread over the ranks of a group (lib/train/group.py).
 
-    with process_group(runtime):
-        trained = replicate(model, runtime)      # or shard(model, model.h, runtime)
-        with reduce_gradients(trained, is_last_micro_step):
-            loss.backward()
+    trained = replicate(model, runtime)          # or shard(model, model.h, runtime)
+    with reduce_gradients(trained, is_last_micro_step):
+        loss.backward()
 
 Everything here is a null operation for a single process, so that a training loop needs no `if`.
 Decisions of the hosts (stop, out of memory) travel through gloo between CPUs: asking all ranks
@@ -12,8 +11,8 @@ costs a fraction of a millisecond and never waits for a GPU.
 """
 
 import warnings
-from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -29,28 +28,6 @@ from torch.distributed.fsdp import (
 from torch.nn.parallel import DistributedDataParallel
 
 from lib.train.runtime import Runtime
-
-
-@contextmanager
-def process_group(runtime: Runtime, *, always: bool = False) -> Iterator[None]:
-    """Join the processes that torchrun started and leave them at the end.
-
-    `always`: make a group of one for a single process too, which `shard` needs.
-    """
-    if runtime.world_size == 1 and not always:
-        yield
-        return
-    where: dict[str, Any] = {}
-    if runtime.world_size == 1:
-        where = {"store": dist.HashStore(), "rank": 0, "world_size": 1}
-    if runtime.device.type == "cuda":
-        where["device_id"] = runtime.device
-    backend = "cpu:gloo,cuda:nccl" if runtime.device.type == "cuda" else "gloo"
-    dist.init_process_group(backend, **where)
-    try:
-        yield
-    finally:
-        dist.destroy_process_group()
 
 
 def replicate(model: nn.Module, runtime: Runtime) -> nn.Module:
@@ -70,8 +47,8 @@ def shard(
 
     Each of `blocks` is gathered for as long as it computes; what is left belongs to the root.
     `methods` of the model, besides its forward, gather its parameters too. Weights travel in the
-    precision of the run, gradients in float32. Needs `process_group`; the optimizer is made
-    afterwards, of the sharded parameters.
+    precision of the run, gradients in float32. Needs a process group. Make the optimizer
+    afterwards, from the sharded parameters.
     """
     policy = MixedPrecisionPolicy(
         param_dtype=getattr(torch, runtime.precision), reduce_dtype=torch.float32

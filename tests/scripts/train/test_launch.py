@@ -22,7 +22,7 @@ import os, signal, time
 import torch, torch.distributed as dist
 
 world = int(os.environ.get("WORLD_SIZE", 1))
-if world > 1:  # as lib.train.ranks.process_group does
+if world > 1:  # as lib.train.group.process_group does
     rank, kill = int(os.environ["RANK"]), os.environ.get("KILL", "/dev/null")
     if rank == 0 and kill != "/dev/null" and os.path.exists(kill):
         time.sleep(2)
