@@ -23,6 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ from lib.config.trackers import SYMBOLS
 from lib.runs import metadata
 from lib.runs.run import Run
 from lib.tracking import cursor as cursors
-from lib.tracking.launch import environment, forwarder_command
+from lib.tracking.launch import environment, forwarder_command, launch
 
 ROOT = Path(__file__).resolve().parent.parent
 TRACKERS = tuple(SYMBOLS)
@@ -81,7 +82,7 @@ def one_row(rounds: int) -> dict[str, dict[str, float]]:
     direct_wandb = wandb.init(project="direct", mode="offline", settings=settings)
     times: dict[str, list[float]] = {"run.log": [], "trackio.log": [], "wandb.log": []}
     with make_run("one-row") as run:
-        run.track(TRACKERS, SETTINGS)
+        run.track(partial(launch, trackers=TRACKERS, settings=SETTINGS))
         systems = {
             "run.log": run.log,
             "trackio.log": direct_trackio.log,

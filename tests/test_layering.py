@@ -74,6 +74,28 @@ def test_scripts_find_a_model_by_one_convention():
         assert "published" in {function.name for function in functions}
 
 
+# room of lib → rooms that it must not import
+FORBIDDEN = {
+    "config": {"runs", "train", "optim", "pruning", "data", "tracking"},
+    "runs": {"train", "optim", "pruning", "data", "tracking"},
+    "optim": {"config", "runs", "train", "data", "tracking"},
+    "pruning": {"config", "runs", "train", "optim", "data", "tracking"},
+    "data": {"runs", "tracking", "optim", "pruning"},
+    "tracking": {"train", "optim", "pruning", "data"},
+}
+
+
+@pytest.mark.parametrize("room", FORBIDDEN)
+def test_no_room_of_lib_imports_a_room_above_it(room):
+    above = {f"lib.{name}" for name in FORBIDDEN[room]}
+    assert [
+        f"{path.relative_to(ROOT)}:{line} imports {module}"
+        for path in sources(f"lib/{room}")
+        for line, module in imports(path)
+        if ".".join(module.split(".")[:2]) in above
+    ] == []
+
+
 def test_only_the_backends_import_a_tracker_sdk():
     backends = ROOT / "lib" / "tracking" / "backends"
     others = [path for path in sources("lib", *MODELS) if backends not in path.parents]

@@ -11,13 +11,14 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from lib.files import ROOT, write_atomic
-from lib.runs.redact import redact_diff, redact_tree
+from lib.runs.redact import redact_command, redact_diff, redact_tree
 from lib.runs.safe_yaml import load_mapping, to_plain
 
 VERSION = "0.1.0"
@@ -128,6 +129,44 @@ def _installed(names: list[str]) -> dict[str, str]:
             if name is not None:
                 found.setdefault(name, version)
     return {name: found[name] for name in names if name in found}
+
+
+def now() -> str:
+    """Local time with its offset, ISO 8601, as metadata.yaml has it."""
+    return datetime.now().astimezone().isoformat(timespec="milliseconds")
+
+
+def first_fields(name: str, run_id: str, run_dir: Path) -> dict[str, Any]:
+    """Every field of metadata.yaml at the start of a run; writes git.diff, if there is a diff.
+
+    Raises OSError.
+    """
+    git, diff = git_state()
+    if diff:
+        write_atomic(run_dir / "git.diff", diff)
+    return {
+        "run_name": name,
+        "run_id": run_id,
+        "description": "",
+        "hypothesis": "",
+        "tags": [],
+        "group": "",
+        "job_type": "train",
+        "version": VERSION,
+        "status": "running",
+        "start_time": now(),
+        "end_time": None,
+        "duration_s": None,
+        "git": {**git, "diff": "git.diff" if diff else None},
+        "science_hash": None,
+        "command": redact_command(sys.orig_argv),
+        "seed": None,
+        "environment": environment(),
+        "dataset": {},
+        "model": {},
+        "final_metrics": {},
+        "results": {},
+    }
 
 
 def save(path: Path, metadata: Mapping[str, Any]) -> None:

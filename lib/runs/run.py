@@ -9,65 +9,48 @@
     run.print_summary()
 
 Leaving the block normally makes the run completed; Ctrl-C, SIGTERM or SIGHUP (raised in the block
-as lib.signals.Terminated) interrupted; any other exception failed. After kill -9 the lock on
-`.lock` is free, by which whoever looks next (lib/runs/stored.py) knows to mark the run interrupted.
+as lib.signals.Terminated) interrupted; any other exception failed. kill -9 leaves it running, but
+frees the lock on `.lock`: the next program that looks (lib/runs/stored.py) marks it interrupted.
 """
 
 import contextlib
-import errno
 import os
-import re
 import secrets
 import shutil
-import sys
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from lib import lock, text
-from lib.errors import BadUse, Failure
 from lib.files import reserve_space, sweep, write_atomic
 from lib.launch_env import launch_env
 from lib.runs import metadata
 from lib.runs.best import best_metrics
+from lib.runs.directory import (
+    RunError,
+    check_name,
+    default_name,
+    make_directory,
+    private_opener,
+)
 from lib.runs.journal import Journal
 from lib.runs.media_log import MediaLog, NullMediaLog
 from lib.runs.plots import plot_run
-from lib.runs.redact import redact, redact_command, redact_named
+from lib.runs.redact import redact, redact_named
 from lib.runs.stored import RESERVE
 from lib.signals import termination_raises, uninterrupted
-from lib.tracking.launch import Tracking, launch
 
-_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
-_MIN_FREE_BYTES = 16 * 2**20
 _LONGEST_ERROR = 10_000  # characters in metadata.yaml; train.log has all of it
 
 
-class RunError(Failure):
-    """The run directory cannot be made or written."""
+class Tracking(Protocol):
+    """What forwards the journal of a run (lib/tracking/launch.py)."""
 
-
-def check_name(name: str) -> str:
-    """`name` if it can name a run; raises BadUse otherwise."""
-    if not _NAME.fullmatch(name) or ".." in name:
-        raise BadUse(
-            f"run name {name!r}: allowed are up to 128 letters, digits, '.', '_' and '-', "
-            "no '..', and no '.' at the start"
-        )
-    return name
-
-
-def default_name(model: str, optimizer: str, at: datetime | None = None) -> str:
-    """{model}_{optimizer}_{timestamp}, local time."""
-    return f"{model}_{optimizer}_{at or datetime.now():%Y%m%d-%H%M%S}"
-
-
-def now() -> str:
-    """Local time with its offset, ISO 8601, as metadata.yaml has it."""
-    return datetime.now().astimezone().isoformat(timespec="milliseconds")
+    def finish(self) -> None:
+        """Wait for it to end, once the journal is closed and the lock of the run is free."""
 
 
 class Run(MediaLog):
@@ -85,9 +68,9 @@ class Run(MediaLog):
         self._lock_fd = lock_fd
         self._started = time.monotonic()
         self._train_log = open(  # noqa: SIM115, closed in __exit__
-            directory / "logs" / "train.log", "a", encoding="utf-8", opener=_private
+            directory / "logs" / "train.log", "a", encoding="utf-8", opener=private_opener
         )
-        self.metadata = {**_first_metadata(self), **info}
+        self.metadata = {**metadata.first_fields(self.name, self.id, directory), **info}
         metadata.save(directory / "metadata.yaml", self.metadata)
         self.journal = Journal(directory / "logs" / "metrics.jsonl", warn=self.say)
         self.log = self.journal.log  # bound here: one call less on the hot path
@@ -99,7 +82,7 @@ class Run(MediaLog):
     @staticmethod
     def from_settings(settings: Any, *, model: str) -> "Run | NullRun":
         """The run that the Settings of lib/config/settings.py describe. Raises as `create` does."""
-        run = Run.create(
+        return Run.create(
             settings.OUTPUT_DIR,
             settings.TRACKER_RUN_NAME or default_name(model, settings.OPTIMIZER),
             files=settings.files(redact_named),
@@ -115,8 +98,6 @@ class Run(MediaLog):
                 "job_type": settings.TRACKER_JOB_TYPE,
             },
         )
-        run.track(settings.trackers, settings.as_dict())
-        return run
 
     @staticmethod
     def create(
@@ -140,7 +121,7 @@ class Run(MediaLog):
         try:
             for killed in Path(output_dir).glob("*/checkpoints"):
                 sweep(killed)
-            directory = _make_directory(Path(output_dir), name)
+            directory = make_directory(Path(output_dir), name)
             lock_fd = lock.hold(directory / ".lock")
             (directory / ".lock").chmod(0o600)
             for folder in ("logs", "checkpoints", "plots", "media"):
@@ -158,10 +139,12 @@ class Run(MediaLog):
                 "space there, or choose another place: make SET='OUTPUT_DIR=…', --output-dir …"
             ) from error
 
-    def track(self, trackers: Sequence[str], settings: Mapping[str, Any]) -> None:
-        """Start forwarding to `trackers`; leaving the `with` block waits for them, for a while."""
-        if trackers:
-            self._tracking = launch(self.dir, trackers, settings, self.say)
+    def track(self, launch: Callable[..., Tracking | None]) -> None:
+        """Start tracking; leaving the `with` block waits for it, for a while.
+
+        `launch(run_dir, say=…)` starts what forwards the journal; None if there is nothing to do.
+        """
+        self._tracking = launch(self.dir, say=self.say)
 
     def set_info(self, **fields: Any) -> None:
         """Merge `fields` into metadata.yaml; mappings are merged key by key."""
@@ -225,7 +208,10 @@ class Run(MediaLog):
         self.journal.event("finish", status=status)
         self.journal.close()
         lost = self.journal.refused
-        ended = {"end_time": now(), "duration_s": round(time.monotonic() - self._started, 3)}
+        ended = {
+            "end_time": metadata.now(),
+            "duration_s": round(time.monotonic() - self._started, 3),
+        }
         if status != "completed":  # the program did not come to say how good it had become
             best = best_metrics(self.journal.path, self.metadata)
             ended["final_metrics"] = best | dict(self.metadata["final_metrics"])
@@ -255,7 +241,7 @@ class NullRun(NullMediaLog):
 
     def flush(self) -> None: ...
 
-    def track(self, trackers: Sequence[str], settings: Mapping[str, Any]) -> None: ...
+    def track(self, launch: Callable[..., Tracking | None]) -> None: ...
 
     def set_info(self, **fields: Any) -> None: ...
 
@@ -274,55 +260,6 @@ class NullRun(NullMediaLog):
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         self._signals.__exit__(None, None, None)
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
-
-
-def _make_directory(output_dir: Path, name: str) -> Path:
-    """The first free one of name, name_2, name_3 …; mkdir is what makes it exclusive."""
-    output_dir.mkdir(parents=True, exist_ok=True)
-    if shutil.disk_usage(output_dir).free < _MIN_FREE_BYTES:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    directory = output_dir / name
-    number = 1
-    while True:
-        try:
-            directory.mkdir(0o700)  # a diff, a command line: more than colleagues need to see
-            return directory
-        except FileExistsError:
-            number += 1
-            directory = output_dir / f"{name}_{number}"
-
-
-def _first_metadata(run: Run) -> dict[str, Any]:
-    git, diff = metadata.git_state()
-    if diff:
-        write_atomic(run.dir / "git.diff", diff)
-    return {
-        "run_name": run.name,
-        "run_id": run.id,
-        "description": "",
-        "hypothesis": "",
-        "tags": [],
-        "group": "",
-        "job_type": "train",
-        "version": metadata.VERSION,
-        "status": "running",
-        "start_time": now(),
-        "end_time": None,
-        "duration_s": None,
-        "git": {**git, "diff": "git.diff" if diff else None},
-        "science_hash": None,
-        "command": redact_command(sys.orig_argv),
-        "seed": None,
-        "environment": metadata.environment(),
-        "dataset": {},
-        "model": {},
-        "final_metrics": {},
-        "results": {},
-    }
 
 
 def _outcome(error: BaseException | None) -> tuple[str, BaseException | None]:

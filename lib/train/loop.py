@@ -20,6 +20,7 @@ import math
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -28,6 +29,7 @@ from torch.nn.utils import get_total_norm
 
 from lib.optim import describe_decay
 from lib.runs.run import Run
+from lib.tracking.launch import launch
 from lib.train.batch_finding import BatchPlan, smaller_batch
 from lib.train.clock import Clock
 from lib.train.flops import Meter
@@ -107,6 +109,7 @@ class Loop:
         self._clock = Clock(self.state.elapsed_s, self.state.step)
         with ExitStack() as within:
             self.run = within.enter_context(Run.from_settings(settings, model=settings.MODEL))
+            self.run.track(partial(launch, trackers=settings.trackers, settings=settings.as_dict()))
             self._saver = Saver(
                 self.run, runtime, self._model, self._optimizer, settings.science_hash
             )

@@ -24,6 +24,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -34,6 +35,7 @@ from lib.runs.journal import read_rows
 from lib.runs.redact import redact
 from lib.runs.run import Run
 from lib.tracking.backends import one_line
+from lib.tracking.launch import launch
 from lib.tracking.wandb_login import wandb_mode
 from scripts.tracking.pages import setting
 
@@ -209,7 +211,7 @@ def round_trip(trackers: Sequence[str]) -> list[str]:
     run = Run.create("outputs/tracker-test", name, files=files, info=info)
     assert isinstance(run, Run)
     with run:
-        run.track(trackers, values)
+        run.track(partial(launch, trackers=trackers, settings=values))
         fake_training(run)
     return [f"{name}: {text}" for name in trackers for text in compare(name, run.dir)]
 

@@ -10,6 +10,7 @@ import sys
 import textwrap
 import time
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ import pytest
 from lib.runs import metadata
 from lib.runs.run import Run
 from lib.tracking import cursor
+from lib.tracking.launch import launch
 from scripts.tracking.read_back import read
 from tests.lib.conftest import forward, make_run, settings
 
@@ -45,7 +47,7 @@ def train(*trackers: str, **changes) -> tuple[Run, float]:
     values = settings(**changes)
     run = make_run(**changes)
     with run:
-        run.track(trackers, values)
+        run.track(partial(launch, trackers=trackers, settings=values))
         assert log(run) < 0.5
         ending = time.monotonic()
     return run, time.monotonic() - ending
@@ -129,9 +131,11 @@ def test_a_locked_database(home, capsys):
 
 KILLED = """
     import sys, time
+    from functools import partial
+    from lib.tracking.launch import launch
     from tests.lib.conftest import make_run, settings
     with make_run() as run:
-        run.track(["tensorboard"], settings())
+        run.track(partial(launch, trackers=["tensorboard"], settings=settings()))
         for step in range(10_000):
             run.log({"train/loss": 1.0}, step)
             time.sleep(0.01)
@@ -159,7 +163,7 @@ def test_a_killed_training_is_marked_interrupted(home):
 @pytest.mark.slow
 def test_a_forwarder_that_is_killed_starts_again(home):
     with make_run() as run:
-        run.track(["tensorboard"], settings())
+        run.track(partial(launch, trackers=["tensorboard"], settings=settings()))
         for step in range(400):
             run.log({"train/loss": float(step)}, step)
             time.sleep(0.01)
