@@ -25,15 +25,18 @@ VERSION = "0.1.0"
 
 _GIT_TIMEOUT_S = 5.0
 _DIFF_LIMIT = 4 * 2**20  # characters
+_UNTRACKED_LIMIT = 20  # names
 
 
 def git_state(root: Path = ROOT) -> tuple[dict[str, Any], str]:
-    """({commit, branch, dirty}, the redacted diff of tracked files against the commit).
+    """({commit, branch, dirty, untracked}, the redacted diff of tracked files against the commit).
 
-    A detached HEAD has branch None; outside a checkout, and without git, all three are None.
+    `untracked` names files, and folders with a slash at the end, that git does not know and that
+    the diff lacks; the first 20 of them. A detached HEAD has branch None; outside a checkout, and
+    without git, all four are None.
     """
-    state: dict[str, Any] = {"commit": None, "branch": None, "dirty": None}
-    status = _git(root, "status", "--porcelain=v2", "--branch", "--untracked-files=no")
+    state: dict[str, Any] = dict.fromkeys(("commit", "branch", "dirty", "untracked"))
+    status = _git(root, "status", "--porcelain=v2", "--branch", "--untracked-files=normal")
     if status is None:
         return state, ""
     lines = status.splitlines()
@@ -41,7 +44,11 @@ def git_state(root: Path = ROOT) -> tuple[dict[str, Any], str]:
     commit, branch = header.get("branch.oid"), header.get("branch.head")
     state["commit"] = commit if commit != "(initial)" else None
     state["branch"] = branch if branch != "(detached)" else None
-    state["dirty"] = any(not line.startswith("#") for line in lines)
+    state["dirty"] = any(not line.startswith(("#", "?")) for line in lines)
+    untracked = [line[2:] for line in lines if line.startswith("? ")]
+    more = len(untracked) - _UNTRACKED_LIMIT
+    rest = [f"and {more} more"] if more > 0 else []
+    state["untracked"] = untracked[:_UNTRACKED_LIMIT] + rest
     if not state["dirty"] or state["commit"] is None:
         return state, ""
     diff = _git(root, "diff", "--no-color", "--no-ext-diff", "--no-textconv", "HEAD") or ""
@@ -66,12 +73,14 @@ def _git(root: Path, *arguments: str) -> str | None:
 
 
 def environment(requirements: Path = ROOT / "requirements.txt") -> dict[str, Any]:
-    """{python, torch, cuda, cudnn, os, cpu, gpus, packages} of this process and machine."""
+    """{python, torch, cuda, cudnn, driver, os, cpu, memory_gib, gpus, packages} of this process."""
     return {
         "python": platform.python_version(),
         **_torch_state(),
+        "driver": _driver(),
         "os": platform.platform(),
         "cpu": {"model": _cpu_model(), "cores": os.cpu_count()},
+        "memory_gib": _gib(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")),
         "gpus": _gpus(),
         "packages": _installed(_direct_requirements(requirements)),
     }
@@ -94,7 +103,24 @@ def _gpus() -> list[dict[str, Any]]:
     if torch is None or not torch.cuda.is_available():
         return []
     devices = (torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count()))
-    return [{"name": d.name, "memory_gib": round(d.total_memory / 2**30, 1)} for d in devices]
+    return [
+        {"name": d.name, "memory_gib": _gib(d.total_memory), "capability": f"{d.major}.{d.minor}"}
+        for d in devices
+    ]
+
+
+def _gib(size: int) -> float:
+    return round(size / 2**30, 1)
+
+
+def _driver() -> str | None:
+    """The version of NVIDIA's kernel module; None without one."""
+    try:
+        text = Path("/proc/driver/nvidia/version").read_text()
+    except OSError:
+        return None
+    found = re.search(r"\b\d+\.\d+(?:\.\d+)?\b", text)
+    return found[0] if found else None
 
 
 def _cpu_model() -> str:

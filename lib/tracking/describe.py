@@ -13,13 +13,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from lib.runs import metadata
 from lib.runs.redact import redact, redact_tree
+from lib.runs.safe_yaml import load_mapping
 
-_FACTS = ("seed", "science_hash", "version", "command", "git", "environment", "dataset", "model")
-
+_FACTS = ("seed", "science_hash", "version", "command", "git", "environment", "device", "precision")
+_FACTS += ("batch", "pruning", "dataset", "model")
 
 # Both become parts of file names in trackers, and a run directory may come from anybody.
 _SAFE = re.compile(r"(?!.*\.\.)[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
@@ -77,9 +76,7 @@ def _settings(path: Path) -> dict[str, Any]:
     """config.yaml groups the symbols by menu; here they are in one level again."""
     if not path.exists():
         return {}
-    with path.open(encoding="utf-8") as file:
-        tree = yaml.load(file, Loader=yaml.CSafeLoader)
-    return {name.rpartition(".")[2]: value for name, value in _flatten(tree or {})}
+    return {name.rpartition(".")[2]: value for name, value in _flatten(load_mapping(path))}
 
 
 def _flatten(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -530,7 +530,20 @@ def test_the_diff_of_a_dirty_checkout_is_kept(tmp_path, checkout, monkeypatch):
     assert "+x = 2" in (run.dir / "git.diff").read_text()
 
 
-NO_GIT = {"commit": None, "branch": None, "dirty": None}
+def test_files_that_git_does_not_know_are_named(checkout):
+    """A model that was never added is in no diff, and the checkout counts as clean."""
+    (checkout / "model.py").touch()
+    (checkout / "folder").mkdir()
+    (checkout / "folder" / "file").touch()
+    state, _ = metadata.git_state(checkout)
+    assert (state["dirty"], state["untracked"]) == (False, ["folder/", "model.py"])
+    for number in range(30):
+        (checkout / f"{number:02}").touch()
+    names = metadata.git_state(checkout)[0]["untracked"]
+    assert names == [*(f"{number:02}" for number in range(20)), "and 12 more"]
+
+
+NO_GIT = {"commit": None, "branch": None, "dirty": None, "untracked": None}
 
 
 def test_outside_a_checkout_and_without_git(tmp_path, checkout, monkeypatch):
@@ -543,13 +556,16 @@ def test_outside_a_checkout_and_without_git(tmp_path, checkout, monkeypatch):
 
 def test_a_repository_without_a_commit(tmp_path):
     git(tmp_path, "init", "-b", "trunk")
-    assert metadata.git_state(tmp_path)[0] == {"commit": None, "branch": "trunk", "dirty": False}
+    expected = {"commit": None, "branch": "trunk", "dirty": False, "untracked": []}
+    assert metadata.git_state(tmp_path)[0] == expected
 
 
 def test_environment_lists_the_direct_packages(tmp_path):
     (tmp_path / "requirements.txt").write_text("# no\nPyYAML==6\nnot-there==1\norjson>=3\n")
     found = metadata.environment(tmp_path / "requirements.txt")
-    assert list(found) == ["python", "torch", "cuda", "cudnn", "os", "cpu", "gpus", "packages"]
+    keys = ["python", "torch", "cuda", "cudnn", "driver", "os", "cpu", "memory_gib", "gpus"]
+    assert list(found) == [*keys, "packages"]
+    assert 0.1 < found["memory_gib"] < 2**20
     assert found["packages"] == {"PyYAML": yaml.__version__, "orjson": found["packages"]["orjson"]}
     assert found["cpu"]["cores"] == os.cpu_count()
     assert metadata.environment(tmp_path / "missing")["packages"] == {}

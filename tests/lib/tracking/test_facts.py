@@ -23,7 +23,7 @@ ENVIRONMENT = {
     "cuda": "12.8",
     "os": "Linux-6.1",
     "cpu": {"model": "EPYC", "cores": 8},
-    "gpus": [{"name": "NVIDIA H100", "memory_gib": 80.0}] * 2,
+    "gpus": [{"name": "NVIDIA H100", "memory_gib": 80.0} for _ in range(2)],
 }
 
 
