@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from lib.config.trackers import TRACKERS as TABLE
+from lib.runs.redact import redact_tree
 from lib.runs.run import Run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,8 +50,9 @@ def settings(**changes: Any) -> dict[str, Any]:
 
 
 def make_run(name: str = "run", info: dict[str, Any] | None = None, **changes: Any) -> Run:
-    """A run in the current directory that is not tracked yet."""
-    files = {"config.yaml": yaml.safe_dump({"Tracking": settings(**changes)})}
+    """A run in the current directory that is not tracked yet; as from Settings, without secrets."""
+    clean = redact_tree(settings(**changes))
+    files = {"config.yaml": yaml.safe_dump({"Tracking": clean})}
     about = {"seed": 7, "tags": ["one", "two"], "group": "group", "model": {"name": "lenet5"}}
     run = Run.create("runs", name, files=files, info={**about, **(info or {})})
     assert isinstance(run, Run)

@@ -125,7 +125,10 @@ def test_secrets_reach_no_file_and_no_tracker(home, monkeypatch):
     files = [path for path in home.rglob("*") if path.is_file()]
     assert any("wandb" in str(path) for path in files)
     for path in files:
-        content = path.read_bytes()
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:  # wandb-core ends a moment after the forwarder and tidies up
+            continue
         for name, secret in SECRETS.items():
             assert secret.encode() not in content, f"{name} is in {path.relative_to(home)}"
 
