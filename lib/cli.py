@@ -13,19 +13,19 @@ Exit codes: 0 done, 1 failure, 2 bad use, 129 SIGHUP, 130 Ctrl-C, 143 SIGTERM. A
 is raised is a defect and keeps its traceback.
 """
 
-import io
+# Nothing else is imported up here, since until `begin` has run Ctrl-C ends in a traceback.
+from __future__ import annotations
+
 import os
-import signal
 import sys
-from collections.abc import Callable
-from pathlib import Path
-from types import TracebackType
-from typing import NoReturn
 
-from lib.errors import Failure
-from lib.signals import Terminated
+TYPE_CHECKING = False  # without importing typing
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+    from typing import NoReturn
 
-_ROOT = Path(__file__).resolve().parent.parent
+_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120
 
 
 def begin() -> None:
@@ -33,16 +33,23 @@ def begin() -> None:
 
     Until `run_main`, Ctrl-C ends it at once, without the traceback of a half-done import.
     """
-    sys.excepthook = _name_missing_package
+    sys.excepthook = _explain
+    import signal
+
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else Ctrl-C is ignored
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     for stream in (sys.stdout, sys.stderr):  # names of files need not be UTF-8
-        if isinstance(stream, io.TextIOWrapper):
+        if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
 
 
 def run_main(main: Callable[[], int | None]) -> NoReturn:
     """Call `main` and exit with its result or with the code of the error it raised."""
+    import signal
+
+    from lib.errors import Failure
+    from lib.signals import Terminated
+
     try:
         if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
             signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -62,26 +69,37 @@ def run_main(main: Callable[[], int | None]) -> NoReturn:
     sys.exit(code)
 
 
-def _name_missing_package(
-    kind: type[BaseException], error: BaseException, trace: TracebackType | None
-) -> None:
-    """sys.excepthook: outside .venv only what a program really uses has to be there."""
+def _explain(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """sys.excepthook: what the place or the machine lacks is no defect of the program."""
+    if isinstance(error, KeyboardInterrupt):  # Python exits as after SIGINT
+        return
     package = (getattr(error, "name", None) or "").partition(".")[0]
-    if not isinstance(error, ModuleNotFoundError) or not package or (_ROOT / package).exists():
+    missing = isinstance(error, ModuleNotFoundError) and package
+    if missing and not os.path.exists(os.path.join(_ROOT, package)):  # noqa: PTH110, PTH118
+        said = f"{sys.executable} has no package {package}, which this needs. {_cure()}"
+    elif isinstance(error, UnicodeEncodeError) and not _is_utf8(sys.prefix):
+        said = f"PyTorch cannot be loaded from a folder whose name is not UTF-8: {sys.prefix}"
+    else:
         sys.__excepthook__(kind, error, trace)
         return
-    print(
-        f"error: {sys.executable} has no package {package}, which this needs. {_cure()}",
-        file=sys.stderr,
-    )
+    print(f"error: {said}", file=sys.stderr)
+
+
+def _is_utf8(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _cure() -> str:
     pip = f"{sys.executable} -m pip install -r requirements.txt -c constraints.txt"
+    venv = os.path.join(_ROOT, ".venv")  # noqa: PTH118
     if os.environ.get("VENV") == "system":
         return f"Leave VENV=system out,\n       or run: {pip}"
-    if Path(sys.prefix) == _ROOT / ".venv":
+    if sys.prefix == venv:
         return f"Run: {pip}"
-    if (_ROOT / ".venv" / ".installed").exists():
+    if os.path.exists(os.path.join(venv, ".installed")):  # noqa: PTH110, PTH118
         return "Use .venv/bin/python, or make, in its place."
     return f"Run `make install` and use\n       .venv/bin/python, or run: {pip}"

@@ -64,7 +64,7 @@ def test_a_missing_package_is_named_with_the_cure(package):
 
 
 def test_the_cure_fits_the_interpreter(monkeypatch, tmp_path):
-    monkeypatch.setattr(cli, "_ROOT", tmp_path)
+    monkeypatch.setattr(cli, "_ROOT", str(tmp_path))
     monkeypatch.delenv("VENV", raising=False)
     assert "Run `make install`" in cli._cure()
     (tmp_path / ".venv").mkdir()
