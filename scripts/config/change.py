@@ -23,6 +23,7 @@ if __name__ == "__main__":
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from lib.config import dotconfig, store
@@ -190,8 +191,9 @@ def _store(tree: Tree) -> None:
 def find_defconfig(name: str) -> Path:
     """The file of a defconfig: a name in defconfigs/, or any path with a slash in it."""
     path = Path(name) if "/" in name else DEFCONFIGS / name
-    if path.is_file() and name.strip("."):
-        return path
+    with suppress(OSError):  # a name that is too long for the file system is none, either
+        if path.is_file() and name.strip("."):
+            return path
     names = sorted(entry.name for entry in DEFCONFIGS.iterdir())
     meant = near(name, names)
     hint = f"did you mean {' or '.join(meant)}?" if meant else f"there are {', '.join(names)}"

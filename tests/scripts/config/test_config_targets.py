@@ -190,6 +190,7 @@ def test_no_variable_is_run(tree, variable):
 
 BAD = {
     "DEFCONFIG=lenet5-digit": "no defconfig `lenet5-digit`: did you mean lenet5-digits",
+    f"DEFCONFIG={'x' * 5000}": "no defconfig `xxx",
     "DEFCONFIG=..": "no defconfig `..`",
     "FRAGMENTS=gone": "gone: No such file",
     "FRAGMENTS=malformed": "malformed:2: malformed line `CONFIG_SEED 3`",
