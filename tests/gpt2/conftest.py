@@ -1,34 +1,29 @@
 # SPDX-License-Identifier: MIT
-"""A small corpus, and the flags of a model small enough to train on it in a test."""
-
-import random
-from pathlib import Path
+"""Trainings of the small GPT-2: in this process, or its flags for another."""
 
 import pytest
+import torch
 
-TEXT = "the cat sat on a mat and then it ran to some tree where three birds sang"
-
-
-@pytest.fixture(scope="session")
-def text_file(tmp_path_factory) -> Path:
-    """200 passages of made-up sentences, about 30 kB."""
-    chance = random.Random(0)
-    passages = (" ".join(chance.choices(TEXT.split(), k=40)) for _ in range(200))
-    path = tmp_path_factory.mktemp("corpus") / "passages.txt"
-    path.write_text("\n\n".join(passages))
-    return path
+from tests.gpt2.small import flags
+from tests.models import SmallModel
 
 
 @pytest.fixture(scope="session")
-def small(text_file, tmp_path_factory) -> list[str]:
-    """Flags: a model of 30,000 parameters, the small corpus, float32, a row of metrics a step."""
-    return [
-        *("--gpt2-size", "free", "--gpt2-n-layer", "2", "--gpt2-n-head", "2"),
-        *("--gpt2-n-embd", "32", "--gpt2-block-size", "32", "--batch-size", "4"),
-        *("--dataset", "custom", "--data-files", str(text_file), "--tokenizer", "bytes"),
-        *("--data-dir", str(tmp_path_factory.mktemp("data")), "--val-fraction", "0.2"),
-        *("--device", "cpu", "--precision", "float32", "--num-threads", "1", "--num-workers", "1"),
-        *("--max-steps", "6", "--warmup-steps", "2", "--log-interval", "1"),
-        *("--eval-interval", "3", "--eval-windows", "8", "--sample-tokens", "12"),
-        *("--tracker", "none", "--no-plots"),
-    ]
+def folder(tmp_path_factory):
+    """Where the corpus is and is prepared."""
+    return tmp_path_factory.mktemp("small-gpt2")
+
+
+@pytest.fixture(scope="session")
+def small(folder) -> list[str]:
+    """Flags of a short training on the CPU."""
+    return [*flags(folder), "--device", "cpu", "--max-steps", "6", "--tracker", "none"]
+
+
+@pytest.fixture
+def gpt2(folder, tmp_path):
+    """The small model; PyTorch is afterwards as it was."""
+    threads = torch.get_num_threads()
+    yield SmallModel("gpt2", folder, tmp_path)
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(False)

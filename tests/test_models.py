@@ -1,0 +1,329 @@
+# SPDX-License-Identifier: MIT
+"""What every model's training must do, whatever is in its folder."""
+
+import os
+import signal
+import subprocess
+import sys
+import weakref
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from lib.data.cache import fingerprint
+from lib.errors import BadUse, Failure
+from lib.signals import Terminated
+from lib.train import batch_finding
+from lib.train.checkpoint import CheckpointError
+from lib.train.guard import Diverged
+from lib.train.loop import Loop
+from tests.models import ENVIRONMENT, MODELS, ROOT, Finished, SmallModel
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Where the data of each model are prepared once."""
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(params=MODELS)
+def model(request, folders, tmp_path):
+    """Each model in turn; PyTorch is afterwards as it was."""
+    threads = torch.get_num_threads()
+    yield SmallModel(request.param, folders / request.param, tmp_path)
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(False)
+
+
+def after_update(model: SmallModel, monkeypatch, do: Callable[[int, torch.optim.Optimizer], None]):
+    """Have `do(number of the update, optimizer)` run after each update."""
+    update, count = model.program.apply_update, [0]
+
+    def updating(optimizer, **options):
+        norm = update(optimizer, **options)
+        count[0] += 1
+        do(count[0], optimizer)
+        return norm
+
+    monkeypatch.setattr(model.program, "apply_update", updating)
+
+
+def losses(run: Finished) -> list[float]:
+    return [*run.rows("train/loss").values(), *run.rows("val/loss").values()]
+
+
+def test_it_trains_and_keeps_what_it_did(model):
+    run = model.train("--max-steps", "40", "--eval-interval", "15", "--log-interval", "5")
+    found, state = run.metadata, run.checkpoint()["training_state"]
+    assert found["status"] == "completed"
+    assert found["model"]["name"] == model.name and found["model"]["parameters"] > 0
+    assert (found["device"], found["precision"]) == ("cpu", "float32")
+    assert found["batch"]["world_size"] == found["batch"]["micro_steps"] == 1
+    for name in ("train/loss", "lr", "grad_norm", "perf/step_ms"):
+        assert list(run.rows(name)) == [1, 5, 10, 15, 20, 25, 30, 35, 40]
+    assert run.rows("train/loss")[40] < run.rows("train/loss")[1]
+    validation = run.rows("val/loss")
+    assert list(validation) == [15, 30, 40]
+
+    best = min(validation, key=validation.get)
+    assert state["best"]["val/loss"] == validation[best]
+    assert state["best_step"] == best == run.checkpoint("best.pt")["step"]
+    assert state["step"] == 40 and state["examples"] == 40 * found["batch"]["effective"]
+    assert found["final_metrics"]["final/best_val_loss"] == validation[best]
+    assert state["elapsed_s"] <= found["final_metrics"]["final/training_time_s"]
+    assert run.checkpoint()["settings_hash"] == found["science_hash"]
+    assert "weight decay: " in run.log
+
+
+def test_two_trainings_are_equal_to_the_last_bit(model):
+    first, second, other = model.train(), model.train(), model.train("--seed", "1")
+    digests = [fingerprint(run.weights()) for run in (first, second, other)]
+    assert digests[0] == digests[1] != digests[2]
+    assert losses(first) == losses(second)
+
+
+def test_logging_evaluating_and_saving_change_nothing(model):
+    silent = model.train("--log-interval", "100", "--eval-interval", "100")
+    often = model.train("--eval-interval", "1", "--checkpoint-interval", "2")
+    assert fingerprint(silent.weights()) == fingerprint(often.weights())
+
+
+def test_accumulation_is_the_same_batch_in_parts(model):
+    size = model.train().metadata["batch"]["effective"]
+    parts = model.train("--batch-size", str(size // 4), "--grad-accum", "4")
+    assert parts.metadata["batch"]["micro_steps"] == 4
+    whole = Finished(model.output / "run-1")
+    assert losses(parts) == pytest.approx(losses(whole), abs=1e-5)
+    assert list(parts.rows("grad_norm").values()) == pytest.approx(
+        list(whole.rows("grad_norm").values()), rel=1e-4
+    )
+
+
+def test_auto_keeps_the_effective_batch(model):
+    run = model.train(
+        *("--hyper-param-auto", "--target-effective-batch", "10", "--batch-size", "4")
+    )
+    assert run.metadata["batch"] == {
+        "effective": 10,
+        "world_size": 1,
+        "micro": 2,  # the largest divisor of 10 that is not above BATCH_SIZE
+        "micro_steps": 5,
+    }
+
+
+class TestOutOfMemory:
+    def test_the_step_is_done_again_in_smaller_parts(self, model, monkeypatch):
+        """It strikes in the second of two micro-steps; nothing of either may remain."""
+        size = model.train().metadata["batch"]["effective"]
+        halves = ("--batch-size", str(size // 2), "--grad-accum", "2")
+        expected = model.train(*halves)
+        backward, graphs, alive = torch.Tensor.backward, [], []
+
+        def limited(loss, *args, **kwargs):
+            if len(graphs) < 4:
+                graphs.append(weakref.ref(loss))
+            if len(graphs) == 4 and not alive:
+                raise torch.OutOfMemoryError("injected")
+            return backward(loss, *args, **kwargs)
+
+        def release(device):
+            alive.append([graph for graph in graphs if graph() is not None])
+
+        monkeypatch.setattr(torch.Tensor, "backward", limited)
+        monkeypatch.setattr(batch_finding, "release", release)
+        run = model.train(*halves)
+        assert alive == [[]], "no activation is alive when the memory is asked for again"
+        assert "out of memory in step 2" in run.log
+        assert run.metadata["batch"]["micro"] < size // 2
+        assert run.metadata["batch"]["effective"] == size
+        assert losses(run) == pytest.approx(losses(expected), abs=1e-5)
+
+    def test_there_is_an_end_to_halving(self, model, monkeypatch):
+        def never(*_, **__):
+            raise torch.OutOfMemoryError("injected")
+
+        monkeypatch.setattr(torch.Tensor, "backward", never)
+        with pytest.raises(Failure, match="single example"):
+            model.train()
+
+
+class TestDivergence:
+    """A gradient or weight that is not finite stops a training before a good file is replaced."""
+
+    def spoil_gradients(self, model, monkeypatch, at: int) -> None:
+        update, count = model.program.apply_update, [0]
+
+        def spoilt(optimizer, **options):
+            count[0] += 1
+            if count[0] == at:
+                optimizer.param_groups[0]["params"][0].grad.fill_(float("nan"))
+            return update(optimizer, **options)
+
+        monkeypatch.setattr(model.program, "apply_update", spoilt)
+
+    def test_at_once_where_looking_is_free(self, model, monkeypatch):
+        self.spoil_gradients(model, monkeypatch, at=3)
+        with pytest.raises(Diverged, match="norm of the gradient is nan at step 3"):
+            model.train("--checkpoint-interval", "1", "--log-interval", "100")
+        run = model.latest
+        assert run.metadata["status"] == "failed" and "nan" in run.metadata["error"]
+        assert run.checkpoint()["step"] == 2
+
+    @pytest.mark.parametrize(
+        "interval", [("--checkpoint-interval", "2"), ("--eval-interval", "2")], ids=["save", "eval"]
+    )
+    def test_before_a_checkpoint_where_looking_makes_a_gpu_wait(self, model, monkeypatch, interval):
+        monkeypatch.setattr(Loop, "_reading_is_free", lambda loop: False)
+        self.spoil_gradients(model, monkeypatch, at=4)
+        with pytest.raises(Diverged, match="at step 4"):
+            model.train("--log-interval", "100", "--eval-interval", "100", *interval)
+        assert model.latest.checkpoint()["step"] == 2
+
+    def test_weights_that_became_nan_from_a_finite_gradient(self, model, monkeypatch):
+        def spoil(number, optimizer):
+            if number == 4:
+                optimizer.param_groups[0]["params"][0].data.view(-1)[0] = float("nan")
+
+        after_update(model, monkeypatch, spoil)
+        with pytest.raises(Diverged, match="largest weight is nan at step 4"):
+            model.train("--checkpoint-interval", "2", "--eval-interval", "100")
+        assert model.latest.checkpoint()["step"] == 2
+
+    def test_an_interruption_does_not_save_it(self, model, monkeypatch):
+        def stop_after(number, optimizer):
+            if number == 3:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        monkeypatch.setattr(Loop, "_reading_is_free", lambda loop: False)
+        after_update(model, monkeypatch, stop_after)
+        self.spoil_gradients(model, monkeypatch, at=3)
+        with pytest.raises(Terminated):
+            rarely = ("--log-interval", "100", "--eval-interval", "100")
+            model.train("--checkpoint-interval", "2", *rarely)
+        assert model.latest.checkpoint()["step"] == 2
+        assert "interrupted; not saved: the norm of the gradient is nan" in model.latest.log
+
+    def test_a_learning_rate_that_is_far_too_high(self, model):
+        with pytest.raises(Diverged, match=r"is (nan|inf) at step \d.*Try a lower LEARNING_RATE"):
+            model.train("--optimizer", "sgd", "--learning-rate", "1e30", "--max-steps", "20")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_the_step_it_came_in(model, monkeypatch, number):
+    def stop_after(updates, optimizer):
+        if updates == 2:
+            os.kill(os.getpid(), number)
+
+    after_update(model, monkeypatch, stop_after)
+    with pytest.raises(KeyboardInterrupt) as raised:
+        model.train("--max-steps", "1000")
+    assert isinstance(raised.value, Terminated) is (number == signal.SIGTERM)
+    run, last = model.latest, model.latest.checkpoint()
+    assert run.metadata["status"] == "interrupted"
+    assert last["step"] == last["training_state"]["step"] == 2
+    steps = {int(s["step"]) for s in last["optimizer_state_dict"]["state"].values()}
+    assert steps == {2}, "every weight has had the same updates"
+
+
+class TestFullDisk:
+    """A limit on the size of files, which journal and metadata stay below, stands for the disk."""
+
+    @pytest.fixture
+    def full_between(self, model, monkeypatch, file_size_limit):
+        def between(first: int, last: int) -> None:
+            limit = file_size_limit(50_000)
+
+            def fill(number, optimizer):
+                if number == first:
+                    limit.__enter__()
+                if number == last:
+                    limit.__exit__(None, None, None)
+
+            after_update(model, monkeypatch, fill)
+
+        yield between
+        # A training that ends early leaves the limit in place.
+        import resource
+
+        hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+
+    def test_a_checkpoint_that_cannot_be_written_costs_no_training(self, model, full_between):
+        full_between(3, 5)
+        run = model.train("--checkpoint-interval", "2", "--eval-interval", "100")
+        assert run.metadata["status"] == "completed"
+        assert "warning: no checkpoint of step 4, training goes on: cannot write" in run.log
+        assert run.checkpoint()["step"] == 6 and list(run.rows("train/loss")) == [1, 2, 3, 4, 5, 6]
+
+    def test_a_run_without_its_final_state_has_failed(self, model, full_between):
+        full_between(3, 100)
+        with pytest.raises(CheckpointError, match=r"lacks step 6: cannot write .*\.pt: "):
+            model.train("--checkpoint-interval", "2", "--eval-interval", "100")
+        run = model.latest
+        assert run.metadata["status"] == "failed" and "lacks step 6" in run.metadata["error"]
+        assert run.checkpoint()["step"] == 2, "the last good one stays"
+        assert run.metadata["final_metrics"]["final/best_val_loss"] > 0
+
+
+class TestEnds:
+    def test_early_stop(self, model):
+        # At this rate nothing becomes better, so the second evaluation is the last that can count.
+        slow = ("--learning-rate", "1e-20", "--eval-interval", "1")
+        run = model.train(*slow, "--early-stop", "2", "--max-steps", "100")
+        assert run.checkpoint()["training_state"]["evaluations_since_best"] == 2
+        assert len(run.rows("val/loss")) < 20
+        assert "no better val loss in 2 evaluations" in run.log
+
+    def test_max_time(self, model):
+        long = ("--max-steps", "1000000", "--num-epochs", "1000000", "--eval-interval", "1000000")
+        run = model.train(*long, "--max-time", "1")
+        assert 1 <= run.metadata["final_metrics"]["final/training_time_s"] < 20
+        assert len(run.rows("val/loss")) == 1, "the end is evaluated"
+
+    def test_a_warm_up_longer_than_the_training_is_refused(self, model):
+        with pytest.raises(BadUse, match=r"WARMUP_STEPS=7 is longer .* which has 6 steps"):
+            model.train("--warmup-steps", "7")
+        assert not model.latest.dir.exists()
+
+
+@pytest.mark.slow
+def test_two_ranks_train_as_one_does(model):
+    """Weights within 1e-5 after 20 steps; every validation example counts once."""
+    alone = model.train("--max-steps", "20", "--eval-interval", "10")
+    two = model.train_on_ranks(2, "--max-steps", "20", "--eval-interval", "10")
+    batch = two.metadata["batch"]
+    assert batch["world_size"] == 2 and batch["effective"] == alone.metadata["batch"]["effective"]
+    assert losses(two) == pytest.approx(losses(alone), abs=1e-5)
+    for name, weight in alone.weights().items():
+        torch.testing.assert_close(two.weights()[name], weight, rtol=0, atol=1e-5, msg=name)
+    runs = [path.name for path in model.output.iterdir() if path.is_dir()]
+    assert sorted(runs) == ["ranks", "run-1"], "one run, one directory"
+
+
+@pytest.mark.slow
+def test_ranks_that_cannot_share_the_batch_are_told(model):
+    command = model.command(2, "odd", "--batch-size", "3")
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=ENVIRONMENT)
+    assert done.returncode != 0
+    assert "BATCH_SIZE=3 × GRAD_ACCUM=1: 3 examples a step cannot be shared" in done.stderr
+
+
+@pytest.mark.slow
+def test_a_program_run_from_elsewhere(model, tmp_path):
+    """A diverging training ends with exit code 1 and one line."""
+    rates = ("--optimizer", "sgd", "--learning-rate", "1e30", "--max-steps", "20")
+    command = model.command(1, "elsewhere", *rates)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: the ") and len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(("flag", "code"), [("--help", 0), ("--learning-rate=fast", 2)])
+@pytest.mark.parametrize("name", MODELS)
+def test_help_and_bad_flags_do_not_wait_for_pytorch(name, flag, code):
+    program = [sys.executable, "-X", "importtime"]
+    command = [*program, str(ROOT / name / "train.py"), flag]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == code
+    assert "lib.config.settings" in done.stderr and " torch\n" not in done.stderr
