@@ -59,7 +59,7 @@ def spans(page: Path) -> list[str]:
 
 def shell_lines(block: Block) -> list[str]:
     """What is typed; of a console block the lines after the prompt."""
-    lines = block.text.splitlines()
+    lines = block.text.replace("\\\n", " ").splitlines()
     if block.kind == "console":
         return [line.removeprefix("$ ") for line in lines if line.startswith("$ ")]
     return lines
