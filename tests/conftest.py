@@ -1,8 +1,13 @@
 # SPDX-License-Identifier: MIT
-"""What holds for all tests: libraries keep their caches out of the user's home."""
+"""What holds for all tests: caches stay out of the user's home, and signals arrive.
+
+A shell starts what it puts in the background with SIGINT ignored, nohup does the same to SIGHUP,
+and every program that a test starts would inherit that.
+"""
 
 import os
 import resource
+import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +16,8 @@ import pytest
 
 _CACHE = tempfile.TemporaryDirectory(prefix="adamwprune-tests-", ignore_cleanup_errors=True)
 os.environ["HF_HOME"] = _CACHE.name
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture
