@@ -282,8 +282,10 @@ class TestEnds:
         assert len(run.rows("val/loss")) == 1, "the end is evaluated"
 
     def test_a_warm_up_longer_than_the_training_is_refused(self, model):
-        with pytest.raises(BadUse, match=r"WARMUP_STEPS=7 is longer .* which has 6 steps"):
-            model.train("--warmup-steps", "7")
+        """Only with the data, of which an epoch is made, is the number of steps known."""
+        epochs = ("--max-steps", "0", "--num-epochs", "1", "--batch-size", "64")
+        with pytest.raises(BadUse, match=r"WARMUP_STEPS=1000000000 is longer .* which has"):
+            model.train(*epochs, "--warmup-steps", "1000000000")
         assert not model.latest.dir.exists()
 
 

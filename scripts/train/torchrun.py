@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: MIT
 """torchrun that ends as its ranks do: no traceback, their exit code, time to save."""
 
+import contextlib
 import logging
 import signal
 import sys
 from collections.abc import Sequence
 from types import FrameType
 
+import psutil
 from torch.distributed import run as torchrun
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -42,8 +44,10 @@ def run_ranks(arguments: Sequence[str]) -> int:
 
 
 class _Interrupt:
-    """Ctrl-C reaches the ranks by themselves. A second SIGINT would end them before they have
-    saved, so torchrun is told to pass on SIGTERM, which a rank that is stopping already ignores."""
+    """The ranks are in sessions of their own, which no Ctrl-C reaches.
+
+    The first one is passed on as SIGTERM: the ranks save and end. The second one kills them.
+    """
 
     pressed = False
 
@@ -51,3 +55,6 @@ class _Interrupt:
         if not self.pressed:
             self.pressed = True
             raise SignalException("Ctrl-C", signal.SIGTERM)
+        for rank in psutil.Process().children():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                rank.kill()

@@ -76,31 +76,29 @@ def test_later_sigterms_change_nothing():
 
 
 TWICE = """
-import os, signal, sys, time
+import os, signal, sys
 from lib.train.stop import StopRequest
 with StopRequest():
+    os.kill(os.getpid(), getattr(signal, sys.argv[1]))
+    os.kill(os.getpid(), signal.SIGTERM)
+    print('still here', flush=True)
     os.kill(os.getpid(), signal.SIGINT)
-    time.sleep(float(sys.argv[1]))
-    os.kill(os.getpid(), signal.SIGINT)
-    print('still here')
+    print('and here')
 """
 
 
-@pytest.mark.parametrize(
-    ("torchrun", "wait", "ends"), [(False, 0, True), (True, 0.2, False), (True, 2.2, True)]
-)
-def test_the_second_ctrl_c_ends_the_process(torchrun, wait, ends):
-    """torchrun passes on the first one, which the terminal has sent to its ranks, too."""
-    environment = {k: v for k, v in os.environ.items() if k != "TORCHELASTIC_RUN_ID"}
-    if torchrun:
-        rank = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}
-        environment |= {**rank, "TORCHELASTIC_RUN_ID": "none"}
+@pytest.mark.parametrize("first", ["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_a_ctrl_c_after_a_request_ends_the_process(first, rank):
+    where = {"RANK": rank, "WORLD_SIZE": "2", "LOCAL_RANK": rank}
+    meeting = {"MASTER_ADDR": "localhost", "MASTER_PORT": "29500"}
     done = subprocess.run(
-        [sys.executable, "-c", TWICE, str(wait)],
-        env=environment, cwd=ROOT, capture_output=True, text=True, check=False,
+        [sys.executable, "-c", TWICE, first],
+        env={**os.environ, **where, **meeting},
+        cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert done.returncode == (-signal.SIGINT if ends else 0)
-    assert ("still here" in done.stdout) is not ends
+    assert (done.returncode, done.stdout) == (-signal.SIGINT, "still here\n")
+    assert ("stopping after this step" in done.stderr) is (rank == "0"), "said once"
 
 
 ENDLESS = """

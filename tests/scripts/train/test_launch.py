@@ -2,9 +2,11 @@
 """scripts/train/launch.py: how many processes, where they meet, what happens when one dies."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -151,6 +153,40 @@ def test_without_restarts_the_death_of_one_ends_all(start, tmp_path):
     code, out, _ = finish(start(NPROC=2, KILL=tmp_path / "killed"))
     assert code != 0
     assert "world" not in out
+
+
+# Saves for a second when it is asked to end, or for ever.
+SAVES = """
+import os, pathlib, signal, time
+def save(*_):
+    pathlib.Path(f"saving{os.environ['RANK']}").touch()
+    time.sleep(float(os.environ["LASTS"]))
+    os._exit(143)
+signal.signal(signal.SIGTERM, save)
+pathlib.Path(f"ready{os.environ['RANK']}").touch()
+signal.pause()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("lasts", "presses"), [(1, 1), (600, 2)])
+def test_ctrl_c_lets_the_ranks_save_and_the_second_one_does_not(start, tmp_path, lasts, presses):
+    def wait_for(name: str) -> None:
+        deadline = time.monotonic() + 60
+        while len(list(tmp_path.glob(f"{name}?"))) < 2:
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.1)
+
+    (tmp_path / "lenet5" / "train.py").write_text(SAVES)
+    process = start(NPROC=2, LASTS=lasts)
+    wait_for("ready")
+    process.send_signal(signal.SIGINT)
+    wait_for("saving")
+    if presses == 2:
+        process.send_signal(signal.SIGINT)
+    code, _, err = finish(process)
+    assert code == 130
+    assert "Traceback" not in err
 
 
 def snapshot(tree) -> dict[str, bytes]:
