@@ -23,7 +23,7 @@ _COLOURS = {
 
 def duration(seconds: Any) -> str:
     """ "0.4 s", "12 s", "3 min 05 s", "2 h 07 min", "3 d 04 h"; empty for what is no duration."""
-    if type(seconds) not in (int, float) or not math.isfinite(seconds):
+    if type(seconds) not in (int, float) or not 0 <= seconds < math.inf:
         return ""
     if seconds < 10:
         return f"{seconds:.1f} s"

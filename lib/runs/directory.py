@@ -52,6 +52,16 @@ def make_directory(output_dir: Path, name: str) -> Path:
             directory = output_dir / f"{name}_{number}"
 
 
+def make_private(folder: Path) -> None:
+    """Make `folder`, and what is missing above it, for its owner alone; it may be there already.
+
+    Raises OSError.
+    """
+    if not folder.is_dir():
+        make_private(folder.parent)
+        folder.mkdir(0o700, exist_ok=True)
+
+
 def private_opener(path: str, flags: int) -> int:
     """`opener` of the built-in open, for a file that only its owner can read."""
     return os.open(path, flags, 0o600)

@@ -19,6 +19,7 @@ JSON has no NaN and no infinity; in `metrics` they are the strings "NaN", "Infin
 """
 
 import contextlib
+import errno
 import math
 import os
 import sys
@@ -251,6 +252,8 @@ def read_rows(
     FileNotFoundError when there is no journal.
     """
     path = Path(path)
+    if not path.is_file():  # opening a pipe would never end
+        raise FileNotFoundError(errno.ENOENT, "no such regular file", str(path))
     with path.open("rb") as file:
         file.seek(offset)
         for line in file:

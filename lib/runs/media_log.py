@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from lib.files import atomic, write_atomic
+from lib.runs.directory import make_private
 from lib.runs.media_files import sha256
 from lib.runs.redact import redact, redact_tree
 
@@ -222,12 +223,12 @@ def _cell(value: Any) -> Any:
 
 
 def _write(path: Path, data: bytes) -> None:
-    path.parent.mkdir(0o700, parents=True, exist_ok=True)
+    make_private(path.parent)
     write_atomic(path, data, sync=False)
 
 
 def _link_or_copy(source: Path, target: Path) -> None:
-    target.parent.mkdir(0o700, parents=True, exist_ok=True)
+    make_private(target.parent)
     if target.exists():  # the same content, by its name
         return
     with contextlib.suppress(OSError):  # another file system, or one without links

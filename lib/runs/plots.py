@@ -11,6 +11,8 @@ length of a run. matplotlib is imported when drawing.
 
 import io
 import math
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +21,7 @@ from lib import text
 from lib.files import write_atomic
 from lib.runs import metadata
 from lib.runs.best import Evaluation, best_evaluation
+from lib.runs.directory import make_private
 from lib.runs.journal import read_rows
 
 if TYPE_CHECKING:
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 
 _BLUE, _RED = "#4477aa", "#ee6677"  # told apart by the colour-blind too
 _WIDTH, _HEIGHT, _DPI = 8.0, 4.5, 120  # inches, inches, pixels an inch
+_LARGEST = 1e100  # matplotlib cannot lay out axes for values near the end of float's range
 _MAX_POINTS = int(_WIDTH * _DPI)  # of one curve; even, since they are merged in pairs
 _SMOOTHED_SHARE = 40  # means reach 1/40 of the curve each way; values of single batches are noisy
 _LONG_TITLE = 90  # characters that fit above the axes
@@ -88,20 +92,25 @@ class _Curve:
         return [(s, v / n) for s, v, n in zip(self._steps, self._sums, counts, strict=False)]
 
 
-def plot_run(directory: str | Path, *, log_loss: bool | None = None) -> list[Path]:
+def plot_run(
+    directory: str | Path, *, log_loss: bool | None = None, say: Callable[[str], None] = print
+) -> list[Path]:
     """Draw every figure that the run in `directory` has metrics for; returns the files.
 
     log_loss: the loss on a logarithmic axis, if it is above 0 throughout; None: as the run's
-    PLOTS_LOG_LOSS says. Raises
+    PLOTS_LOG_LOSS says. `say` is told once when rows of the journal are damaged. Raises
     FileNotFoundError when the run has no journal and OSError when the files cannot be written.
     """
     directory = Path(directory)
     journal = directory / "logs" / "metrics.jsonl"
-    curves = _read_curves(journal)
+    curves, damaged = _read_curves(journal)
+    if damaged:
+        rows = "row is" if damaged == 1 else "rows are"
+        say(text.one_line(f"warning: {damaged:,} {rows} damaged and left out: {journal}"))
     best = best_evaluation(journal, _metadata(directory))
     if log_loss is None:
         log_loss = _configured_log_loss(directory)
-    (directory / "plots").mkdir(exist_ok=True)
+    make_private(directory / "plots")
     written = []
     for plot in _PLOTS:
         if plot.train in curves or plot.validation in curves:
@@ -121,27 +130,32 @@ def _metadata(directory: Path) -> dict[str, Any]:
 
 
 def _configured_log_loss(directory: Path) -> bool:
+    path = directory / ".config"
     try:
-        lines = (directory / ".config").read_text(encoding="utf-8", errors="replace").splitlines()
+        content = path.read_text("utf-8", "replace") if path.is_file() else ""
     except OSError:
         return False
-    return "CONFIG_PLOTS_LOG_LOSS=y" in lines
+    return "CONFIG_PLOTS_LOG_LOSS=y" in content.splitlines()
 
 
-def _read_curves(journal: Path) -> dict[str, Points]:
-    """The finite values of each metric that is drawn; names without any are left out."""
+def _read_curves(journal: Path) -> tuple[dict[str, Points], int]:
+    """The values of each metric that is drawn, and how many rows are damaged.
+
+    NaN, infinities and what is as good as one are left out, and so are metrics without any value.
+    """
+    damage: Counter[str] = Counter()
     wanted = [name for plot in _PLOTS for name in (plot.train, plot.validation) if name]
     curves = {name: _Curve() for name in wanted}
-    for row, _ in read_rows(journal):
+    for row, _ in read_rows(journal, on_damage=lambda _: damage.update(("row",))):
         metrics, step = row.get("metrics"), row.get("step")
         if metrics is None or step is None:
             continue
         for name in wanted:
             value = metrics.get(name)
-            if value is not None and math.isfinite(value):
+            if value is not None and abs(value) < _LARGEST:
                 curves[name].add(step, value)
     found = {name: curve.points() for name, curve in curves.items()}
-    return {name: points for name, points in found.items() if points}
+    return {name: points for name, points in found.items() if points}, damage["row"]
 
 
 def _draw(

@@ -168,7 +168,7 @@ class Run(MediaLog):
     def plot(self) -> None:
         """Draw the curves logged so far into plots/; a full disk costs the plots, not the run."""
         try:
-            plot_run(self.dir)
+            plot_run(self.dir, say=self.say)
         except OSError as error:
             self.say(f"warning: no plots: {error.strerror} (make plots RUN={self.dir})")
 

@@ -179,11 +179,8 @@ def last_metrics(journal: str | Path, tail: int = 2**16) -> dict[str, Any]:
 
 def _last_rows(journal: str | Path, tail: int = 2**16) -> Iterator[dict[str, Any]]:
     with contextlib.suppress(OSError):
-        with Path(journal).open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - tail))
-            if file.tell():
-                file.readline()  # the rest of a row that began before
-            offset = file.tell()
+        offset = max(0, Path(journal).stat().st_size - tail)
+        # From within a row, the rest of it is a damaged row of its own.
         for row, _ in read_rows(journal, offset, on_damage=_ignore):
             yield row
 

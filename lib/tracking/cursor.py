@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from lib.files import write_atomic
+from lib.runs.directory import make_private
 from lib.tracking.backends import Row
 
 FOLDER = "tracking"
@@ -110,7 +111,7 @@ class Cursor:
         """Write the cursor file. Raises OSError."""
         self.updated = time.time()
         path = path_of(run_dir, name)
-        path.parent.mkdir(exist_ok=True)
+        make_private(path.parent)
         write_atomic(path, json.dumps(asdict(self), indent=1), sync=False)
 
 
@@ -153,8 +154,8 @@ def path_of(run_dir: Path, name: str) -> Path:
 def exclusive(run_dir: Path, name: str) -> Iterator[Callable[[], bool]]:
     """The right to deliver to one tracker: call it to take it, False while another has it."""
     path = path_of(run_dir, name).with_suffix(".lock")
-    path.parent.mkdir(exist_ok=True)
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    make_private(path.parent)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         yield lambda: _try_lock(fd)
     finally:

@@ -44,7 +44,7 @@ class Console:
         self._said: set[str] = set()
         self._terminal = os.fdopen(os.dup(2), "w")
         os.set_inheritable(self._terminal.fileno(), False)
-        fd = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        fd = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         for output in (1, 2):
             os.dup2(fd, output)
         os.close(fd)

@@ -28,6 +28,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import (
 from tensorboard.plugins.text.metadata import create_summary_metadata as text_metadata
 from tensorboard.summary.writer.record_writer import RecordWriter
 
+from lib.runs.directory import make_private
 from lib.tracking import media
 from lib.tracking.backends import Backend, Row
 
@@ -45,7 +46,7 @@ class TensorBoard(Backend):
 
     def open(self) -> int | None:
         folder = self.run.dir / "logs" / "tensorboard"
-        folder.mkdir(parents=True, exist_ok=True)
+        make_private(folder)
         path = folder / f"events.out.tfevents.{int(self.run.started)}.{self.run.id}"
         size = self.state.get("size", 0)
         held = None
@@ -118,7 +119,7 @@ class TensorBoard(Backend):
 
 def _open_at(path: Path, size: int) -> io.FileIO:
     """Open for writing at byte `size`, which becomes the end of the file."""
-    file = io.FileIO(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666), "r+")
+    file = io.FileIO(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+")
     file.truncate(size)
     file.seek(size)
     return file

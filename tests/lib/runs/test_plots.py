@@ -3,6 +3,7 @@
 
 import itertools
 import math
+import os
 import tracemalloc
 from unittest import mock
 
@@ -74,6 +75,33 @@ def test_what_is_not_finite_is_left_out(directory, figures):
     plot_run(directory)
     (line,) = figures["Loss of run_1"].get_lines()
     assert list(line.get_xdata()) == [0, 3]
+
+
+def test_values_near_the_end_of_the_range_of_a_float(directory, figures):
+    values = [1e308, -1e308, 1.0, 1e308, 0.5]
+    log(directory, *((2**63 + i, {"train/loss": value}) for i, value in enumerate(values)))
+    plot_run(directory)
+    (line,) = figures["Loss of run_1"].get_lines()
+    assert list(line.get_ydata()) == [1.0, 0.5]
+
+
+def test_damaged_rows_are_said_once(directory, figures):
+    log(directory, (1, {"train/loss": 1.0}))
+    with (directory / "logs" / "metrics.jsonl").open("ab") as journal:
+        journal.write(b"[1, 2]\n{}}\n\xff\n")
+    said: list[str] = []
+    plot_run(directory, say=said.append)
+    assert said == [f"warning: 3 rows are damaged and left out: {directory}/logs/metrics.jsonl"]
+
+
+def test_a_pipe_in_place_of_the_configuration_or_the_journal_blocks_nobody(directory):
+    log(directory, (1, {"train/loss": 1.0}))
+    os.mkfifo(directory / ".config")
+    assert [path.name for path in plot_run(directory)] == ["loss.png"]
+    (directory / "logs" / "metrics.jsonl").unlink()
+    os.mkfifo(directory / "logs" / "metrics.jsonl")
+    with pytest.raises(FileNotFoundError, match="no such regular file"):
+        plot_run(directory)
 
 
 def test_nothing_to_draw(directory):

@@ -163,10 +163,12 @@ def test_so_are_bytes_pipes_folders_and_a_journal_alone(tmp_path):
     )
 
 
-def test_a_pipe_in_place_of_the_lock_blocks_nobody(tmp_path):
+@pytest.mark.parametrize("file", [".lock", "logs/metrics.jsonl"])
+def test_a_pipe_in_place_of_a_file_blocks_nobody(tmp_path, file):
     directory = make(tmp_path, "a", status="running")
-    os.mkfifo(directory / ".lock")
+    os.mkfifo(directory / file)
     assert load_run(directory).name == "a"
+    assert last_metrics(directory / "logs" / "metrics.jsonl") == {}
 
 
 yaml_values = st.recursive(

@@ -122,6 +122,8 @@ def test_secrets_reach_no_file_and_no_tracker(home, monkeypatch):
         run.log_artifact("best.pt", "model", {"api_key": SECRETS["key"], "from": address})
     code, said = forward(run.dir, *TRACKERS)
     assert (code, said) == (0, "")
+    for path in {*run.dir.rglob("*")} - {*run.dir.glob("media/artifacts/*")}:  # links to others'
+        assert path.stat().st_mode & 0o077 == 0, f"{path} is not for its owner alone"
     files = [path for path in home.rglob("*") if path.is_file()]
     assert any("wandb" in str(path) for path in files)
     for path in files:
