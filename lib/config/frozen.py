@@ -6,13 +6,17 @@
     thaw(tree)                                   # in every rank, also in one that starts again
 
 However many launches run from one tree, and whatever happens to .config and config.py meanwhile,
-each trains what its launcher resolved. A file is locked for as long as its launcher lives; the next
-launch removes those that nobody holds any more.
+each trains what its launcher resolved. The launcher, or the training program that it becomes,
+removes its file at exit and keeps it locked until then. The next launch removes the files of those
+that were killed.
 """
 
+import atexit
+import contextlib
 import hashlib
 import json
 import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -29,22 +33,15 @@ DIGEST = "LAUNCH_CONFIG_SHA256"
 def freeze(tree: Tree, source: str, folder: Path = store.LAUNCHES) -> dict[str, str]:
     """Write what `tree`, configured from the file `source`, holds; returns what to tell the ranks.
 
-    The file stays locked until this process, or the program that it becomes, ends. Raises Failure
-    when it cannot be written.
+    The file stays, locked, until this process, or the program that it becomes, ends. Raises
+    Failure when it cannot be written.
     """
     frozen = {"source": source, "values": tree.values(), "origins": tree.origins}
     data = json.dumps(frozen, sort_keys=True, indent=1).encode()
     digest = hashlib.sha256(data).hexdigest()
-    path = folder.resolve() / f"{digest[:16]}-{os.getpid()}.json"
     with store.locked(folder):
         _sweep(folder)
-        try:
-            fd = lock.hold(path)
-            path.write_bytes(data)
-        except OSError as error:
-            raise Failure(f"cannot write {path}: {error.strerror}") from None
-    if fd is not None:
-        os.set_inheritable(fd, True)  # so that exec keeps the lock
+        path = _write(folder.resolve(), data)
     return {PATH: str(path), DIGEST: digest}
 
 
@@ -60,6 +57,8 @@ def thaw(tree: Tree, environment: Mapping[str, str] = os.environ) -> str:
         raise ConfigError([f"{PATH}={path}: {error.strerror}: {_AGAIN}"]) from None
     if hashlib.sha256(data).hexdigest() != digest:
         raise ConfigError([f"{path} is not what this launch froze ({DIGEST}={digest}): {_AGAIN}"])
+    if path.name.startswith(f"{os.getpid()}-"):  # by exec, the launcher has become this process
+        _remove_at_exit(path)
     frozen = json.loads(data)
     store.load_values(
         tree, frozen["values"], str(path), f"the Kconfig files have changed since: {_AGAIN}"
@@ -71,8 +70,35 @@ def thaw(tree: Tree, environment: Mapping[str, str] = os.environ) -> str:
 _AGAIN = "start the training again with `make`"
 
 
+def _write(folder: Path, data: bytes) -> Path:
+    """A new file with `data` and this process's number in its name, locked and removed at exit."""
+    try:
+        fd, name = tempfile.mkstemp(".json", f"{os.getpid()}-", folder)
+        os.close(fd)
+        _remove_at_exit(path := Path(name))
+        held = lock.hold(path)
+        path.write_bytes(data)
+    except OSError as error:
+        raise Failure(f"cannot write a file in {folder}: {error.strerror}") from None
+    if held is not None:
+        os.set_inheritable(held, True)  # so that exec keeps the lock
+    return path
+
+
+def _remove_at_exit(path: Path) -> None:
+    """Remove the file when this process ends; not when one that it forked ends."""
+    owner = os.getpid()
+
+    def remove() -> None:
+        if os.getpid() == owner:
+            with contextlib.suppress(OSError):  # the next launch tries again
+                path.unlink()
+
+    atexit.register(remove)
+
+
 def _sweep(folder: Path) -> None:
-    """Remove the files of launches that have ended; needs the lock of `folder`."""
+    """Remove the files of launches that were killed. Needs the lock of `folder`."""
     for path in folder.glob("*.json"):
         if lock.is_free(path):
             path.unlink(missing_ok=True)

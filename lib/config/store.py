@@ -44,7 +44,10 @@ def locked(folder: Path = LAUNCHES) -> Iterator[None]:
             folder.mkdir(parents=True, exist_ok=True)
             stack.enter_context(lock.held(folder / "lock", wait=_PATIENCE_S))
         except OSError as error:
-            raise Failure(f"cannot lock {folder / 'lock'}: {error.strerror}") from None
+            raise Failure(
+                f"cannot lock {folder / 'lock'}: {error.strerror}: make keeps the configuration in "
+                "this directory, so it must be writable; a copy of it elsewhere will do"
+            ) from None
         yield
 
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """What a launch freezes is what its ranks get, or they say what is wrong."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,8 @@ from lib.config import frozen
 from lib.config.assign import apply
 from lib.config.dotconfig import Assignment, ConfigError, parse_words
 from lib.config.tree import Tree
+from lib.errors import Failure
+from lib.files import ROOT
 
 
 @pytest.fixture
@@ -47,6 +51,33 @@ def test_any_text_comes_back(tmp_path_factory, text):
     TREE.unset_values()
     frozen.thaw(TREE, environment)
     assert TREE.values() == values
+
+
+def test_a_full_disk_is_said_and_nothing_half_written_stays(folder):
+    code = """
+import resource, sys
+from pathlib import Path
+from lib.cli import run_main
+from lib.config import frozen
+from lib.config.tree import Tree
+resource.setrlimit(resource.RLIMIT_FSIZE, (512, 512))  # acts as a disk that is full
+run_main(lambda: frozen.freeze(Tree(), ".config", Path(sys.argv[1])) and 0)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(folder)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr == f"error: cannot write a file in {folder}: File too large\n"
+    assert not list(folder.glob("*.json"))
+
+
+def test_a_place_that_cannot_be_written_is_said():
+    with pytest.raises(Failure, match=r"cannot lock /proc/launches/lock: .*must be writable"):
+        frozen.freeze(tree_with("SEED=4"), ".config", Path("/proc/launches"))
 
 
 def test_a_changed_or_missing_file_is_refused(folder):

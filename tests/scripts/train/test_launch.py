@@ -264,25 +264,24 @@ def test_an_edited_config_reaches_config_py_and_another_one_does_not(start, tmp_
     assert "'BATCH_SIZE': 8," in (tmp_path / "config.py").read_text()
 
 
-def test_the_file_of_a_launch_lives_as_long_as_the_launch(start, tmp_path):
+@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_the_file_of_a_launch_goes_with_it(start, tmp_path, processes):
     (tmp_path / "lenet5" / "train.py").write_text(REPORT)
 
     def frozen():
         return set((tmp_path / ".launches").glob("*.json"))
 
+    killed = start(LINGER="60", SET="SEED=1")
+    while not (left := frozen()):
+        assert killed.poll() is None
+    launch = start(NPROC=processes)
+    trained(launch)
+    assert frozen() == left  # of the one that is running
+    killed.kill()
+    killed.communicate()
+    assert frozen() == left
     trained(start())
-    ended = frozen()
-    long = start(LINGER="60", SET="SEED=1")
-    while not frozen() - ended:
-        assert long.poll() is None
-    (running,) = frozen() - ended
-    trained(start())
-    assert running in frozen()
-    assert not frozen() & ended
-    long.kill()
-    long.communicate()
-    trained(start())
-    assert running not in frozen()
+    assert frozen() == set()
 
 
 def test_a_wrong_value_starts_nothing(start, tmp_path):
