@@ -9,6 +9,9 @@
     if __name__ == "__main__":
         run_main(main)
 
+`become` replaces a process by another such program without a moment in which Ctrl-C ends in a
+traceback.
+
 Exit codes: 0 done, 1 failure, 2 bad use, 129 SIGHUP, 130 Ctrl-C, 143 SIGTERM. Anything else that
 is raised is a defect and keeps its traceback.
 """
@@ -31,16 +34,29 @@ _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH
 def begin() -> None:
     """Prepare this process: it names packages that are missing, and prints any file name.
 
-    Until `run_main`, Ctrl-C ends it at once, without the traceback of a half-done import.
+    Until `run_main`, Ctrl-C ends it at once, without the traceback of an import cut short.
     """
     sys.excepthook = _explain
     import signal
 
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else Ctrl-C is ignored
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # see `become`
     for stream in (sys.stdout, sys.stderr):  # names of files need not be UTF-8
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+
+
+def become(program: str) -> NoReturn:
+    """Replace this process by the Python program `program`, which must call `begin`.
+
+    While the new interpreter starts, Ctrl-C waits; `begin` lets it through.
+    """
+    import signal
+
+    sys.stdout.flush()
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    os.execv(sys.executable, [sys.executable, program])
 
 
 def run_main(main: Callable[[], int | None]) -> NoReturn:

@@ -15,7 +15,7 @@ frozen (lib/config/frozen.py), so that any number of launches run from one tree,
 Exit codes: those of the training; of several processes, that of the first one that failed.
 """
 
-from lib.cli import begin, run_main
+from lib.cli import become, begin, run_main
 
 if __name__ == "__main__":
     begin()
@@ -150,9 +150,8 @@ def main() -> int:
     layout = layout._replace(nproc=layout.nproc or default_nproc(str(values["DEVICE"])))
     program = f"{values['MODEL']}/train.py"
     os.environ.update(freeze(tree, str(store.config_path())))
-    sys.stdout.flush()
     if layout.nproc == 1 and layout.alone:
-        os.execv(sys.executable, [sys.executable, program])
+        become(program)
 
     # torchrun would give each process a single thread, for fear of more threads than cores.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // layout.nproc)))
@@ -160,6 +159,7 @@ def main() -> int:
     # that are gone and waits for them for ever.
     if layout.max_restarts or ":" in layout.nnodes:
         os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
+    sys.stdout.flush()
     from scripts.train.torchrun import run_ranks  # seconds, for PyTorch
 
     return run_ranks([*layout.torchrun_arguments(str(values["MODEL"])), program])

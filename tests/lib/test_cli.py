@@ -106,6 +106,19 @@ def test_ctrl_c_before_main_and_in_it_leaves_no_traceback(stage):
     assert (process.returncode, said) == (130 if stage else -signal.SIGINT, "")
 
 
+def test_ctrl_c_while_another_program_starts_leaves_no_traceback(tmp_path):
+    """It comes with the first instruction here, while Python is still starting."""
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import os, signal, sys\n"
+        "os.kill(os.getpid(), signal.SIGINT)\n"
+        f"sys.path.insert(0, {str(ROOT)!r})\n"
+        "from lib import cli\ncli.begin()\nprint('went on')"
+    )
+    result = run(f"from lib import cli\ncli.become({str(program)!r})")
+    assert (result.returncode, result.stdout, result.stderr) == (-signal.SIGINT, "", "")
+
+
 def test_any_file_name_can_be_printed():
     result = run("from lib import cli\ncli.begin()\nimport os\nprint(os.fsdecode(b'\\xff'))")
     assert (result.returncode, result.stdout) == (0, "\\udcff\n")
