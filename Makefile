@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 #
 # AdamWPrune is configured like the Linux kernel: `make defconfig`, `make menuconfig`, `make`.
-# This file is an index: variables shared by the fragments in scripts/*.mk, and the help
-# that collects their `##` lines. Each fragment owns its targets.
+# This file is an index: variables shared by the fragments in scripts/*.mk and <model>/*.mk, and the
+# help that collects their `##` lines. Each fragment owns its targets.
 
 ifeq ($(filter-out 0.% 1.% 2.% 3.%,$(MAKE_VERSION)),)
 $(error GNU make $(MAKE_VERSION) is too old, 4.0 or newer is needed. On macOS: brew install make, then type gmake for make)
@@ -34,7 +34,7 @@ OVERRIDES := FRAGMENTS SET TRACKER
 
 .DEFAULT_GOAL := train
 # venv.mk first: prerequisites are expanded where they are read, and $(READY) stands in most.
-FRAGMENT_FILES := $(filter-out scripts/venv.mk,$(sort $(wildcard scripts/*.mk)))
+FRAGMENT_FILES := $(filter-out scripts/venv.mk,$(sort $(wildcard scripts/*.mk $(patsubst %/train.py,%/*.mk,$(wildcard */train.py)))))
 include scripts/venv.mk $(FRAGMENT_FILES)
 
 TAKERS := $(patsubst TAKES.%,%,$(filter TAKES.%,$(.VARIABLES)))

@@ -25,7 +25,7 @@ from rich.table import Table
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGET_S = 0.35
-NEEDED = ("Makefile", "Kconfig", "lib", "scripts", "defconfigs", "*/Kconfig*")
+NEEDED = ("Makefile", "Kconfig", "lib", "scripts", "defconfigs", "*/Kconfig*", "*/*.mk")
 
 
 def measure(commands: dict[str, list[str]], folder: Path, runs: int) -> dict[str, list[float]]:
