@@ -108,7 +108,7 @@ def edit(program: str) -> None:
     Raises Failure where the machine lacks what the program needs.
     """
     if program == "menuconfig" and not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise Failure("menuconfig needs a terminal; `make defconfig SET=…` does without")
+        raise Failure("menuconfig needs a terminal; without one, use `make setconfig SET=…`")
     try:
         tree = EditedTree()
         _adapted(editor(program), tree).menuconfig(tree)
@@ -196,6 +196,6 @@ def _fitting(text: str, height: int, width: int) -> str:
 
 
 _CURES = {
-    "menuconfig": "set TERM to your terminal's type, or use `make defconfig SET=…`",
+    "menuconfig": "set TERM to your terminal's type, or use `make setconfig SET=…`",
     "guiconfig": "install python3-tk and run it on a desktop, or use `make menuconfig`",
 }

@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: MIT
-"""Say why variables on the make line are refused, and what to type instead. The Makefile calls it.
+"""Say why variables on the make line are refused, and what to type instead; called by the Makefile.
 
     python -m scripts.config.refuse "GOAL …" "TARGET=VARIABLE …" NAME=VALUE …
 
-The second argument lists what each target takes. Needs no package, since it also answers before the
-first install.
+The second argument lists what each target takes. Needs no package: it also runs before the first
+install.
 """
 
 import re
 import shlex
 import sys
+from difflib import get_close_matches
 
 from lib.config.synonyms import SYNONYMS
 from lib.errors import near
@@ -20,36 +21,44 @@ _KCONFIG_FILES = ("Kconfig", "*/Kconfig*", "*/*/Kconfig*")
 
 
 def explain(goals: list[str], takers: list[tuple[str, str]], name: str, value: str) -> str:
-    """One line about the variable `name`, of no use to `goals`; `takers` are (target, variable)."""
+    """One line about the variable `name`, which `goals` do not take; `takers`: (target, variable).
+
+    First what the name is, then what it may have been meant to be.
+    """
     command = " ".join(["make", *(shlex.quote(goal) for goal in goals)])
     given = _quoted(value)
     taken = sorted({v for target, v in takers if any(_fits(target, goal) for goal in goals)})
+    variables = {v for _, v in takers}
     symbols = _symbols()
+
+    def setting(symbol: str) -> str:
+        wanted = _quoted(f"{symbol}={shlex.quote(value) if value else ''}")
+        return f"{command} SET={wanted}" if "SET" in taken else f"make setconfig SET={wanted}"
+
+    def targets_of(variable: str) -> str:
+        return ", ".join(sorted({target for target, v in takers if v == variable}))
+
     if name in symbols:
-        wanted = _quoted(f"{name}={shlex.quote(value) if value else ''}")
-        cure = f"{command} SET={wanted}" if "SET" in taken else f"make setconfig SET={wanted}"
-        return f"{name} is a symbol of the configuration: {cure}"
-    elsewhere = sorted({target for target, v in takers if v == name})
-    if elsewhere:
-        if name in ("SET", "FRAGMENTS", "TRACKER"):
-            return f"{name} has no effect here; first type: make setconfig {name}={given}"
-        return f"{name} has no effect here; it is for make {', '.join(elsewhere)}"
-    meant = near(name, taken, n=1)
-    if meant:
+        return f"{name} is a symbol of the configuration: {setting(name)}"
+    if name in ("SET", "FRAGMENTS", "TRACKER"):
+        return f"{name} has no effect here; first type: make setconfig {name}={given}"
+    if name in variables:
+        return f"{name} has no effect here; it is for make {targets_of(name)}"
+    if meant := near(name, taken, n=1):
         return f"there is no variable {name}: did you mean {meant[0]}={given}?"
-    for match in near(name, symbols, 1, SYNONYMS):
-        wanted = _quoted(f"{match}={shlex.quote(value) if value else ''}")
-        cure = f"{command} SET={wanted}" if "SET" in taken else f"make setconfig SET={wanted}"
-        return f"there is no variable {name}; for the symbol {match}: {cure}"
+    if meant := get_close_matches(name, variables, 1, cutoff=0.8):
+        return f"there is no variable {name}; {meant[0]} is for make {targets_of(meant[0])}"
+    if meant := near(name, symbols, 1, SYNONYMS):
+        return f"there is no variable {name}; for the symbol {meant[0]}: {setting(meant[0])}"
     allowed = f"takes {', '.join(taken)}" if taken else "takes no variables"
     return (
-        f"there is no variable {name}: {command} {allowed}. A variable of the environment stands "
+        f"there is no variable {name}: {command} {allowed}. A variable of the environment goes "
         f"before make: {name}={given} {command}"
     )
 
 
 def _quoted(text: str) -> str:
-    """`text` for a shell, in the double quotes that the documentation has where they do."""
+    """`text` quoted for a shell, in double quotes where they suffice, as in the documentation."""
     return f'"{text}"' if re.fullmatch(r"[\w.,:/+= -]+", text) else shlex.quote(text)
 
 

@@ -10,12 +10,15 @@ import shlex
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from benchmarks.config import copy_tree
-from lib.config.dotconfig import escape
+from lib.config.dotconfig import Assignment, ConfigError, escape
+from lib.config.tree import Tree
+from scripts.config.change import override
 
 FILES = (".config", "config.py", ".config.origins")
 HOSTILE = [
@@ -236,6 +239,7 @@ REFUSED = {
     "TRACKR=wandb": 'there is no variable TRACKR: did you mean TRACKER="wandb"?',
     "NPORC=2": 'did you mean NPROC="2"?',
     "lr=3": 'for the symbol LEARNING_RATE: make train SET="LEARNING_RATE=3"',
+    "DEFCONFG=lenet5-mnist": "there is no variable DEFCONFG; DEFCONFIG is for make defconfig",
     "show FORMAT=x": "FORMAT has no effect here; it is for make export",
     "DEFCONFIG=lenet5-mnist": "DEFCONFIG has no effect here; it is for make defconfig",
     "defconfig-lenet5-digits DEFCONFIG=x": "DEFCONFIG has no effect here",
@@ -308,6 +312,18 @@ def test_the_model_can_be_switched(tree):
     assert re.search(r": \S+ → unused \(needs .*MODEL=lenet5", done.stdout)
 
 
+def test_every_choice_can_be_set_by_its_name(capsys):
+    """Also where it brings other symbols into sight or out of it; SET of a launch and setconfig."""
+    kconfig = Tree()
+    for name, options in kconfig.choice_options.items():
+        for value in options:
+            kconfig.unset_values()
+            with suppress(ConfigError):  # of another model, or with a dependency that is not met
+                override(kconfig, [[Assignment(name, value, "SET")]])
+                assert kconfig.syms[name].str_value == value
+    assert "OPTIMIZER: adamw → adamwprune\n" in capsys.readouterr().out
+
+
 def test_changes_at_the_same_time_are_all_kept(tree):
     make(tree, "defconfig")
     names = ("SEED", "BATCH_SIZE", "NUM_EPOCHS", "LOG_INTERVAL")
@@ -350,8 +366,8 @@ def test_a_bad_config_file_is_explained_line_by_line_and_stays(tree):
     (tree / ".config").write_text("\n".join(lines) + "\n")
     os.utime(tree / ".config", (time.time() + 5,) * 2)
     before = snapshot(tree)
-    for target in ("config.py", "showconfig", "savedefconfig", "menuconfig"):
-        done = make(tree, target)
+    for target in ("config.py", "showconfig", "savedefconfig", "setconfig"):
+        done = make(tree, target, SET="SEED=1")
         assert done.returncode == 2
         for complaint in complaints:
             assert complaint in done.stderr
