@@ -56,7 +56,6 @@ from gpt2.pretrained import load_pretrained
 from gpt2.sample import model_config, write_sample
 from lib.data.prefetch import Batch
 from lib.data.text.tokenizers import load_tokenizer
-from lib.optim.update import apply_update
 from lib.train.batch_finding import plan_batch
 from lib.train.evaluation import eval_batches, mean_over_examples
 from lib.train.flops import Meter
@@ -117,9 +116,7 @@ def train(settings: Settings, runtime: Runtime) -> None:
                 micro_loss = None  # nothing of this attempt may take up room in the next
                 continue
             lr = learner.lr(step)
-            grad_norm = apply_update(
-                learner.optimizer, lr=lr, grad_clip=settings.GRAD_CLIP, pruner=learner.pruner
-            )
+            grad_norm = learner.update(lr)  # prunes, clips, steps
             # ──────────────────────────────────────────────────────────────────────────────────────
             loop.end_step(loss, grad_norm, lr)
 

@@ -40,7 +40,6 @@ from lib.data.batches import batch_indices
 from lib.data.images.augment import augment
 from lib.data.images.datasets import Split
 from lib.data.images.from_settings import images_from_settings
-from lib.optim.update import apply_update
 from lib.runs.run import NullRun, Run
 from lib.train.batch_finding import BatchPlan, find_batch, plan_batch, try_step
 from lib.train.evaluation import eval_batches, mean_over_examples
@@ -100,9 +99,7 @@ def train(settings: Settings, runtime: Runtime) -> None:
                 logits = micro_loss = None  # nothing of this attempt may take up room in the next
                 continue
             lr = learner.lr(step)
-            grad_norm = apply_update(
-                learner.optimizer, lr=lr, grad_clip=settings.GRAD_CLIP, pruner=learner.pruner
-            )
+            grad_norm = learner.update(lr)  # prunes, clips, steps
             # ──────────────────────────────────────────────────────────────────────────────────────
             loop.end_step(loss, grad_norm, lr, accuracy=correct / (plan.micro_steps * plan.micro))
 

@@ -17,6 +17,7 @@ from lib.signals import Terminated
 from lib.train import batch_finding
 from lib.train.checkpoint import CheckpointError
 from lib.train.guard import Diverged
+from lib.train.learner import Learner
 from lib.train.loop import Loop
 from tests.models import ENVIRONMENT, MODELS, ROOT, Finished, SmallModel
 
@@ -36,17 +37,17 @@ def model(request, folders, tmp_path):
     torch.use_deterministic_algorithms(False)
 
 
-def after_update(model: SmallModel, monkeypatch, do: Callable[[int, torch.optim.Optimizer], None]):
+def after_update(monkeypatch, do: Callable[[int, torch.optim.Optimizer], None]):
     """Have `do(number of the update, optimizer)` run after each update."""
-    update, count = model.program.apply_update, [0]
+    update, count = Learner.update, [0]
 
-    def updating(optimizer, **options):
-        norm = update(optimizer, **options)
+    def updating(learner, lr):
+        norm = update(learner, lr)
         count[0] += 1
-        do(count[0], optimizer)
+        do(count[0], learner.optimizer)
         return norm
 
-    monkeypatch.setattr(model.program, "apply_update", updating)
+    monkeypatch.setattr(Learner, "update", updating)
 
 
 def losses(run: Finished) -> list[float]:
@@ -151,19 +152,19 @@ class TestOutOfMemory:
 class TestDivergence:
     """A gradient or weight that is not finite stops a training before a good file is replaced."""
 
-    def spoil_gradients(self, model, monkeypatch, at: int) -> None:
-        update, count = model.program.apply_update, [0]
+    def spoil_gradients(self, monkeypatch, at: int) -> None:
+        update, count = Learner.update, [0]
 
-        def spoilt(optimizer, **options):
+        def spoilt(learner, lr):
             count[0] += 1
             if count[0] == at:
-                optimizer.param_groups[0]["params"][0].grad.fill_(float("nan"))
-            return update(optimizer, **options)
+                learner.optimizer.param_groups[0]["params"][0].grad.fill_(float("nan"))
+            return update(learner, lr)
 
-        monkeypatch.setattr(model.program, "apply_update", spoilt)
+        monkeypatch.setattr(Learner, "update", spoilt)
 
     def test_at_once_where_looking_is_free(self, model, monkeypatch):
-        self.spoil_gradients(model, monkeypatch, at=3)
+        self.spoil_gradients(monkeypatch, at=3)
         with pytest.raises(Diverged, match="norm of the gradient is nan at step 3"):
             model.train("--checkpoint-interval", "1", "--log-interval", "100")
         run = model.latest
@@ -175,7 +176,7 @@ class TestDivergence:
     )
     def test_before_a_checkpoint_where_looking_makes_a_gpu_wait(self, model, monkeypatch, interval):
         monkeypatch.setattr(Loop, "_reading_is_free", lambda loop: False)
-        self.spoil_gradients(model, monkeypatch, at=4)
+        self.spoil_gradients(monkeypatch, at=4)
         with pytest.raises(Diverged, match="at step 4"):
             model.train("--log-interval", "100", "--eval-interval", "100", *interval)
         assert model.latest.checkpoint()["step"] == 2
@@ -185,7 +186,7 @@ class TestDivergence:
             if number == 4:
                 optimizer.param_groups[0]["params"][0].data.view(-1)[0] = float("nan")
 
-        after_update(model, monkeypatch, spoil)
+        after_update(monkeypatch, spoil)
         with pytest.raises(Diverged, match="largest weight is nan at step 4"):
             model.train("--checkpoint-interval", "2", "--eval-interval", "100")
         assert model.latest.checkpoint()["step"] == 2
@@ -196,8 +197,8 @@ class TestDivergence:
                 os.kill(os.getpid(), signal.SIGTERM)
 
         monkeypatch.setattr(Loop, "_reading_is_free", lambda loop: False)
-        after_update(model, monkeypatch, stop_after)
-        self.spoil_gradients(model, monkeypatch, at=3)
+        after_update(monkeypatch, stop_after)
+        self.spoil_gradients(monkeypatch, at=3)
         with pytest.raises(Terminated):
             rarely = ("--log-interval", "100", "--eval-interval", "100")
             model.train("--checkpoint-interval", "2", *rarely)
@@ -215,7 +216,7 @@ def test_a_signal_saves_the_step_it_came_in(model, monkeypatch, number):
         if updates == 2:
             os.kill(os.getpid(), number)
 
-    after_update(model, monkeypatch, stop_after)
+    after_update(monkeypatch, stop_after)
     with pytest.raises(KeyboardInterrupt) as raised:
         model.train("--max-steps", "1000")
     assert isinstance(raised.value, Terminated) is (number == signal.SIGTERM)
@@ -240,7 +241,7 @@ class TestFullDisk:
                 if number == last:
                     limit.__exit__(None, None, None)
 
-            after_update(model, monkeypatch, fill)
+            after_update(monkeypatch, fill)
 
         yield between
         # A training that ends early leaves the limit in place.
@@ -258,10 +259,11 @@ class TestFullDisk:
 
     def test_a_run_without_its_final_state_has_failed(self, model, full_between):
         full_between(3, 100)
-        with pytest.raises(CheckpointError, match=r"lacks step 6: cannot write .*\.pt: "):
+        with pytest.raises(CheckpointError, match=r"last.pt lacks step 6: cannot write .*\.pt: "):
             model.train("--checkpoint-interval", "2", "--eval-interval", "100")
         run = model.latest
         assert run.metadata["status"] == "failed" and "lacks step 6" in run.metadata["error"]
+        assert run.log.count("warning: no checkpoint") == 2, "once for last.pt, once for best.pt"
         assert run.checkpoint()["step"] == 2, "the last good one stays"
         assert run.metadata["final_metrics"]["final/best_val_loss"] > 0
 

@@ -22,7 +22,7 @@ SHARED = {
     "loop.announce",
     "loop.catch_out_of_memory",
     "reduce_gradients",
-    "apply_update",
+    "learner.update",
     "loop.end_step",
     "loop.finish",
     "eval_batches",
@@ -30,7 +30,7 @@ SHARED = {
     "run_main",
 }
 
-# What apply_update does, in its order; a loop that does a part of it by itself has drifted.
+# What learner.update does, in its order; a loop that does a part of it by itself has drifted.
 OURS_ALONE = {"step", "zero_grad", "clip_grad_norm_", "clip_grads_with_norm_", "unscale_"}
 
 
@@ -61,7 +61,7 @@ def test_it_calls_every_shared_helper(program):
     assert SHARED - {name.removeprefix("batch_finding.") for name in called} == set()
 
 
-def test_it_leaves_the_tail_of_the_step_to_apply_update(program):
+def test_it_leaves_the_tail_of_the_step_to_the_learner(program):
     methods = {call.func.attr for call in calls(program) if isinstance(call.func, ast.Attribute)}
     assert methods & OURS_ALONE == set()
 
@@ -81,5 +81,5 @@ def test_the_step_is_fenced_by_rules_and_holds_forward_backward_and_update(progr
     rules = [i for i, line in enumerate(lines) if line.strip().startswith("# ──")]
     assert len(rules) == 2
     step = "\n".join(lines[rules[0] : rules[1]])
-    for part in ("loss.backward()", "learner.lr(step)", "apply_update("):
+    for part in ("loss.backward()", "learner.lr(step)", "learner.update("):
         assert part in step

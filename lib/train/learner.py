@@ -2,7 +2,8 @@
 """What learns: a model, the optimizer of its weights, what prunes them, and the learning rate.
 
 learner = Learner.from_settings(settings, model, trained, total_steps)
-grad_norm = apply_update(learner.optimizer, lr=learner.lr(step), pruner=learner.pruner, …)
+lr = learner.lr(step)
+grad_norm = learner.update(lr)
 """
 
 from collections.abc import Callable
@@ -10,21 +11,26 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lib.optim.from_settings import optimizer_from_settings, schedule_from_settings
+from lib.optim.update import apply_update
 from lib.pruning.build import Unpruned
 from lib.pruning.pruner import Pruner
 
 
 @dataclass(frozen=True)
 class Learner:
-    """`model` as it is trained, spread over the ranks; `lr` by the number of updates done."""
+    """`model` as it is trained, spread over the ranks; `lr` by the number of updates done.
+
+    `grad_clip` is the largest 2-norm of a gradient, 0 for no limit.
+    """
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
     pruner: Pruner | Unpruned
     lr: Callable[[int], float]
+    grad_clip: float
 
     @staticmethod
     def from_settings(
@@ -35,4 +41,12 @@ class Learner:
         Raises BadUse where the model or the length of the training does not allow it.
         """
         optimizer, pruner = optimizer_from_settings(settings, model, total_steps)
-        return Learner(trained, optimizer, pruner, schedule_from_settings(settings, total_steps))
+        lr = schedule_from_settings(settings, total_steps)
+        return Learner(trained, optimizer, pruner, lr, settings.GRAD_CLIP)
+
+    def update(self, lr: float) -> Tensor:
+        """Prune, clip and step with the gradients at hand, and drop them (lib/optim/update.py).
+
+        Returns the norm of the gradient before clipping, a 0-d tensor on the device.
+        """
+        return apply_update(self.optimizer, lr=lr, grad_clip=self.grad_clip, pruner=self.pruner)

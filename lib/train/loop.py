@@ -8,7 +8,7 @@
                 …                               # forward and backward, one micro-batch at a time
             if loop.out_of_memory:
                 continue
-            …                                   # apply_update
+            grad_norm = learner.update(lr)
             loop.end_step(loss, grad_norm, lr)  # guard → log → evaluate → best → save, when due
         loop.finish()
 
@@ -25,7 +25,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.utils import get_total_norm
 
 from lib.optim import describe_decay
 from lib.runs.run import Run
@@ -38,7 +37,7 @@ from lib.train.guard import Diverged, LossGuard
 from lib.train.learner import Learner
 from lib.train.progress import open_progress
 from lib.train.pruning_report import finish_pruning, log_scores, pruning_info
-from lib.train.ranks import any_rank, local_part, mean_over_ranks, whole
+from lib.train.ranks import any_rank, mean_over_ranks, whole
 from lib.train.runtime import Runtime
 from lib.train.saver import Saver
 from lib.train.seeding import seed_step
@@ -267,16 +266,9 @@ class Loop:
     # ---------------------------------------------------------------- saving, stopping
 
     def _save(self, name: str) -> None:
-        self._check_weights()
+        self._guard.check_weights(self._model.parameters(), self.state.step)
         self.state.elapsed_s = self._clock.elapsed()
         self._saver.save(name, self.state)
-
-    def _check_weights(self) -> None:
-        """Finite gradients can lead to weights that are not, with ADAM_EPS=0 for one."""
-        weights = [local_part(parameter.detach()) for parameter in self._model.parameters()]
-        largest = get_total_norm([w for w in weights if w.numel()], norm_type=math.inf).item()
-        if any_rank(not math.isfinite(largest)):
-            self._guard.check("largest weight", math.nan, self.state.step)
 
     def _before_run_ends(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:

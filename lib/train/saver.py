@@ -37,7 +37,8 @@ class Saver:
     def save(self, name: str, state: TrainingState) -> None:
         """Write the checkpoint `name`; all ranks must call, for a sharded model is collected.
 
-        When it cannot be written the run says so and the previous file of that name stays.
+        When it cannot be written the previous file of that name stays; the run says so, once until
+        it can be written again.
         """
         contents = full_state(self._model, self._optimizer)
         if not self._runtime.is_main:
@@ -50,8 +51,11 @@ class Saver:
         try:
             checkpoint.save(self._run.dir / "checkpoints" / name, contents)
         except CheckpointError as error:
+            if name not in self._unsaved:
+                self._run.say(
+                    f"warning: no checkpoint of step {state.step}, training goes on: {error}"
+                )
             self._unsaved[name] = state.step, error
-            self._run.say(f"warning: no checkpoint of step {state.step}, training goes on: {error}")
         else:
             self._unsaved.pop(name, None)
 
@@ -61,5 +65,7 @@ class Saver:
 
     def require_saved(self) -> None:
         """Raise CheckpointError when the latest state of a checkpoint could not be written."""
-        for name, (step, error) in self._unsaved.items():
-            raise CheckpointError(f"{name} lacks step {step}: {error}") from error
+        if self._unsaved:
+            lacking = [f"{name} lacks step {step}" for name, (step, _) in self._unsaved.items()]
+            error = next(iter(self._unsaved.values()))[1]
+            raise CheckpointError(f"{', '.join(sorted(lacking))}: {error}") from error
