@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from lib.pruning.step_hooks import attach_hooks, is_void, on_gradients
+from lib.pruning.step_hooks import attach_hooks, on_gradients
 
 
 @dataclass(frozen=True)
@@ -108,15 +108,18 @@ class AdamWSPAM(torch.optim.AdamW):
     def _begin(self, _: torch.optim.Optimizer, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
         self._restore_rates()
         self._new_norms: dict[Parameter, Tensor] = {}
-        if is_void(self):
-            return args, kwargs
+        return on_gradients(self._on_gradients, args, kwargs)
+
+    @torch.no_grad()
+    def _on_gradients(self) -> None:
+        self._check_dense()
         self._rates = [(group["lr"], group["weight_decay"]) for group in self.param_groups]
         for group in self.param_groups:
             group["spam_step"] += 1
             scale = self.spam.lr_scale(group["spam_step"])
             group["lr"] = group["lr"] * scale
             group["weight_decay"] = group["weight_decay"] / scale  # decay has no warm-up
-        return on_gradients(self._tame, args, kwargs)
+            self._tame(group)
 
     def _end(self, *_: Any) -> None:
         self._restore_rates()
@@ -137,6 +140,9 @@ class AdamWSPAM(torch.optim.AdamW):
         # 256 and no further.
         states = [state_dict["state"].get(i, {}) for group in groups for i in group["params"]]
         self._incoming_norms = [state.get("spam_norms") for state in states]
+        for i, norms in enumerate(self._incoming_norms):
+            if norms is not None and (not torch.is_tensor(norms) or norms.shape != (4,)):
+                raise ValueError(f"parameter {i}: its spam_norms are not a tensor of 4 numbers")
 
     def _after_load(self, _: torch.optim.Optimizer) -> None:
         parameters = [p for group in self.param_groups for p in group["params"]]
@@ -150,19 +156,19 @@ class AdamWSPAM(torch.optim.AdamW):
                 if key in self.state.get(p, {}):
                     self.state[p][key].zero_()
 
-    @torch.no_grad()
-    def _tame(self) -> None:
-        for group in self.param_groups:
-            if self.spam.resets(group["spam_step"]):
-                self._reset_moments(group)
-            for p in group["params"]:
-                if p.grad is None or p.grad.numel() == 0:
-                    continue
-                if p.grad.layout != torch.strided:
-                    raise RuntimeError(
-                        f"{type(self).__name__} needs dense gradients, and that of a parameter of "
-                        f"shape {tuple(p.shape)} is sparse: make its layer with sparse=False"
-                    )
+    def _check_dense(self) -> None:
+        for p in (p for group in self.param_groups for p in group["params"]):
+            if p.grad is not None and p.grad.layout != torch.strided:
+                raise RuntimeError(
+                    f"{type(self).__name__} needs dense gradients, and that of a parameter of "
+                    f"shape {tuple(p.shape)} is sparse: make its layer with sparse=False"
+                )
+
+    def _tame(self, group: dict[str, Any]) -> None:
+        if self.spam.resets(group["spam_step"]):
+            self._reset_moments(group)
+        for p in group["params"]:
+            if p.grad is not None and p.grad.numel():
                 self._tame_one(p, self.state.get(p, {}), group)
 
     def _tame_one(self, p: Parameter, state: dict[str, Any], group: dict[str, Any]) -> None:

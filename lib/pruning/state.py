@@ -20,8 +20,10 @@ def packed(step: int, masks: Named, memory: Named) -> dict[str, Any]:
 def checked(state: Mapping[str, Any], masks: Named, memory: Named) -> dict[str, Any]:
     """What `packed` gave, its masks unpacked, if it fits these masks and this memory.
 
-    Nothing is changed. Raises ValueError naming what is of other weights.
+    Nothing is changed. Raises ValueError naming what is missing or of other weights.
     """
+    if missing := [key for key in ("step", "masks", "memory") if key not in state]:
+        raise ValueError(f"the pruning state lacks {', '.join(missing)}")
     for kind, own in (("masks", masks), ("memory", memory)):
         if state[kind].keys() != own.keys():
             differing = ", ".join(sorted(state[kind].keys() ^ own.keys()))

@@ -8,6 +8,7 @@ from types import MethodType
 from typing import Any
 
 import torch
+from torch import Tensor
 
 KINDS = (
     "step_pre",
@@ -108,18 +109,32 @@ def is_void(optimizer: torch.optim.Optimizer) -> bool:
 
 @torch.no_grad()
 def _settle(optimizer: torch.optim.Optimizer) -> None:
-    # A GradScaler leaves the division by its scale to a fused optimizer, unless `unscale_` was
-    # called. Spikes and movement are about true gradients, so it is done here, before the kernel.
-    scale = getattr(optimizer, "grad_scale", None)
-    if scale is not None:
-        optimizer.grad_scale = None
-    for group in optimizer.param_groups:
-        for p in group["params"]:
-            if p.grad is None or p.grad.layout != torch.strided:
-                continue
-            if scale is not None:
-                p.grad.div_(scale.to(p.grad.device))
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    parameters = [p for p in parameters if p.grad is not None]
+    _unscale(optimizer, [p.grad for p in parameters])
+    for p in parameters:
+        if p.grad.layout == torch.strided:
             _lay_out_alike(p, optimizer.state.get(p, {}))
+
+
+def _unscale(optimizer: torch.optim.Optimizer, gradients: list[Tensor]) -> None:
+    """Divide the gradients, dense or sparse, by the scale that a GradScaler left to the kernel.
+
+    It does that with fused optimizers unless `unscale_` was called. Spikes and movement are about
+    true gradients, so the division comes here, before the kernel. Raises ValueError for float16
+    gradients, as `GradScaler.unscale_` does.
+    """
+    scale = getattr(optimizer, "grad_scale", None)
+    if scale is None:
+        return
+    if any(gradient.dtype == torch.float16 for gradient in gradients):
+        raise ValueError(
+            "float16 gradients become zero when they are unscaled: keep the parameters in "
+            "float32 and compute in float16 under torch.autocast"
+        )
+    for gradient in gradients:
+        gradient.div_(scale.to(gradient.device))
+    optimizer.grad_scale = None
 
 
 def _lay_out_alike(p: torch.nn.Parameter, state: dict) -> None:

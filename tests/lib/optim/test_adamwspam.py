@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """SPAM and Stable-SPAM against float64 references from the papers; AdamW where they meet."""
 
+import copy
 import math
 
 import numpy as np
@@ -202,6 +203,7 @@ def test_a_failed_step_leaves_the_learning_rate():
 
     with pytest.raises(KeyError):
         optimizer.step(broken)
+    assert optimizer.param_groups[0]["spam_step"] == 1, "a step that was not made is counted"
     for group in (optimizer.state_dict()["param_groups"][0], optimizer.param_groups[0]):
         assert (group["lr"], group["weight_decay"]) == (1e-3, 0.01)
     optimizer.step()
@@ -236,6 +238,7 @@ def test_sparse_gradients_are_refused_with_the_cure(stable):
     table(torch.tensor([1])).sum().backward()
     with pytest.raises(RuntimeError, match=r"of shape \(5, 2\) is sparse: .* sparse=False"):
         optimizer.step()
+    assert optimizer.param_groups[0]["spam_step"] == 0
 
 
 def test_a_norm_beyond_float16_is_no_spike_to_infinity():
@@ -258,3 +261,17 @@ def test_state_of_a_run_without_spam_is_refused():
     state = torch.optim.AdamW([p]).state_dict()
     with pytest.raises(ValueError, match="of a run without SPAM"):
         AdamWSPAM([p]).load_state_dict(state)
+
+
+@pytest.mark.parametrize("norms", [torch.zeros(3), "none"])
+def test_norms_that_do_not_fit_are_refused_and_change_nothing(norms):
+    p = nn.Parameter(torch.ones(2))
+    optimizer = AdamWSPAM([p], spam=Spam(stable=True))
+    p.grad = torch.ones(2)
+    optimizer.step()
+    state = copy.deepcopy(optimizer.state_dict())
+    state["state"][0]["spam_norms"] = norms
+    state["state"][0]["exp_avg"] = torch.zeros(2)
+    with pytest.raises(ValueError, match="parameter 0: its spam_norms are not a tensor of 4"):
+        optimizer.load_state_dict(state)
+    assert optimizer.state[p]["exp_avg"].any()

@@ -11,6 +11,7 @@ from lib.optim.adamwspam import AdamWSPAM, Spam
 from lib.optim.update import apply_update
 from lib.pruning.pruner import Pruner
 from lib.pruning.schedules import Schedule
+from lib.pruning.step_hooks import on_gradients
 from lib.pruning.targets import prunable
 
 SPAM = Spam(reset_every=3, grace=1, warmup=2)
@@ -183,6 +184,31 @@ def test_movement_under_a_grad_scaler_is_that_of_true_gradients():
         scaler.step(optimizer)
         memories.append(list(pruner.memory.values()))
     assert same(*memories) and memories[0][0].any()
+
+
+def test_sparse_gradients_are_unscaled_as_dense_ones_are():
+    """The scale is withdrawn from the optimizer, which would otherwise divide by it."""
+    table, dense = nn.Embedding(4, 2, sparse=True), nn.Parameter(torch.ones(3))
+    optimizer = torch.optim.SGD([table.weight, dense], lr=0.1)
+    (table(torch.tensor([1, 1])).sum() * 8.0).backward()
+    dense.grad = torch.full((3,), 8.0)
+    optimizer.grad_scale = torch.tensor(8.0)
+    on_gradients(lambda: None, (optimizer,), {})
+    assert optimizer.grad_scale is None
+    assert table.weight.grad.to_dense()[1].tolist() == [2.0, 2.0]
+    assert dense.grad.tolist() == [1.0, 1.0, 1.0]
+
+
+def test_float16_gradients_are_not_unscaled():
+    """2^-20 · 65536 / 65536 is subnormal in float16 and loses its digits, or all of itself."""
+    p = nn.Parameter(torch.ones(3, dtype=torch.float16))
+    optimizer = AdamWSPAM([p], spam=SPAM, fused=True)
+    scaler = torch.amp.GradScaler("cpu", init_scale=65536.0)
+    p.grad = torch.ones(3, dtype=torch.float16)
+    scaler.scale(torch.ones(()))
+    with pytest.raises(ValueError, match="float16 gradients become zero when they are unscaled"):
+        scaler.step(optimizer)
+    assert p.grad.eq(1.0).all() and p.eq(1.0).all()
 
 
 @pytest.mark.parametrize("fused", [False, True])

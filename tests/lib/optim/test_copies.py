@@ -152,6 +152,8 @@ def damaged(state, how):
         pruner["masks"]["2.weight"] = pruner["masks"]["2.weight"][:-1]
     elif how == "memory":
         pruner["memory"]["2.weight"] = torch.zeros(1)
+    elif how == "step":
+        del pruner["step"]
     else:
         state["param_groups"][0]["params"] = [0]
     pruner["masks"]["0.weight"] = torch.zeros_like(pruner["masks"]["0.weight"])
@@ -163,6 +165,7 @@ def damaged(state, how):
     [
         ("masks", "2.weight: 1 packed bytes do not make a mask"),
         ("memory", "2.weight: the memory of its score has the shape"),
+        ("step", "the pruning state lacks step"),
         ("groups", "doesn't match the size of optimizer's group"),
     ],
 )
