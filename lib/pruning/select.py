@@ -78,7 +78,8 @@ def prune_smallest(items: Sequence[Scored], k: int, *, group: dist.ProcessGroup 
     if wanted:
         place, wanted = _bin_of(_ascending(counts.histogram), wanted)
         upper = BINS - 1 - place if place < HALF else place - HALF
-        _decide(items, _mark(items, *_borders(upper)), wanted, upper, group)
+        in_bin = int(_ascending(counts.own)[place])
+        _decide(items, _mark(items, *_borders(upper), in_bin), wanted, upper, group)
     return _ascending(counts.histogram)
 
 
@@ -87,7 +88,8 @@ def prune_smallest(items: Sequence[Scored], k: int, *, group: dist.ProcessGroup 
 
 @dataclass
 class _Counts:
-    histogram: Tensor  # (BINS,) live scores by the upper digit
+    histogram: Tensor  # (BINS,) live scores by the upper digit, over all ranks
+    own: Tensor  # (BINS,) those of this rank
     pruned: Tensor  # (items,) entries whose mask is 0
     live: Tensor  # (items,)
 
@@ -104,11 +106,12 @@ def _upper_histogram(items: Sequence[Scored], group) -> _Counts:
     negative, positive = histograms.split(HALF, 1)
     bad = negative[:, NON_FINITE:].sum(1) + positive[:, NON_FINITE:].sum(1)
     rows = torch.stack([pruned, live, bad, positive[:, 0], (positive[:, 0] < 0).long()])
-    total = histograms.sum(0)
+    own = histograms.sum(0)
+    total = own.clone()
     _sum_over(group, total)
     _sum_over(group, rows)
     _check(items, group, *rows[1:].tolist())
-    return _Counts(total.cpu(), *rows[:2].cpu())
+    return _Counts(total.cpu(), own.cpu(), *rows[:2].cpu())
 
 
 def _check(items: Sequence[Scored], group, *columns: list[int]) -> None:
@@ -174,12 +177,14 @@ class _Undecided:
     scores: Tensor
 
 
-def _mark(items: Sequence[Scored], first: float, beyond: float) -> list[_Undecided]:
-    """Prune what is below the bin [first, beyond), and mark the live entries in it 2.
+def _mark(items: Sequence[Scored], first: float, beyond: float, n: int) -> list[_Undecided]:
+    """Prune what is below the bin [first, beyond), and mark the `n` live entries in it 2.
 
-    Returns these in order, a slice of scores at most in each part: if all scores are equal, all are
-    undecided, and what follows must not need more memory than their scores take.
+    Returns these in order, at most a slice of scores in each part: if all scores are equal, all
+    are undecided, and what follows must not need more memory than their scores take. For the same
+    reason they lie in one block: many small ones would leave as much memory unused between them.
     """
+    held = torch.empty(n, device=items[0].mask.device)
 
     def mark(i: int, start: int, stop: int) -> Tensor:
         item = items[i]
@@ -194,23 +199,16 @@ def _mark(items: Sequence[Scored], first: float, beyond: float) -> list[_Undecid
         return theirs[undecided]
 
     parts: list[_Undecided] = []
-    pieces: list[Tensor] = []  # the scores of the last of the parts
+    begin = end = 0  # of the last part, in `held`
     for i, start, stop, scores in each_slice([item.mask for item in items], mark):
-        held = sum(map(len, pieces))
-        if parts and parts[-1].item == i and held + len(scores) <= slice_size(scores.device):
-            parts[-1].stop = stop
-            pieces.append(scores)
+        held[end : end + len(scores)] = scores
+        end += len(scores)
+        if parts and parts[-1].item == i and end - begin <= slice_size(held.device):
+            start = parts.pop().start
         else:
-            _join(parts, pieces)
-            parts.append(_Undecided(i, start, stop, scores))
-            pieces = [scores]
-    _join(parts, pieces)
+            begin = end - len(scores)
+        parts.append(_Undecided(i, start, stop, held[begin:end]))
     return parts
-
-
-def _join(parts: list[_Undecided], pieces: list[Tensor]) -> None:
-    if len(pieces) > 1:
-        parts[-1].scores = torch.cat(pieces)
 
 
 def _decide(
