@@ -26,7 +26,6 @@ from lib.runs import metadata
 from lib.runs.journal import read_rows
 from lib.runs.redact import redact
 from lib.runs.stored import load_run
-from lib.text import printable
 from lib.tracking.cursor import valid_step
 from lib.tracking.delivery import POLL_S, Delivery, Ending
 from lib.tracking.describe import timestamp
@@ -52,7 +51,7 @@ class Console:
 
     def say(self, text: str) -> None:
         """One line on the terminal and in the log, once however often it happens."""
-        text = printable(redact(text))
+        text = redact(text)
         if text in self._said:
             return
         self._said.add(text)
