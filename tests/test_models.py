@@ -268,6 +268,19 @@ class TestFullDisk:
         assert run.metadata["final_metrics"]["final/best_val_loss"] > 0
 
 
+def test_the_best_of_a_pruned_training_has_the_sparsity_that_was_asked_for(model):
+    """It loses nearly all of its weights at the end, so that it was better before."""
+    pruned = ("--optimizer", "adamwprune", "--target-sparsity", "0.99", "--pruning-embeddings")
+    late = ("--pruning-unit", "steps", "--pruning-start", "24", "--pruning-end", "26")
+    fast = ("--learning-rate", "0.01", "--max-steps", "28", "--pruning-frequency", "1")
+    run = model.train(*pruned, *late, *fast, "--eval-interval", "2", "--early-stop", "3")
+    losses, best = run.rows("val/loss"), run.checkpoint("best.pt")
+    end = run.metadata["pruning"]["end_step"]
+    assert min(losses, key=losses.get) < end <= best["step"]
+    assert best["training_state"]["best"]["val/loss"] == losses[best["step"]]
+    assert run.metadata["final_metrics"]["final/best_val_loss"] == losses[best["step"]]
+
+
 class TestEnds:
     def test_early_stop(self, model):
         # At this rate nothing becomes better, so the second evaluation is the last that can count.
