@@ -21,19 +21,19 @@ export V
 KCONFIG_CONFIG ?= .config
 export KCONFIG_CONFIG
 
-# A fragment says beside each target which variables it takes from the make line:
+# A fragment declares which variables a target takes from the make line:
 #
 #     TAKES.show := RUN
 #
-# That is all there is to do for a new one: its value reaches the recipe's programs through the
-# environment, unexpanded and unquoted, so that no make function and no shell ever interprets it;
-# `make help` lists it; and on the line of a target that does not take it, it is refused.
+# Nothing else is needed: the value reaches the programs of the recipe through the environment, so
+# that no make function and no shell ever interprets it; `make help` lists the variable; and targets
+# that do not take it refuse it.
 ON_THE_LINE := $(foreach v,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $v))),$v))
 TAKEN_BY_ALL := V VENV PYTHON3 KCONFIG_CONFIG JOBS SHELL
 OVERRIDES := FRAGMENTS SET TRACKER
 
 .DEFAULT_GOAL := train
-# venv.mk first: prerequisites are expanded where they are read, and $(READY) stands in most.
+# venv.mk first: prerequisites are expanded as they are read, and most contain $(READY).
 FRAGMENT_FILES := $(filter-out scripts/venv.mk,$(sort $(wildcard scripts/*.mk $(patsubst %/train.py,%/*.mk,$(wildcard */train.py)))))
 include scripts/venv.mk $(FRAGMENT_FILES)
 

@@ -32,7 +32,7 @@ _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH
 
 
 def begin() -> None:
-    """Prepare this process: it names packages that are missing, and prints any file name.
+    """Make this process name missing packages, and print file names of any encoding.
 
     Until `run_main`, Ctrl-C ends it at once, without the traceback of an import cut short.
     """
@@ -86,7 +86,7 @@ def run_main(main: Callable[[], int | None]) -> NoReturn:
 
 
 def _explain(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """sys.excepthook: what the place or the machine lacks is no defect of the program."""
+    """sys.excepthook: what this machine lacks is not a defect of the program."""
     if isinstance(error, KeyboardInterrupt):  # Python exits as after SIGINT
         return
     package = (getattr(error, "name", None) or "").partition(".")[0]
@@ -117,5 +117,5 @@ def _cure() -> str:
     if sys.prefix == venv:
         return f"Run: {pip}"
     if os.path.exists(os.path.join(venv, ".installed")):  # noqa: PTH110, PTH118
-        return "Use .venv/bin/python, or make, in its place."
+        return "Use .venv/bin/python, or make, instead."
     return f"Run `make install` and use\n       .venv/bin/python, or run: {pip}"

@@ -14,7 +14,7 @@ class Failure(Exception):
 
 
 class BadUse(Failure):
-    """The user asked for something that cannot be; the message says what is allowed."""
+    """The user asked for something that is not possible; the message says what is allowed."""
 
     exit_code = 2
 
@@ -22,11 +22,11 @@ class BadUse(Failure):
 def near(
     word: str, names: Iterable[str], n: int = 3, synonyms: Mapping[str, str] | None = None
 ) -> list[str]:
-    """Up to `n` of `names` that `word` may have been meant to be, the likeliest first.
+    """Up to `n` of `names` that `word` probably means, the likeliest first.
 
-    First what `synonyms` (lower case, words joined by _) say it means, then names that contain it,
-    as whole words (`run-name`: TRACKER_RUN_NAME) or as a part, the shortest first, then names that
-    are spelt alike. Case, leading hyphens, and whether words are joined by - or _ do not count.
+    First what `synonyms` (lower case, words joined by _) say that it means, then names that contain
+    it, as whole words (`run-name`: TRACKER_RUN_NAME) or in part, the shortest first, then names
+    with a similar spelling. Case, leading hyphens, and - or _ between words make no difference.
     """
     import difflib  # only for a message
 

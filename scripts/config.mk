@@ -7,8 +7,8 @@ endif
 
 KCONFIG_FILES := $(wildcard Kconfig */Kconfig */Kconfig.* */*/Kconfig */*/Kconfig.*)
 
-# For programs that read config.py: `data: | $(CONFIGURED)`. Python starts only when config.py is older
-# than what it is made from, or was made from another .config.
+# For programs that read config.py: `data: | $(CONFIGURED)`. Python is started only when config.py is
+# older than what it is made from, or was made from another .config.
 CONFIGURED := config.py
 CONFIG_SOURCE := $(shell sed -n 's/^SOURCE = "\(.*\)"$$/\1/p' config.py 2>/dev/null)
 
@@ -40,7 +40,7 @@ TAKES.diffconfig := A B
 
 defconfig: ## start from DEFCONFIG=lenet5-digits, with changes
 defconfig-<name>: ## the same as defconfig DEFCONFIG=<name>
-list-defconfigs: ## what there is to start from
+list-defconfigs: ## the configurations in defconfigs/ to start from
 setconfig: ## change .config: SET="SYMBOL=VALUE …", lines of FRAGMENTS="FILE …", TRACKER=wandb,…
 menuconfig: ## change the configuration in the terminal
 guiconfig: ## change the configuration in a window

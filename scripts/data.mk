@@ -4,11 +4,11 @@
 ##@ Data
 
 .PHONY: data
-data: | $(READY) $(wildcard $(CONFIGURED)) ## prepare the configured data set: tokens or images; goes on where it stopped
+data: | $(READY) $(wildcard $(CONFIGURED)) ## prepare the configured data set: tokens or images; resumes where it stopped
 	$(Q)$(PYTHON) -m scripts.data.prepare
 
 .PHONY: data-check
-data-check: | $(READY) $(wildcard $(CONFIGURED)) ## read all that `make data` has prepared and verify its checksums
+data-check: | $(READY) $(wildcard $(CONFIGURED)) ## verify the checksums of all that `make data` has prepared
 	$(Q)$(PYTHON) -m scripts.data.check
 
 .PHONY: bench-data

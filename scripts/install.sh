@@ -5,8 +5,8 @@
 # usage: scripts/install.sh PYTHON VENV
 #
 # VENV/.installed holds the digest of the requirement files and is written last: an install that
-# broke half-way has none and is repaired by the next make, and files that were only touched cost
-# nothing. What pip says goes to VENV/install.log; V=1 shows it.
+# was interrupted has none and is repaired by the next make, and touching the files costs nothing.
+# The output of pip goes to VENV/install.log; V=1 shows it.
 set -eu
 
 python=$1

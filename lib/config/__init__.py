@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""From a user's words to typed values. The room that all others stand on; it never imports torch.
+"""From what a user types to typed values. The room below all others; it never imports torch.
 
 The doors:
 - settings.load_settings(model): what a training program was asked to do, frozen and typed;
@@ -7,8 +7,8 @@ The doors:
 - store.load and store.store: .config, its origins and config.py;
 - trackers.TRACKERS: one row for each tracker, with its symbol, backend and package.
 
-Behind them: dotconfig is the text of .config files, intervals the real numbers, definitions what
-may be wrong with the Kconfig files and conflicts what may be wrong with values together, flags the
-command line, frozen the configuration of one launch, science what a run's hash covers, and editors
-menuconfig and guiconfig.
+Behind them: dotconfig reads .config files, symbols describes single symbols, intervals adds real
+numbers, definitions checks the Kconfig files, conflicts finds values that do not go together, flags
+makes the command line, frozen keeps the configuration of one launch, science says what a run's hash
+covers, and editors runs menuconfig and guiconfig.
 """

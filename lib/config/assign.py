@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Assigning values to a Kconfig tree so that nothing is lost in silence.
+"""Assigning values to a Kconfig tree so that nothing is lost silently.
 
-Kconfiglib warns and goes on where an assignment has no effect. Here it is refused, with symbol,
-value, reason and the place in the Kconfig files, and all problems are reported at once.
+Kconfiglib warns and continues where an assignment has no effect. Here the assignment is refused,
+with symbol, value, reason and the place in the Kconfig files; all problems are reported at once.
 """
 
 import re
@@ -11,8 +11,9 @@ from collections.abc import Iterable, Sequence
 from lib.config import intervals
 from lib.config.conflicts import contradictions
 from lib.config.dotconfig import PREFIX, Assignment, ConfigError, shorten
+from lib.config.symbols import Choice, has_prompt, location, unmet
 from lib.config.synonyms import SYNONYMS
-from lib.config.tree import BOOL, INT, Choice, Symbol, Tree, has_prompt, location, unmet
+from lib.config.tree import BOOL, INT, Symbol, Tree
 from lib.errors import did_you_mean, near
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
@@ -30,20 +31,20 @@ class Rejected(Exception):
 
 
 def apply(tree: Tree, layers: Sequence[Sequence[Assignment]], tolerant: bool = False) -> list[str]:
-    """Assign layer over layer, a later one winning, and check that every assignment took.
+    """Assign layer by layer, a later one overriding the others; check that every assignment took.
 
-    An assignment may rest on a later layer (a dependency that SET turns on) and may lose its effect
-    to one. Returns notes on the latter, and on the defaults that follow what was set otherwise than
-    by a file. With `tolerant`, assignments to symbols that are gone or whose dependencies are no
-    longer met are dropped and noted, too.
-    Raises ConfigError with all problems; the values of the tree are of no use then.
+    An assignment may depend on a later layer (SET may turn on what it needs) and may lose its
+    effect to one. Returns notes on those that lost their effect, and on the defaults that changed
+    with what SET, TRACKER or a flag set. With `tolerant`, assignments to symbols that are gone or
+    whose dependencies are no longer met are dropped and noted, too.
+    Raises ConfigError with all problems; the values of the tree are then undefined.
     """
     problems: list[str] = []
     notes: list[str] = []
     standing = {}  # the last assignment to each symbol or choice, and whether it took at first
     before: dict[str, str] = {}
     for layer in layers:
-        if layer and layer[0].quoted is None and not before:  # from here on not out of files
+        if layer and layer[0].quoted is None and not before:  # the first that is not a file
             before = _texts(tree)
         taken = _assign(tree, layer, problems, notes if tolerant else problems)
         for key, (assignment, target) in taken.items():
@@ -67,9 +68,9 @@ def apply(tree: Tree, layers: Sequence[Sequence[Assignment]], tolerant: bool = F
 
 
 def _followers(tree: Tree, before: dict[str, str], assigned: set[Symbol]) -> list[str]:
-    """A note on the defaults that are not what they were `before`; of another model, none.
+    """A note on the defaults that differ from `before`; none when the model is another one.
 
-    OPTIMIZER=sgd brings another LEARNING_RATE, another DATASET another TOKENIZER.
+    OPTIMIZER=sgd changes the default of LEARNING_RATE, for instance, and DATASET that of TOKENIZER.
     """
     after = _texts(tree)
     given = {tree.public_name(symbol) for symbol in assigned}
@@ -191,6 +192,6 @@ def _at(symbol: Symbol) -> str:
 def _is_unicode(text: str) -> bool:
     try:
         text.encode()
-    except UnicodeEncodeError:  # bytes of the environment that are no UTF-8 arrive as surrogates
+    except UnicodeEncodeError:  # bytes from the environment that are not UTF-8 arrive as surrogates
         return False
     return True

@@ -29,7 +29,7 @@ class Config:
     def __getattr__(self, name):
         if name in VALUES:
             return VALUES[name]
-        # Python itself adds what was probably meant.
+        # Python itself adds a suggestion.
         raise AttributeError(f"no symbol {{name}} in config.py", name=name, obj=self)
 
     def __setattr__(self, name, value):

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Values that are each in range and do not go together, in ways that Kconfig cannot express.
+"""Values that are each in range but do not go together, in ways that Kconfig cannot express.
 
-Checked whenever values are assigned (lib/config/assign.py), so that a configuration that could
-only fail later is not written. What depends on the data (how many steps an epoch has) is checked
-when the training begins.
+Checked whenever values are assigned (lib/config/assign.py), so that a configuration that must fail
+is never written. What depends on the data (how many steps an epoch has) is checked when training
+begins.
 """
 
 import re
@@ -20,21 +20,21 @@ def contradictions(values: Values, chosen: Collection[str] = ()) -> list[str]:
     """What is wrong with the values of all symbols together, a line each, naming the symbols.
 
     `chosen`: the symbols that do not hold their defaults. A default that does not suit a short
-    trial is no mistake.
+    trial is not an error.
     """
     problems = [problem for check in CHECKS for problem in check(values)]
     return problems + (_warmup(values) if "WARMUP_STEPS" in chosen else [])
 
 
 def _directories(values: Values) -> list[str]:
-    """What makes many files must not make them in the root of the project, or of the machine."""
+    """Directories of many files are neither the root of the project nor of the file system."""
     problems = []
     for name in sorted({"OUTPUT_DIR", "DATA_DIR"} & values.keys()):
         path = (ROOT / str(values[name]).strip()).resolve()
         if path in (ROOT, Path(path.anchor)):
             problems.append(
-                f'{name}="{values[name]}": would fill {path} itself: name a directory below it, '
-                "or another one"
+                f'{name}="{values[name]}": its files would go into {path} itself: choose '
+                "another directory, or one below it"
             )
     return problems
 
@@ -43,8 +43,8 @@ def _corpus_name(values: Values) -> list[str]:
     name = values.get("DATASET_NAME")
     if name and not _FILE_NAME.fullmatch(str(name)):
         return [
-            f'DATASET_NAME="{name}": names a directory, so only letters, digits, dots, hyphens '
-            "and underscores, and not dots alone"
+            f'DATASET_NAME="{name}": becomes the name of a directory: use letters, digits, dots, '
+            "hyphens and underscores, and not only dots"
         ]
     if name == "" and values["DATASET"] == "custom":
         return ['DATASET_NAME="": a corpus of your own needs a name; the default is custom']
@@ -56,7 +56,7 @@ def _warmup(values: Values) -> list[str]:
     if steps and warmup > steps:
         return [
             f"WARMUP_STEPS={warmup}: the training ends after MAX_STEPS={steps}, before the "
-            "learning rate is reached: a warm-up takes a tenth of the steps or less"
+            "warm-up does: a tenth of the steps is usually enough"
         ]
     return []
 
@@ -69,10 +69,10 @@ def _pruning_times(values: Values) -> list[str]:
     for name, value in given.items():
         if values["PRUNING_UNIT"] == "share" and value > 1.0:
             problems.append(
-                f"{name}={value}: more than the whole training; PRUNING_UNIT=steps gives steps"
+                f"{name}={value}: more than the whole training; steps need PRUNING_UNIT=steps"
             )
         if values["PRUNING_UNIT"] == "steps" and (value != int(value) or value < 1.0):
-            problems.append(f"{name}={value}: not a whole number of steps from 1 on")
+            problems.append(f"{name}={value}: not a whole number of steps, 1 or more")
     start, end = given.get("PRUNING_START"), given.get("PRUNING_END")
     if end is not None and start > end:
         problems.append(f"PRUNING_START={start}: later than PRUNING_END={end}")
@@ -87,7 +87,7 @@ def _pattern_limit(values: Values) -> list[str]:
     if values.get("PRUNING_PATTERN") == "2to4" and values["TARGET_SPARSITY"] > 0.5:
         return [
             f"TARGET_SPARSITY={values['TARGET_SPARSITY']}: PRUNING_PATTERN=2to4 removes two of "
-            "four, 0.5 at most"
+            "four weights: at most 0.5"
         ]
     return []
 

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lib.config.tree import MenuNode, Tree
+    from lib.config.symbols import MenuNode
+    from lib.config.tree import Tree
 
 _GOING_ON = re.compile(r", \w+ will be used$")
 _NUMBER = re.compile(r"-?[0-9]+|MODULES")  # which kconfiglib keeps among the symbols
@@ -19,8 +20,8 @@ _NUMBER = re.compile(r"-?[0-9]+|MODULES")  # which kconfiglib keeps among the sy
 def definition_problems(tree: "Tree", warnings: Iterable[str]) -> list[str]:
     """The contradictions in the files that `tree` was parsed from, a line each, with all places.
 
-    `warnings` are kconfiglib's own, which would go on with one of several meanings. They count
-    where nothing else is found: of two definitions it warns of the consequences.
+    `warnings` are those of kconfiglib, which would continue with one of several meanings. They
+    count only where nothing else is found: of two definitions they name the consequences alone.
     """
     found = [*_two_prompts(tree), *_undefined(tree)]
     return found or [_GOING_ON.sub("", " ".join(warning.split())) for warning in warnings]

@@ -2,8 +2,8 @@
 """The text of .config files, defconfigs and fragments, and of SET="NAME=value …".
 
 A line is `CONFIG_NAME=value` or `# CONFIG_NAME is not set`; other `#` lines are comments. Strings
-stand in double quotes. Within them `\\"` is a quote, `\\\\` a backslash, `\\n` a newline and `\\r`
-a carriage return, so that any text fits on one line; nothing else has a meaning.
+are in double quotes. Within them `\\"` is a quote, `\\\\` a backslash, `\\n` a newline and `\\r`
+a carriage return, so that any text fits on one line; nothing else is special.
 
 Reading collects every problem instead of stopping at the first one.
 """
@@ -27,7 +27,7 @@ _NAME = re.compile(rf"(?:{PREFIX})?(\w+)", re.ASCII)
 
 
 class ConfigError(BadUse):
-    """Assignments that cannot be; the message holds one line for each of `problems`."""
+    """Assignments that are not possible; the message has one line for each of `problems`."""
 
     def __init__(self, problems: list[str]):
         super().__init__("\n       ".join(problems))
@@ -39,7 +39,7 @@ class Assignment(NamedTuple):
 
     name: str
     value: str
-    origin: str  # `defconfigs/lenet5-digits:3`, `SET`, `flag --seed`
+    origin: str  # `.config:3`, `SET`, `flag --seed`
     quoted: bool | None = None  # as it stood in a file; None where quotes have no meaning
 
     def __str__(self) -> str:
@@ -58,7 +58,7 @@ def escape(value: str) -> str:
 
 
 def unescape(text: str) -> str:
-    """The inverse of `escape`; a backslash before any other character stands for that one."""
+    """The inverse of `escape`; a backslash before any other character is dropped."""
     return _UNESCAPED.sub(lambda match: _UNESCAPES.get(match.group(1), match.group(1)), text)
 
 

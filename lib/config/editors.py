@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Kconfiglib's menuconfig and guiconfig on our own reading, checking and writing of .config."""
+"""Kconfiglib's menuconfig and guiconfig, with our own reading, checking and writing of .config."""
 
 import errno
 import sys
@@ -29,7 +29,7 @@ class EditedTree(Tree):
     def load_config(self, filename: str | None = None, replace: bool = True) -> str:
         """Load a .config file; without a name the present one, if there is one.
 
-        Of a present one with problems the rest is loaded: an editor is where they are mended.
+        If that has problems, the rest of it is loaded: an editor is the place to fix them.
         """
         path = Path(filename) if filename else config_path()
         if not filename and not path.exists():
@@ -58,7 +58,7 @@ class EditedTree(Tree):
                     self.unset_values()
                     assignments = sound
                     continue
-                # What is left does not go together, and stands until it is changed.
+                # What remains does not go together; it stays until the user changes it.
             return problems
 
     def write_config(
@@ -124,10 +124,10 @@ def edit(program: str) -> None:
 
 
 def _adapted(module: ModuleType, tree: EditedTree) -> ModuleType:
-    """The editor `module` with our rules for values, and with messages that can be read.
+    """The editor `module` with our checks of values, and with messages that fit the screen.
 
-    It takes a value that nobody set for a gap in .config; here it is a default. Without this most
-    symbols would be marked as new, and saving would be offered when nothing was changed.
+    It takes a symbol that nobody set for one that .config lacks; here it has its default. Without
+    this, most symbols would be marked as new and saving would be offered with nothing changed.
     """
     node_text = module._node_str
     module._node_str = lambda node: node_text(node).replace(" (NEW)", "")
@@ -184,11 +184,11 @@ def _adapt_tk(module: ModuleType, tree: EditedTree) -> None:
 
 def _opening(problems: list[str]) -> str:
     lines = "\n".join(problems)
-    return f"Problems in {config_path()}; what cannot hold is left out:\n\n{lines}"
+    return f"Problems in {config_path()}; what is not possible is left out:\n\n{lines}"
 
 
 def _fitting(text: str, height: int, width: int) -> str:
-    """`text` in lines of `width`, and not more than fit; the dialogs cut off what is outside."""
+    """`text` in lines of `width`, and no more than fit; the dialogs would cut them off."""
     lines = [part for line in text.split("\n") for part in textwrap.wrap(line, width) or [""]]
     if len(lines) > height:
         lines = [*lines[: height - 1], f"… and {len(lines) - height + 1} more lines"]

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Command line flags of a training program, made from the Kconfig symbols of its model.
 
-LEARNING_RATE becomes --learning-rate, a bool --plots and --no-plots, a choice one flag for all of
-it (--optimizer adamw). The flags only carry text: Kconfig checks the values.
+LEARNING_RATE becomes --learning-rate, a bool --plots and --no-plots, a choice one flag
+(--optimizer adamw). The flags only carry text: Kconfig checks the values.
 """
 
 import argparse
@@ -11,19 +11,10 @@ from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 from lib.config.dotconfig import Assignment, shorten
+from lib.config.symbols import conditions, menus, prompt_of, selectors, unmet
 from lib.config.synonyms import SYNONYMS
 from lib.config.trackers import WORDS, tracker_assignments
-from lib.config.tree import (
-    BOOL,
-    Symbol,
-    Tree,
-    conditions,
-    menus,
-    prompt_of,
-    selectors,
-    text_of,
-    unmet,
-)
+from lib.config.tree import BOOL, Symbol, Tree, text_of
 from lib.errors import did_you_mean
 
 
@@ -36,7 +27,7 @@ class Flags(NamedTuple):
 
 
 class _Parser(argparse.ArgumentParser):
-    """Errors in the manner of the other commands, with near matches for unknown flags."""
+    """Reports errors as the other commands do, with near matches for unknown flags."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"error: {message}\n       `{self.prog} --help` lists the flags\n")
@@ -74,7 +65,7 @@ def config_flag(argv: Sequence[str] | None) -> Path | None:
 def _parser(tree: Tree, model: str) -> _Parser:
     parser = _Parser(
         usage="%(prog)s [--config PATH] [--tracker WORDS] [--SYMBOL VALUE …]",
-        description="Without flags the values of config.py count, which `make defconfig` and `make "
+        description="Flags override the values in config.py, which `make defconfig` and `make "
         "menuconfig` write. `make helpconfig SYM=NAME` explains a symbol.",
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
@@ -84,7 +75,7 @@ def _parser(tree: Tree, model: str) -> _Parser:
         metavar="PATH",
         type=Path,
         default=None,
-        help="a .config file, in place of config.py",
+        help="a .config file, instead of config.py",
     )
     parser.add_argument(
         "--tracker",
@@ -103,7 +94,7 @@ def _parser(tree: Tree, model: str) -> _Parser:
 
 
 def _belongs_to_another(tree: Tree, symbol: Symbol, model: str) -> bool:
-    """Whether `symbol` needs another model, or a capability that only others select."""
+    """Whether `symbol` needs another model, or a capability that only other models have."""
     models = tree.choice_options["MODEL"]
     needed = {part for part in conditions(symbol) if isinstance(part, Symbol)}
     selected_by = [{part, *selectors(part)} & set(models.values()) for part in needed]

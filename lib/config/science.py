@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Which symbols are no part of a run's science: they change none of its numbers.
+"""Which symbols are not part of a run's science: they change none of its numbers.
 
-Two runs whose other symbols are equal are the same experiment, whatever they are called, wherever
-they are written and whoever tracks them. What is not named here counts, so that a new symbol is
-science until somebody says otherwise; a new menu has to be named on one side or the other.
+Two runs whose other symbols are equal are the same experiment, whatever their names, directories
+and trackers. Everything that is not listed here counts, so that a new symbol is science until
+somebody lists it; a new menu must be listed on one side or the other.
 """
 
 MENUS_OF_SCIENCE = (
@@ -17,8 +17,8 @@ MENUS_OF_SCIENCE = (
 )
 MENUS_WITHOUT = ("Run", "Experiment Tracking")
 
-# In menus of science: where data lies and how fast it is read, what is written how often, and the
-# text that is sampled after training.
+# In menus of science: where data is kept and how fast it is prepared, how often something is
+# written, and the text that is sampled after training.
 SYMBOLS_WITHOUT = frozenset(
     {
         "CHECKPOINT_INTERVAL",

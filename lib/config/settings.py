@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The settings of a run: what a training program was asked to do, typed and frozen.
 
-    settings = load_settings("lenet5")   # the launch's, config.py or --config PATH; then flags
+    settings = load_settings(model)      # the launch's, config.py or --config PATH; then flags
     settings.LEARNING_RATE               # 0.002
     settings.trackers                    # ("trackio", "wandb")
     settings.files(clean)[".config"]     # what the run directory keeps
@@ -22,8 +22,9 @@ from lib.config.assign import apply
 from lib.config.dotconfig import Assignment, ConfigError, shorten
 from lib.config.flags import config_flag, parse_flags
 from lib.config.science import is_science
+from lib.config.symbols import menus
 from lib.config.trackers import enabled_trackers
-from lib.config.tree import Clean, Tree, Value, menus
+from lib.config.tree import Clean, Tree, Value
 from lib.errors import BadUse, did_you_mean
 from lib.files import ROOT
 
@@ -40,7 +41,7 @@ class Settings:
     def __getattr__(self, name: str) -> Any:
         # Any and not Value: only Kconfig knows the type of a symbol.
         if name in Settings.__slots__:
-            raise AttributeError(name)  # not set yet; looking it up below would never end
+            raise AttributeError(name)  # not set yet; the look-up below would recurse for ever
         if name in self._values:
             return self._values[name]
         raise AttributeError(f"no symbol {name}{did_you_mean(name, self._values)}")
@@ -80,9 +81,10 @@ class Settings:
     def files(self, clean: Clean) -> dict[str, str]:
         """Texts for the run directory, by file name.
 
-        .config and defconfig (the minimal one) repeat the run; config.yaml is the same grouped by
-        menu; origins.yaml tells where each value that is not its default came from. `clean(symbol,
-        text)` gives what to write in place of a free text; numbers and choices stay as they are.
+        .config and defconfig (the minimal one) reproduce the run; config.yaml is the same grouped
+        by menu; origins.yaml says where each value that is not its default came from.
+        `clean(symbol, text)` returns what to write instead of a free text; numbers and choices stay
+        as they are.
         """
         import yaml
 
@@ -101,7 +103,7 @@ class Settings:
             for entry in entries
             if entry.text != entry.default
         }
-        # libyaml: the dumper in Python loses a NEL (U+0085) at either end of a text.
+        # libyaml, because the dumper in Python loses a NEL (U+0085) at either end of a text.
         style = {
             "sort_keys": False,
             "allow_unicode": True,
@@ -129,7 +131,7 @@ def load_settings(model: str, argv: Sequence[str] | None = None) -> Settings:
 
 
 def configured_model(argv: Sequence[str] | None = None) -> str:
-    """The model that `--config PATH` on the command line, or config.py, or a default, is for.
+    """The model that is configured, by `--config PATH` on the command line, config.py or default.
 
     For programs that serve every model. Errors end the program as in `load_settings`.
     """

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: MIT
 """The files of a configured tree: .config, config.py, and where each value came from.
 
-`.config` (or $KCONFIG_CONFIG) is what a user edits and what runs. Beside it lies
-`.config.origins`: JSON, for each value that is not its default `[value, origin]`. An origin counts
-only while the value is still the same; what was changed by hand has the origin `.config (edited)`.
+`.config` (or $KCONFIG_CONFIG) is what a user edits and what runs. Next to it is `.config.origins`:
+JSON with `[value, origin]` for each value that is not its default. An origin counts only as long as
+the value is the same; what was changed by hand has the origin `.config (edited)`.
 
-Whoever writes these files, or reads several of them as one, does so within `locked()`.
+Code that writes these files, or reads several of them as one, does so within `locked()`.
 """
 
 import json
@@ -37,7 +37,7 @@ def config_path() -> Path:
 def locked(folder: Path = LAUNCHES) -> Iterator[None]:
     """Keep others of this tree from writing the configuration within the block.
 
-    Raises Failure when the lock cannot be made, or somebody else keeps it for half a minute.
+    Raises Failure when the lock cannot be made, or another program keeps it for half a minute.
     """
     with ExitStack() as stack:
         try:
@@ -75,7 +75,7 @@ def load(tree: Tree, path: Path, tolerant: bool = False) -> list[str]:
 def load_values(tree: Tree, values: Mapping[str, Value], origin: str, cure: str) -> None:
     """Give `tree` the `values` of all symbols, which the file `origin` has.
 
-    Raises ConfigError, ending in `cure`, where the Kconfig files resolve them otherwise.
+    Raises ConfigError, ending in `cure`, where the Kconfig files resolve them differently.
     """
     for symbol in tree.settable:
         if (value := values.get(symbol.name)) is not None:
@@ -88,7 +88,7 @@ def load_values(tree: Tree, values: Mapping[str, Value], origin: str, cure: str)
     ]
     if problems:
         raise ConfigError([*problems, cure])
-    for symbol in tree.settable:  # what is out of sight is no decision, and follows its default
+    for symbol in tree.settable:  # what is hidden was not decided, and follows its default
         if not symbol.visibility:
             symbol.unset_value()
     tree.follow_defaults()
@@ -116,7 +116,7 @@ def recall_origins(tree: Tree, path: Path, label: str) -> None:
 def store(tree: Tree, path: Path, config_py: Path = CONFIG_PY) -> None:
     """Write .config, its origins and config.py; the previous .config becomes .config.old.
 
-    config.py comes last and is always written: make takes its time as that of the whole.
+    config.py comes last and is always written: to make, its time is that of all of them.
     Raises Failure when a file cannot be written.
     """
     source = str(path)

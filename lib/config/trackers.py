@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Which experiment trackers there are: the one place that has to know a new one.
+"""Which experiment trackers there are: the one place to add a new one.
 
 `TRACKER=` on the make command line and `--tracker` of the training programs take words: the name of
 a tracker, or one of the words below for several; separated by commas or spaces, in any order and

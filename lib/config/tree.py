@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The Kconfig tree: which symbols there are, what they may hold, and what they hold now.
 
-This module is the only one that imports kconfiglib.
+This module and symbols.py are the only ones that import kconfiglib.
 
     tree = Tree()
     apply(tree, [parse_words("SEED=3", "SET")[0]])  # lib/config/assign.py
@@ -26,11 +26,12 @@ from types import ModuleType
 from typing import NamedTuple
 
 import kconfiglib
-from kconfiglib import AND, BOOL, INT, MENU, STRING, Choice, MenuNode, Symbol, expr_value
+from kconfiglib import BOOL, INT, STRING, Symbol, expr_value
 
 from lib.config import dotconfig, intervals
 from lib.config.definitions import definition_problems
 from lib.config.dotconfig import PREFIX, ConfigError
+from lib.config.symbols import conjuncts, has_prompt, help_of, home, menus
 from lib.files import ROOT
 
 Value = bool | int | float | str | None
@@ -47,7 +48,7 @@ class Entry(NamedTuple):
     """A value that a user can change at present."""
 
     name: str  # of the choice's string where it is a choice
-    text: str  # as one would write it after `=`: y, 32, 0.001, adamw
+    text: str  # as it is written after `=`: y, 32, 0.001, adamw
     default: str
     menu: tuple[str, ...]  # titles from the outermost menu inwards
     symbol: Symbol  # a choice's selected bool
@@ -97,7 +98,7 @@ class Tree(kconfiglib.Kconfig):
                 options[symbol.name] = {
                     value.str_value: bool_
                     for value, condition in symbol.orig_defaults
-                    for bool_ in _conjuncts(condition)
+                    for bool_ in conjuncts(condition)
                     if isinstance(bool_, Symbol) and bool_.choice
                 }
         return {name: values for name, values in options.items() if values}
@@ -134,10 +135,10 @@ class Tree(kconfiglib.Kconfig):
         self.origins.clear()
 
     def follow_defaults(self) -> None:
-        """Take back what was set to its default, so that it follows when the default changes.
+        """Unset what was set to its default, so that it follows when the default changes.
 
-        A .config holds all values. Loaded as they are, the learning rate of one optimizer would
-        stay when another one is chosen.
+        A .config holds all values: without this, the learning rate of one optimizer would stay
+        when another one is chosen.
         """
         for entry in self.entries():
             if entry.text == entry.default:
@@ -193,11 +194,11 @@ class Tree(kconfiglib.Kconfig):
         return self.choice_names[symbol][0] if symbol in self.choice_names else symbol.name
 
     def default_text(self, symbol: Symbol) -> str:
-        """What the symbol, or its choice, holds where nobody sets it.
+        """The default of the symbol, or of its choice.
 
-        Of a symbol whose dependencies are not met: what it would hold if they were.
+        For a symbol whose dependencies are not met, what it would be if they were.
         """
-        # kconfiglib's own notion of a default, the one behind its write_min_config().
+        # kconfiglib's own notion of a default, which its write_min_config() uses.
         if symbol.choice:
             selected = symbol.choice._selection_from_defaults()
             return self.choice_names[selected][1] if selected else ""
@@ -242,7 +243,7 @@ class Tree(kconfiglib.Kconfig):
 
 
 def text_of(value: Value) -> str:
-    """`value` as one would write it behind `=`; None, which nobody can write, is empty."""
+    """`value` as it is written after `=`; empty for None."""
     if isinstance(value, bool):
         return "y" if value else "n"
     return "" if value is None else str(value)
@@ -254,89 +255,6 @@ def expand_home(text: str) -> str:
     A `~user` that does not exist stays as it is.
     """
     return _HOME.sub(lambda match: os.path.expanduser(match.group()), text)  # noqa: PTH111
-
-
-def home(symbol: Symbol) -> MenuNode:
-    """Where a symbol belongs: its prompt, or its first definition if it has none."""
-    return next((node for node in symbol.nodes if node.prompt), symbol.nodes[0])
-
-
-def has_prompt(symbol: Symbol) -> bool:
-    """Whether a user can set the symbol at all."""
-    return home(symbol).prompt is not None
-
-
-def prompt_of(symbol: Symbol) -> str:
-    """The line that menus show: of the whole choice if the symbol belongs to one."""
-    node = symbol.choice.nodes[0] if symbol.choice else home(symbol)
-    return node.prompt[0]
-
-
-def help_of(symbol: Symbol) -> str:
-    """The help text of a symbol."""
-    return home(symbol).help or ""
-
-
-def location(symbol: Symbol) -> str:
-    """`lib/train/Kconfig:6`"""
-    node = home(symbol)
-    return f"{node.filename}:{node.linenr}"
-
-
-def conditions(symbol: Symbol) -> list:
-    """The expressions that must all hold for the symbol, and its choice, to be settable."""
-    found = []
-    for part in _conjuncts(home(symbol).prompt[1]):
-        if isinstance(part, Choice):
-            found += (inner for node in part.nodes for inner in _conjuncts(node.prompt[1]))
-        else:
-            found.append(part)
-    return found
-
-
-def dependencies(symbol: Symbol) -> list[str]:
-    """The conditions as Kconfig writes them."""
-    texts = (kconfiglib.expr_str(part) for part in conditions(symbol))
-    return [text for text in dict.fromkeys(texts) if text != "y"]
-
-
-def unmet(symbol: Symbol) -> list[str]:
-    """The dependencies that keep the symbol from being set at present."""
-    parts = (part for part in conditions(symbol) if not expr_value(part))
-    return list(dict.fromkeys(_explained(part) for part in parts))
-
-
-def selectors(symbol: Symbol) -> list[Symbol]:
-    """The symbols that select `symbol`, in the order of the Kconfig files."""
-    found = kconfiglib.expr_items(symbol.rev_dep)
-    return sorted(
-        (item for item in found if isinstance(item, Symbol) and item.nodes),
-        key=lambda item: item.kconfig.unique_defined_syms.index(item),
-    )
-
-
-def _explained(part) -> str:
-    """A dependency as Kconfig writes it; of a capability also what has it, if possible now."""
-    text = kconfiglib.expr_str(part)
-    if not isinstance(part, Symbol) or has_prompt(part):
-        return text
-    found = [part.kconfig.choice_names[item] for item in selectors(part) if item.visibility]
-    names = dict.fromkeys(name for name, _ in found)
-    values = (f"{name}={' or '.join(v for n, v in found if n == name)}" for name in names)
-    return f"{text} (of {', '.join(values)})" if found else text
-
-
-def _conjuncts(expression) -> list:
-    return kconfiglib.split_expr(expression, AND)
-
-
-def menus(symbol: Symbol) -> tuple[str, ...]:
-    """The titles of the menus that hold the symbol, from the outermost inwards."""
-    titles, node = [], home(symbol)
-    while node := node.parent:
-        if node.item is MENU and node.prompt and node.parent:
-            titles.insert(0, node.prompt[0])
-    return tuple(titles)
 
 
 def editor(program: str) -> ModuleType:

@@ -3,7 +3,7 @@
 
     defconfig      from defconfigs/$DEFCONFIG (default lenet5-digits)
     alldefconfig   all defaults
-    olddefconfig   the present .config; new symbols get their defaults, obsolete ones go
+    olddefconfig   the present .config; new symbols get their defaults, obsolete ones are dropped
     oldconfig      the same, but asks for each new symbol
     setconfig      the present .config with changes
     menuconfig     edit the present .config in the terminal
@@ -29,8 +29,9 @@ from pathlib import Path
 from lib.config import dotconfig, store
 from lib.config.assign import apply
 from lib.config.dotconfig import Assignment, ConfigError, shorten
+from lib.config.symbols import unmet
 from lib.config.trackers import tracker_assignments
-from lib.config.tree import Tree, unmet
+from lib.config.tree import Tree
 from lib.errors import BadUse, Failure, near
 from lib.files import write_atomic
 
@@ -118,14 +119,14 @@ def _edit(tree: Tree, program: str) -> None:
         except ConfigError:
             if layers:
                 raise
-            tree.unset_values()  # the editor shows what is wrong, and is where it is mended
+            tree.unset_values()  # the editor shows what is wrong, and is the place to fix it
         if layers:
             override_and_store(tree, layers)
     before = {entry.name: entry.text for entry in tree.entries()}
     edit(program)
     if not path.exists():
         return
-    saved = Tree()  # what was saved and not what was left unsaved
+    saved = Tree()  # what was saved, not what was left unsaved
     with store.locked():
         store.load(saved, path)
         for entry in saved.entries():
@@ -147,7 +148,7 @@ def load_or_make(tree: Tree) -> None:
     path = store.config_path()
     if not path.exists():
         start = find_defconfig(os.environ.get("DEFCONFIG") or DEFAULT)
-        print(f"There is no {path} yet: it is made from {start}.")
+        print(f"There is no {path} yet: creating it from {start}.")
         print_notes(apply(tree, [_read([start])]))
         store.store(tree, path)
     load_present(tree)
@@ -191,7 +192,7 @@ def _store(tree: Tree) -> None:
 def find_defconfig(name: str) -> Path:
     """The file of a defconfig: a name in defconfigs/, or any path with a slash in it."""
     path = Path(name) if "/" in name else DEFCONFIGS / name
-    with suppress(OSError):  # a name that is too long for the file system is none, either
+    with suppress(OSError):  # the name may be too long for the file system
         if path.is_file() and name.strip("."):
             return path
     names = sorted(entry.name for entry in DEFCONFIGS.iterdir())
@@ -215,7 +216,7 @@ _UNUSED = "unused"
 
 
 def _shown(tree: Tree) -> dict[str, str]:
-    """For each name that a user can set, its value at present, or why it has none."""
+    """For each name that a user can set, its present value, or why it has none."""
     shown = {entry.name: shorten(entry.text) or '""' for entry in tree.entries()}
     for symbol in tree.settable:
         needs = " and ".join(unmet(symbol))

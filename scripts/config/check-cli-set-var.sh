@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# check-cli-set-var.sh VAR: prints y if the variable VAR was given to make or stands in the
-# environment and is not empty, else n. Kconfig uses it for defaults that follow the command line.
+# check-cli-set-var.sh VAR: prints y if the variable VAR is not empty, on the make line or in the
+# environment, else n. Kconfig uses it for defaults that follow the command line.
 
 set -eu
 
@@ -13,7 +13,7 @@ case ${1-} in
 	;;
 esac
 
-# The name holds nothing but letters, digits and underscores: safe to be evaluated.
+# The name has only letters, digits and underscores, so that eval is safe.
 eval "value=\${$1-}"
 # shellcheck disable=SC2154 # assigned by the eval
 if [ -n "$value" ]; then echo y; else echo n; fi

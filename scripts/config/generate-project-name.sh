@@ -1,11 +1,11 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# generate-project-name.sh MODEL [tracking]: prints a project name such as gpt2-a3f2c.
+# generate-project-name.sh MODEL [tracking]: prints a project name such as <model>-a3f2c.
 #
 # The part behind the hyphen is the start of the MD5 of host name (short), first IP address and name
-# of the current directory: the same at each call, different between machines and checkouts. The
-# word `tracking` says what the name is for and changes nothing.
+# of the current directory: stable, and different between machines and checkouts. The word
+# `tracking` says what the name is for and changes nothing.
 
 set -eu
 export LC_ALL=C
@@ -18,7 +18,7 @@ case $# in
 	;;
 esac
 
-# A machine may lack any of these programs; what is left still makes a stable name.
+# A machine may lack any of these programs; the others still give a stable name.
 host=$(uname -n)
 address=$(
 	{ ip -o -4 addr show scope global || ifconfig; } 2>/dev/null |

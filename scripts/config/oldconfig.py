@@ -6,7 +6,8 @@ from pathlib import Path
 from lib.config import dotconfig
 from lib.config.assign import apply
 from lib.config.dotconfig import Assignment, ConfigError
-from lib.config.tree import BOOL, Entry, Symbol, Tree, help_of, prompt_of
+from lib.config.symbols import help_of, prompt_of
+from lib.config.tree import BOOL, Entry, Symbol, Tree
 from lib.errors import Failure
 
 
@@ -53,7 +54,7 @@ def _ask(tree: Tree, entry: Entry) -> None:
         if answer == "?":
             print("\n".join(help_of(member) for member in members or [symbol]))
             continue
-        if not answer:  # the default, which is followed when it changes
+        if not answer:  # not set, so that it follows its default
             return
         try:
             apply(tree, [[Assignment(entry.name, answer, "oldconfig")]])

@@ -24,17 +24,8 @@ from textwrap import indent
 from lib.config import store
 from lib.config.assign import near_symbols
 from lib.config.dotconfig import PREFIX, shorten
-from lib.config.tree import (
-    BOOL,
-    INT,
-    Symbol,
-    Tree,
-    dependencies,
-    has_prompt,
-    help_of,
-    menus,
-    prompt_of,
-)
+from lib.config.symbols import dependencies, has_prompt, help_of, menus, prompt_of
+from lib.config.tree import BOOL, INT, Symbol, Tree
 from lib.errors import BadUse
 from scripts.config.change import DEFCONFIGS, load_present, print_notes
 from scripts.config.oldconfig import known_names, new_entries
@@ -145,7 +136,7 @@ def _texts_of(tree: Tree, name: str, runs: Path) -> dict[str, str]:
     candidates = [Path(name), Path(name) / ".config", runs / name / ".config"]
     path = next((path for path in candidates if path.is_file()), None)
     if path is None:
-        raise BadUse(f"`{shorten(name)}` is no .config file, no run directory and no run in {runs}")
+        raise BadUse(f"`{shorten(name)}` is not a .config file, a run directory or a run in {runs}")
     tree.unset_values()
     print_notes(store.load(tree, path, tolerant=True))
     return {entry.name: entry.text for entry in tree.entries()}

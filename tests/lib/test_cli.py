@@ -69,7 +69,7 @@ def test_the_cure_fits_the_interpreter(monkeypatch, tmp_path):
     assert "Run `make install`" in cli._cure()
     (tmp_path / ".venv").mkdir()
     (tmp_path / ".venv/.installed").touch()
-    assert cli._cure() == "Use .venv/bin/python, or make, in its place."
+    assert cli._cure() == "Use .venv/bin/python, or make, instead."
     monkeypatch.setattr(sys, "prefix", str(tmp_path / ".venv"))
     assert "-m pip install -r requirements.txt" in cli._cure()
     monkeypatch.setenv("VENV", "system")

@@ -52,7 +52,7 @@ def test_a_real_number_is_made_canonical_or_refused(tree, tmp_path):
 
 def test_values_that_do_not_go_together_are_not_saved(tree, tmp_path):
     tree.syms["OUTPUT_DIR"].set_value("")
-    with pytest.raises(OSError, match='OUTPUT_DIR="": would fill'):
+    with pytest.raises(OSError, match='OUTPUT_DIR="": its files would go into'):
         tree.write_config()
     assert not (tmp_path / "config").exists()
 

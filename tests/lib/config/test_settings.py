@@ -16,7 +16,8 @@ from lib.config.assign import apply
 from lib.config.conflicts import contradictions
 from lib.config.dotconfig import Assignment, ConfigError, parse, parse_words
 from lib.config.settings import Settings, load_settings
-from lib.config.tree import BOOL, INT, Tree, menus, text_of
+from lib.config.symbols import menus
+from lib.config.tree import BOOL, INT, Tree, text_of
 
 HOSTILE = [
     "\"quoted\" and 'quoted'",

@@ -9,8 +9,9 @@ import pytest
 from lib.config import dotconfig
 from lib.config.assign import apply, resolve
 from lib.config.dotconfig import Assignment
+from lib.config.symbols import has_prompt, help_of, home, selectors, unmet
 from lib.config.trackers import SYMBOLS
-from lib.config.tree import BOOL, INT, STRING, Tree, has_prompt, help_of, home, selectors, unmet
+from lib.config.tree import BOOL, INT, STRING, Tree
 from lib.files import ROOT
 
 

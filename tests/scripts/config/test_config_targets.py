@@ -406,7 +406,7 @@ def test_oldconfig_asks_for_new_symbols_alone(tree):
     done = make(tree, "oldconfig", text="-1\n?\n7\nsgd\n\n\n")
     assert done.returncode == 0, done.stderr
     assert "out of range" in done.stdout
-    assert "On a CPU two runs with the same seed" in done.stdout
+    assert "Initial weights, order of the data and augmentation" in done.stdout
     values = config(tree)
     assert (values["SEED"], values["OPTIMIZER"], values["BATCH_SIZE"]) == (7, "sgd", 8)
     assert make(tree, "listnewconfig").stdout == ""
@@ -428,7 +428,7 @@ def test_diffconfig_shows_only_what_differs(tree):
     assert "do not differ" in make(tree, "diffconfig", "A=.config").stdout
     unknown = make(tree, "diffconfig", "A=second")
     assert unknown.returncode == 2
-    assert "`second` is no .config file" in unknown.stderr
+    assert "`second` is not a .config file" in unknown.stderr
 
 
 def test_helpconfig(tree):

@@ -112,7 +112,7 @@ def test_payoff(runs):
         ),
         (
             "--pruning-method magnitude --pruning-unit steps --pruning-start 0",
-            "PRUNING_START=0.0: not a whole number of steps from 1 on",
+            "PRUNING_START=0.0: not a whole number of steps, 1 or more",
         ),
         ("--pruning-method magnitude --target-sparsity 1", "TARGET_SPARSITY=1: out of range"),
         ("--optimizer sgd --pruning-method state", "unmet dependency, needs !OPTIMIZER_SGD"),
