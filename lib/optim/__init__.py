@@ -1,12 +1,18 @@
 # SPDX-License-Identifier: MIT
-"""Optimizers by name, each a torch.optim.Optimizer with fused kernels.
+"""Optimizers by name, each a torch.optim.Optimizer with fused kernels (docs/optimizers.md).
 
     optimizer = build_optimizer(model, "adamw", lr=0.002, weight_decay=0.01, betas=(0.9, 0.999))
     optimizer = build_optimizer(model, "adamwspam", lr=0.002, …, pruner=pruner)
 
-A pruner (lib/pruning) is attached to whichever it is; adamwprune is the one that comes with it.
-Learning rate schedule (lib/optim/schedule.py) and clipping (lib/optim/update.py) are chosen apart
-from the optimizer, so that a comparison of optimizers differs in one thing only.
+The doors:
+- build_optimizer: any optimizer by name, with a pruner (lib/pruning) attached if there is one;
+- from_settings: optimizer, pruner and learning rate as the settings of a run say;
+- schedule.lr_at: the learning rate as a function of the step;
+- update.apply_update: unscale, prune, clip, step, the same for every model;
+- adamwprune.AdamWPrune, adamwspam.AdamWSPAM: the classes, for a program of your own.
+
+Learning rate schedule and clipping are separate from the optimizer, so that two optimizers can be
+compared with everything else equal.
 """
 
 from collections.abc import Callable
@@ -28,9 +34,9 @@ def _sgd(groups: Groups, *, momentum: float, nesterov: bool, **_: Any) -> torch.
 
 
 def _sgd_fuses(groups: Groups) -> bool:
-    """Whether the fused kernel computes SGD rightly for these parameters.
+    """Whether the fused kernel of SGD is right for these parameters.
 
-    On CPUs that of PyTorch 2.13 does for float32 only (pytorch/pytorch issue 191763).
+    On a CPU, PyTorch 2.13's is right for float32 only (pytorch/pytorch issue 191763).
     """
     parameters = [p for group in groups for p in group["params"]]
     return all(p.device.type != "cpu" or p.dtype == torch.float32 for p in parameters)
@@ -68,8 +74,7 @@ def _adamwprune(
     return AdamWPrune(groups, pruner, base=base, spam=spam, betas=betas, eps=eps, fused=True)
 
 
-# The kernels are fused on all devices that lib/train/runtime.py offers: CPU, CUDA and MPS. (SGD in
-# low precision on a CPU is the exception.)
+# The kernels are fused on CPU, CUDA and MPS, except for SGD in low precision on a CPU.
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "sgd": _sgd,
     "adam": _adam,
@@ -96,10 +101,12 @@ def build_optimizer(
 ) -> torch.optim.Optimizer:
     """The optimizer `name` for all parameters of `model`, with `pruner` attached if there is one.
 
-    `momentum` and `nesterov` are for sgd, `betas` and `eps` for the Adam family, `spam` (None: the
-    published values) for adamwspam, `base` and `pruner`, which it must have, for adamwprune; what
-    an optimizer does not have may stay None. Raises KeyError for an unknown name, ValueError where
-    the optimizer cannot serve the pruner.
+    name: a key of OPTIMIZERS. `momentum` and `nesterov` are for sgd; `betas` and `eps` for the Adam
+    family; `spam` (None: the published values) for adamwspam and adamwprune; `base` for adamwprune,
+    which needs a `pruner`. What an optimizer does not use may stay None.
+
+    Raises KeyError for an unknown name, and ValueError when the pruner cannot be attached
+    (Pruner.attach says when).
     """
     groups = parameter_groups(model, lr=lr, weight_decay=weight_decay)
     optimizer = OPTIMIZERS[name](
@@ -118,7 +125,7 @@ def build_optimizer(
 
 
 def parameter_groups(model: nn.Module, *, lr: float, weight_decay: float) -> Groups:
-    """Two groups: matrices and kernels decay; biases, gains and norms (one dimension) do not."""
+    """Trained parameters in two groups: those of two or more dimensions decay, vectors do not."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
@@ -128,7 +135,7 @@ def parameter_groups(model: nn.Module, *, lr: float, weight_decay: float) -> Gro
 
 
 def describe_decay(optimizer: torch.optim.Optimizer) -> str:
-    """Which weight decay acts on how many parameters, for the log of a run."""
+    """A line for the log: how many parameters have which weight decay."""
     parts = []
     for group in optimizer.param_groups:
         n = sum(p.numel() for p in group["params"])

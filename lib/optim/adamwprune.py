@@ -7,8 +7,8 @@
     loss.backward()
     optimizer.step()
 
-It is one of three optimizers with a Pruner attached (lib/pruning/pruner.py), and takes and gives
-bit for bit the same as these: adamw, adamwadv (AMSGrad) or adamwspam.
+It is AdamW, AdamW with AMSGrad, or AdamWSPAM with a Pruner attached (lib/pruning/pruner.py), and
+gives the same results as these, bit for bit.
 """
 
 from typing import Any
@@ -20,9 +20,10 @@ BASES = ("adamw", "adamwadv", "adamwspam")
 
 
 class AdamWPrune(AdamWSPAM):
-    """`base` is one of BASES, `spam` for adamwspam; other arguments as torch.optim.AdamW.
+    """AdamW with `pruner` attached.
 
-    Raises ValueError for an unknown base, and as Pruner.attach does.
+    base: one of BASES; spam: for the base adamwspam; further arguments are torch.optim.AdamW's.
+    Raises ValueError for an unknown base, and what Pruner.attach raises.
     """
 
     def __init__(
@@ -38,7 +39,7 @@ class AdamWPrune(AdamWSPAM):
             raise ValueError(f"base {base!r} is unknown: {', '.join(BASES)}")
         super().__init__(params, spam=None, amsgrad=base == "adamwadv", **adamw)
         self.pruner = pruner
-        pruner.attach(self)  # first, so that norms and spikes are those of masked gradients
+        pruner.attach(self)  # before SPAM, which then sees masked gradients
         if base == "adamwspam":
             self.tame_by(spam)
 

@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: MIT
-"""AdamW that is aware of gradient spikes and resets its momentum.
+"""AdamW that removes spikes from the gradients and resets its moments at intervals.
 
     AdamWSPAM(params, lr=0.001)                           # SPAM, Huang et al. 2025
-    AdamWSPAM(params, lr=0.001, spam=Spam(stable=True))   # Stable-SPAM, the same authors 2025
+    AdamWSPAM(params, lr=0.001, spam=Spam(stable=True))   # Stable-SPAM, Huang et al. 2025
 
-Both are AdamW on gradients that were tamed first, plus a periodic reset; AdamW's own arithmetic is
-PyTorch's fused kernel. Learning rate schedules compose with them: the warm-up after a reset scales
-the group's `lr` for the length of one step and puts it back; weight decay is that of the full rate.
-Spikes are judged on the gradient as the optimizer gets it, that is after clipping by norm.
-docs/optimizers.md names what differs from the published code.
+Hooks tame the gradients before each step; the step itself is PyTorch's fused AdamW. The warm-up
+after a reset scales a group's `lr` during the step and restores it afterwards, so that learning
+rate schedules compose with it. Gradients are tamed as the optimizer gets them: after clipping by
+norm. docs/optimizers.md lists what differs from the authors' program.
 """
 
 import math
@@ -24,18 +23,19 @@ from lib.pruning.step_hooks import attach_hooks, on_gradients
 
 @dataclass(frozen=True)
 class Spam:
-    """The published values.
+    """The parameters of SPAM; the defaults are the published values.
 
-    theta: |g| is held to √(theta·v). reset_every: steps between resets of m, v and max_v to zero
-    (0: never); the step count of the bias correction goes on. grace: steps from a reset on without
-    spike clipping, while v is still young; the start counts as step 0. warmup: steps from a reset
-    on over which the learning rate returns from a hundredth, along half a cosine.
+    theta: |g| is limited to √(theta·v). grace: steps without that limit, from a reset on and at the
+    start, which counts as step 0. reset_every: steps between resets of m, v and max_v to zero (0:
+    never); Adam's step count goes on. warmup: steps from a reset on in which the learning rate
+    rises from a hundredth to its full value, along half a cosine.
 
-    stable: Stable-SPAM's taming instead of theta: each tensor's |g| is held to a running mean of
-    its largest |g| (memory `gamma3`), and its norm is steered by running means of the norm and of
-    its square (`gamma1`, `gamma2`); without grace.
+    stable: tame as Stable-SPAM does, without theta and grace: |g| of a tensor is limited to a
+    running mean (`gamma3`) of its largest |g|, and its norm set to the ratio of a running mean of
+    the norm (`gamma1`) to the root of one of its square (`gamma2`). Published with a `reset_every`
+    of 1000.
 
-    Steps are counted from 1, as in the published code: step 500 is the first one that resets.
+    Steps count from 1, as in the authors' program: the first reset is at step 500.
     """
 
     theta: float = 5000.0
@@ -51,31 +51,32 @@ class Spam:
         return step % self.reset_every if self.reset_every else step
 
     def resets(self, step: int) -> bool:
-        """Whether the moments are zeroed before this step."""
+        """Whether this step begins by setting the moments to zero."""
         return bool(self.reset_every) and self._since_reset(step) == 0
 
     def clips(self, step: int) -> bool:
-        """Whether spikes are clipped at this step."""
+        """Whether this step limits |g| to √(theta·v)."""
         return self._since_reset(step) >= self.grace
 
     def lr_scale(self, step: int) -> float:
-        """Factor on the learning rate: 1 except during the warm-up after a reset."""
+        """Factor on the learning rate, in [0.01, 1]: 1 except in the warm-up after a reset."""
         since = self._since_reset(step)
         if not self.reset_every or step < self.reset_every or since >= self.warmup:
             return 1.0
-        # The published cosine is one step longer than the warm-up, and is cut off at its end.
+        # As published: the cosine is one step longer than the warm-up, which cuts it off.
         return 1.0 - 0.99 * 0.5 * (1.0 + math.cos(math.pi * since / (self.warmup + 1)))
 
 
 class AdamWSPAM(torch.optim.AdamW):
-    """torch.optim.AdamW, with the arguments it has, on tamed gradients; `spam=None` leaves AdamW.
+    """torch.optim.AdamW on tamed gradients. `spam=None`: plain AdamW.
 
-    An entry without history (v = 0) is not clipped: the published rule would hold its gradient at
-    zero until the next reset, as it would for a row of an embedding that was not met so far.
+    Takes the arguments of torch.optim.AdamW. An entry with v = 0 is not clipped: the published rule
+    would set its gradient to zero, and v would stay zero, as in a row of an embedding that does not
+    occur in the first steps. `step` raises RuntimeError for sparse gradients.
     """
 
     spam: Spam | None = None
-    _rates: "list[tuple[Any, float]] | None" = None  # lr, weight decay of the groups during a step
+    _rates: "list[tuple[Any, float]] | None" = None  # lr and weight decay to restore, by group
 
     def __init__(self, params: Any, *, spam: Spam | None = Spam(), **adamw: Any):
         super().__init__(params, **adamw)
@@ -83,9 +84,9 @@ class AdamWSPAM(torch.optim.AdamW):
             self.tame_by(spam)
 
     def tame_by(self, spam: Spam) -> None:
-        """Tame the gradients of all steps from here on, after the hooks that are there already.
+        """Tame the gradients of all further steps; hooks that are registered already come first.
 
-        Raises ValueError when they are tamed already.
+        Raises ValueError when the gradients are tamed already.
         """
         if self.spam is not None:
             raise ValueError(f"the gradients are tamed already, by {self.spam}")
@@ -127,7 +128,7 @@ class AdamWSPAM(torch.optim.AdamW):
             self.state[p]["spam_norms"] = norms
 
     def _restore_rates(self, *_: Any) -> None:
-        # Also before a step and a state_dict: the last step may have ended in an exception.
+        # Called before steps and state_dict, too: the last step may have ended in an exception.
         for group, rates in zip(self.param_groups, self._rates or (), strict=False):
             group["lr"], group["weight_decay"] = rates
         self._rates = None
@@ -135,9 +136,9 @@ class AdamWSPAM(torch.optim.AdamW):
     def _before_load(self, _: torch.optim.Optimizer, state_dict: dict[str, Any]) -> None:
         groups = state_dict["param_groups"]
         if any("spam_step" not in group for group in groups):
-            raise ValueError("this optimizer state is of a run without SPAM")
-        # The optimizer would cast them to the dtype of the parameter, in which bfloat16 counts to
-        # 256 and no further.
+            raise ValueError("this optimizer state comes from a run without SPAM")
+        # The optimizer would cast the norms to the dtype of the parameter, and a step count in
+        # bfloat16 ends at 256.
         states = [state_dict["state"].get(i, {}) for group in groups for i in group["params"]]
         self._incoming_norms = [state.get("spam_norms") for state in states]
         for i, norms in enumerate(self._incoming_norms):
@@ -175,8 +176,8 @@ class AdamWSPAM(torch.optim.AdamW):
         if self.spam.stable:
             norms = state.get("spam_norms")
             if norms is None:
-                # Adam takes a parameter with any state for one that it has met: what belongs to a
-                # new one waits until the step is over.
+                # Adam initialises a parameter whose state is empty, so the norms of a new one are
+                # stored after the step.
                 norms = self._new_norms[p] = p.new_zeros(4, dtype=torch.float32)
             steady_(p.grad, norms, self.spam, group["eps"])
         elif self.spam.clips(group["spam_step"]) and "exp_avg_sq" in state:
@@ -184,7 +185,10 @@ class AdamWSPAM(torch.optim.AdamW):
 
 
 def clip_spikes_(grad: Tensor, v: Tensor, theta: float) -> None:
-    """Hold |grad| to √(theta·v), elementwise, where v > 0 (SPAM, algorithm 1)."""
+    """Limit |grad| to √(theta·v) in place, elementwise, where v > 0 (SPAM, algorithm 1).
+
+    grad, v: tensors of one shape.
+    """
     bound = v.mul(theta).sqrt_()
     bound.masked_fill_(v == 0, math.inf)
     torch.minimum(grad, bound, out=grad)
@@ -192,9 +196,10 @@ def clip_spikes_(grad: Tensor, v: Tensor, theta: float) -> None:
 
 
 def steady_(grad: Tensor, norms: Tensor, spam: Spam, eps: float) -> None:
-    """Stable-SPAM's AdaClip, then AdaGN, on one tensor; updates its `norms` in place.
+    """AdaClip, then AdaGN (Stable-SPAM), on a gradient that is not empty, in place.
 
-    norms: (4,) float32: steps so far, and the running means of max|g|, ‖g‖ and ‖g‖².
+    norms: (4,) float32, updated in place: steps so far, and the running means of max|g|, ‖g‖ and
+    ‖g‖². eps: added to √‖g‖².
     """
     gammas = norms.new_tensor([0.0, spam.gamma3, spam.gamma1, spam.gamma2])
     steps = norms[0] + 1.0
@@ -203,12 +208,11 @@ def steady_(grad: Tensor, norms: Tensor, spam: Spam, eps: float) -> None:
     largest = grad.abs().max().float()
     running = spam.gamma3 * norms[1] + (1.0 - spam.gamma3) * largest
     limit = running / corrections[1]
-    # A spike is scaled by limit / largest: spikes keep their proportions.
+    # All spikes are scaled by limit / largest, which keeps their proportions.
     scaled = grad * (limit / largest).to(grad.dtype)
     grad.copy_(torch.where(grad.abs() > limit.to(grad.dtype), scaled, grad))
 
-    # In logical order, since rounding depends on the order of a sum, and not in float16, whose
-    # largest number is soon reached.
+    # contiguous: rounding depends on the order of a sum. Wide: float16 overflows at 65,504.
     wide = torch.promote_types(grad.dtype, torch.float32)
     norm = torch.linalg.vector_norm(grad.contiguous(), dtype=wide).float()
     mean = spam.gamma1 * norms[2] + (1.0 - spam.gamma1) * norm

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Optimizer, pruner and learning rate as the settings of a run ask, the same for every model."""
+"""Optimizer, pruner and learning rate schedule from the settings of a run, for every model."""
 
 import functools
 from collections.abc import Callable
@@ -19,10 +19,11 @@ from lib.pruning.pruner import Pruner
 def optimizer_from_settings(
     settings: Any, model: nn.Module, total_steps: int
 ) -> tuple[torch.optim.Optimizer, Pruner | Unpruned]:
-    """An optimizer for all parameters of `model`, and what prunes it, attached to each other.
+    """An optimizer for all parameters of `model`, and the pruner attached to it.
 
-    `settings` is a lib.config.settings.Settings; what an optimizer does not have is None there.
-    Raises BadUse where the model or the length of the training does not allow what is asked for.
+    settings: a lib.config.settings.Settings, in which symbols that do not apply are None.
+    total_steps: updates in the training. Raises BadUse when the model or the length of the training
+    does not allow the pruning that is asked for.
     """
     try:
         pruner = _pruner(settings, model, total_steps)
@@ -45,10 +46,10 @@ def optimizer_from_settings(
 
 
 def schedule_from_settings(settings: Any, total_steps: int) -> Callable[[int], float]:
-    """The learning rate by the number of updates done (lib/optim/schedule.py).
+    """A function from the number of updates done to the learning rate (lib/optim/schedule.py).
 
-    Raises BadUse when the warm-up would last beyond a training whose length its data decides. With
-    MAX_STEPS that is checked when the values are assigned (lib/config/conflicts.py).
+    Raises BadUse when the warm-up is longer than the training, if its length follows from epochs
+    and data. With MAX_STEPS, lib/config/conflicts.py has checked that before.
     """
     if total_steps < settings.WARMUP_STEPS and total_steps != settings.MAX_STEPS:
         raise BadUse(
@@ -87,7 +88,7 @@ def _pruner(settings: Any, model: nn.Module, total_steps: int) -> Pruner | Unpru
 
 
 def _spam(settings: Any) -> Spam | None:
-    """The symbols of the SPAM menu; those of the other variant are None and keep their values."""
+    """From the SPAM menu. Symbols of the other variant are None and keep Spam's defaults."""
     symbols = {
         "theta": settings.SPAM_THETA,
         "reset_every": settings.SPAM_RESET_EVERY,

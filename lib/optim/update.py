@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""The tail of a training step: unscale → prune → clip → step.
+"""The end of a training step: unscale → prune → clip → step.
 
     loss.backward()
     grad_norm = apply_update(optimizer, lr=lr, grad_clip=1.0, pruner=pruner)
 
-It is the same for every model, so that a comparison between two runs is about their settings.
+All models share it, so that two runs differ in their settings only.
 """
 
 import torch
@@ -23,14 +23,14 @@ def apply_update(
     scaler: torch.amp.GradScaler | None = None,
     pruner: Pruner | Unpruned | None = None,
 ) -> Tensor:
-    """Update the optimizer's parameters from their gradients, and drop the gradients.
+    """Update the optimizer's parameters from their gradients, then set the gradients to None.
 
-    `grad_clip` is the largest 2-norm of the gradient over all parameters together; longer ones
-    are scaled down to it, 0 leaves all as they are. `scaler` is given when the loss was scaled by
-    it, as float16 needs. `pruner`, attached to `optimizer`, prunes when its schedule says so.
+    lr: for all parameter groups. grad_clip: the largest allowed 2-norm of the gradient over all
+    parameters together; a larger gradient is scaled down to it. 0: no clipping. scaler: given when
+    it scaled the loss (float16). pruner: attached to `optimizer`; prunes when its schedule says so.
 
-    Returns the norm before clipping, of the gradient without its pruned entries, as a 0-d tensor on
-    the gradients' device. Nothing here waits for a GPU, but for an update of the masks.
+    Returns the 2-norm before clipping, of the masked gradient, as a 0-d tensor on the gradients'
+    device. Waits for the GPU only where masks are updated, or a scaler is given.
     """
     for group in optimizer.param_groups:
         group["lr"] = lr

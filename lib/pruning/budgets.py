@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: MIT
-"""How many units each layer gives up, so that together they give up exactly k.
+"""How many units each layer loses, so that together they lose exactly k.
 
-    layer  every layer the same share
-    erk    Erdős–Rényi kernel (Evci et al. 2020, RigL): the kept share of a layer goes with the sum
-           of the sides of its weight over their product, so that small layers keep more
-    ramp   the pruned share rises from 0.7 (first layer) to 1.3 (last) times the same c, capped: at
-           0.95, or halfway from the share of all to 1 where that is more, lest a layer vanish
+    layer  the same share of each layer
+    erk    Erdős–Rényi kernel (Evci et al. 2020, RigL): the kept share of a layer is proportional to
+           the sum of the sides of its weight over their product, so that small layers keep more
+    ramp   the pruned share rises linearly from 0.7·c (first layer) to 1.3·c (last), where c is such
+           that the total is k. It is capped at 0.95, or at (1 + k/n)/2 of n units if that is more,
+           so that no layer vanishes
 
-(The scope `global` needs no budgets: all layers stand in one selection.)
+The scope `global` needs no budgets: all layers are ranked together.
 """
 
 import math
@@ -23,10 +24,11 @@ def budgets(
     k: int,
     pruned: Sequence[int],
 ) -> list[int]:
-    """Units to have pruned in each layer: their sum is k, and none falls below `pruned`.
+    """Units to have pruned in each layer; they sum to k, and none is less than in `pruned`.
 
-    shapes: of the whole weights, not of shards, in the order of the layers; units: how many each
-    layer has (weights, groups or channels). Requires Σ pruned ≤ k ≤ Σ units.
+    scope: layer, erk or ramp. shapes: of the whole weights, not of shards, in the order of the
+    layers. units: weights, groups or channels of each layer; pruned: how many of them are pruned
+    already. Requires Σ pruned ≤ k ≤ Σ units.
     """
     if scope == "erk":
         sides = [sum(shape) / max(math.prod(shape), 1) for shape in shapes]
@@ -45,7 +47,7 @@ def budgets(
 def _fill(
     weights: Sequence[float], units: Sequence[int], total: float, cap: float = 1.0
 ) -> list[float]:
-    """xᵢ = unitsᵢ·min(cap, c·weightsᵢ) with Σx = total: what is capped goes to the others."""
+    """xᵢ = unitsᵢ·min(cap, c·weightsᵢ), with c such that Σx = total."""
     full: set[int] = set()
     while True:
         open_ = [i for i in range(len(units)) if i not in full]
@@ -61,7 +63,7 @@ def _fill(
 def _whole(
     wanted: Sequence[float], units: Sequence[int], k: int, pruned: Sequence[int]
 ) -> list[int]:
-    """Round to integers that sum to k (largest remainder first), within [pruned, units]."""
+    """Round to integers in [pruned, units] that sum to k, largest remainder first."""
     whole = [min(max(math.floor(x), p), n) for x, p, n in zip(wanted, pruned, units, strict=True)]
     by_remainder = sorted(range(len(units)), key=lambda i: (whole[i] - wanted[i], i))
     while (missing := k - sum(whole)) != 0:

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""A pruner from plain values, as configuration gives them.
+"""A pruner from plain values, such as those of a configuration.
 
     pruner = build_pruner(model, method="state", score="bitter7", sparsity=0.9, …)
     optimizer = build_optimizer(model, "adamwprune", …, pruner=pruner)
 
-(lib/optim/from_settings.py does both from the settings of a run.)
+lib/optim/from_settings.py does both from the settings of a run.
 """
 
 from typing import Any
@@ -21,7 +21,7 @@ METHODS = ("none", "magnitude", "movement", "movement-from-start", "state")
 
 
 class Unpruned:
-    """Stands for the pruner where nothing is pruned."""
+    """Takes the place of a Pruner when nothing is pruned, and does nothing."""
 
     done = True
     histogram = None
@@ -60,12 +60,14 @@ def build_pruner(
     exempt_last: bool = False,
     embeddings: bool = False,
 ) -> "Pruner | Unpruned":
-    """A pruner for the prunable weights of `model`; one that does nothing when `method` is none.
+    """A pruner for the prunable weights of `model`, or an Unpruned when `method` is none.
 
-    `score` counts for the method state, the others are scores themselves. `start`, `end` and
-    `frequency` are steps, or shares of `total_steps`, as `unit` says (a share never means earlier
-    than the score allows); without an `end` everything happens at `start`. Raises ValueError where
-    model, method and schedule do not go together.
+    method: one of METHODS; `score` is for the method state only, the other methods are scores
+    themselves. sparsity, regrowth: in [0, 1). unit: `share` or `steps`; `start`, `end` and
+    `frequency` are shares of `total_steps` or steps accordingly, and shares are moved to the first
+    step that the score allows. Without an `end`, everything happens at `start`.
+
+    Raises ValueError when the method is unknown, or model, method and schedule do not fit together.
     """
     if method not in METHODS:
         raise ValueError(f"pruning method {method!r} is unknown: {', '.join(METHODS)}")
@@ -73,7 +75,7 @@ def build_pruner(
         return Unpruned()
 
     name = score if method == "state" else method
-    # A score by state or movement has nothing to judge by before the first step.
+    # Scores by state or movement need one step to go by.
     earliest = 2 if SCORES[name].state or SCORES[name].memory else 1
 
     def steps(value: float) -> int:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Masks: one byte a weight in memory (uint8, 1 = kept, contiguous), one bit in checkpoints."""
+"""Masks: uint8, 1 = kept, contiguous; one byte per weight in memory, one bit in checkpoints."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,9 +14,9 @@ _INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # b
 
 
 def apply_mask(mask: Tensor, tensors: Sequence[Tensor]) -> None:
-    """Zero the entries of each of the tensors, shaped like the mask, where the mask is 0.
+    """Zero each tensor, in place, where the mask is 0; infinities and NaN become zero as well.
 
-    What stood there does not matter: infinity and NaN become zero as well. Raises ValueError for a
+    The tensors have the shape of the mask, and any dtype and memory format. Raises ValueError for a
     sparse tensor.
     """
     if any(tensor.layout != torch.strided for tensor in tensors):
@@ -24,13 +24,13 @@ def apply_mask(mask: Tensor, tensors: Sequence[Tensor]) -> None:
     flats = []
     for tensor in tensors:
         if tensor.is_contiguous():
-            # As integers of the same width: 0·x is 0 for every x, which 0.0·inf is not, and a
-            # product with 1 keeps every bit.
+            # As integers of the same width: 0·x is 0 for every x, while 0.0·inf is NaN, and 1·x
+            # keeps every bit.
             flats.append(tensor.view(-1).view(_INTEGERS[tensor.element_size()]))
         else:
             tensor.masked_fill_(mask == 0, 0.0)
-    # A slice at a time, by way of a buffer that stays in the cache: an operation on mixed types
-    # would convert the whole mask in memory first, which makes it several times slower.
+    # One slice at a time, through a buffer that stays in the cache: an operation on mixed types
+    # would first convert the whole mask in memory, which is several times slower.
     size = slice_size(mask.device)
     for start in range(0, mask.numel() if flats else 0, size):
         part = mask.view(-1)[start : start + size]
@@ -40,12 +40,12 @@ def apply_mask(mask: Tensor, tensors: Sequence[Tensor]) -> None:
 
 
 def pack(mask: Tensor) -> Tensor:
-    """(n,) or any shape of uint8 0/1 → (⌈n/8⌉,) uint8 on the CPU, first entry in the high bit."""
+    """A mask of n entries → (⌈n/8⌉,) uint8 on the CPU, the first entry in the high bit."""
     return torch.from_numpy(np.packbits(mask.detach().cpu().contiguous().numpy()))
 
 
 def unpack(bits: Tensor, shape: torch.Size) -> Tensor:
-    """The mask that `pack` packed; ValueError when the number of bits does not fit the shape."""
+    """The mask that `pack` packed. Raises ValueError when the number of bytes does not fit."""
     n = shape.numel()
     if bits.dtype != torch.uint8 or bits.numel() != (n + 7) // 8:
         raise ValueError(f"{bits.numel()} packed bytes do not make a mask of shape {tuple(shape)}")
@@ -53,7 +53,7 @@ def unpack(bits: Tensor, shape: torch.Size) -> Tensor:
 
 
 def count(name: str, mask: Tensor) -> dict[str, Any]:
-    """A row about the layer of that name: name, shape, pruned, total, sparsity."""
+    """One layer in a table: name, shape, pruned, total, sparsity in [0, 1]."""
     total = mask.numel()
     pruned = total - count_kept(mask)
     sparsity = pruned / total if total else 0.0

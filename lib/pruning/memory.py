@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What movement scores remember of every weight: float32, contiguous, in logical order."""
+"""The memory of movement scores: a float32 for every weight, contiguous, in logical order."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +12,9 @@ from lib.pruning.scores import Score
 
 
 def new_memory(score: Score, weights: Mapping[str, Parameter]) -> dict[str, Tensor]:
-    """By name: zeros to accumulate in, the weights as they are now, or nothing at all."""
+    """By name, in the shapes of the weights: zeros (`accumulated`), copies of the weights
+    (`initial`), or, for scores without memory, nothing.
+    """
     if score.memory is None:
         return {}
     memory = {
@@ -31,9 +33,9 @@ def accumulate(
     weights: Mapping[str, Parameter],
     groups: Mapping[Parameter, Mapping[str, Any]],
 ) -> None:
-    """Add -lr·g·w, with the gradient (clipped, masked) and the weight that a step starts from.
+    """Add -lr·g·w (Sanh et al. 2020, eq. 5), before a step, with its clipped and masked gradient.
 
-    groups: the optimizer's parameter group of each weight, which has its `lr`.
+    groups: the optimizer's parameter group of each weight, for its `lr`.
     """
     for name, weight in weights.items():
         if weight.grad is not None:

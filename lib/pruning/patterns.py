@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""What is pruned as one: a weight, two weights of four, or an output channel.
+"""What is pruned as a unit: a weight, two of four weights, or an output channel.
 
-A pattern turns the scores of a layer into scores of its units and a choice of units back into a
-mask of weights. `unstructured` needs neither: its units are the weights.
+A pattern turns the scores of a layer into scores of its units, and a choice of units into a mask of
+weights. `unstructured` is None: its units are the weights.
 """
 
 from dataclasses import dataclass
@@ -13,12 +13,13 @@ from torch import Tensor
 
 
 class Pattern(Protocol):
-    share: float  # of a unit's weights that become zero when the unit is pruned
+    share: float  # share of a unit's weights that becomes zero when the unit is pruned
 
     def check(self, name: str, shape: tuple[int, ...]) -> None:
         """Raise ValueError when the layer's shape does not fit."""
 
-    def units(self, shape: tuple[int, ...]) -> int: ...
+    def units(self, shape: tuple[int, ...]) -> int:
+        """The number of units in a weight of this shape."""
 
     def unit_scores(self, scores: Tensor) -> Tensor:
         """(units,) float32 from the scores in the shape of the weight."""
@@ -34,7 +35,8 @@ class Pattern(Protocol):
 class TwoOfFour:
     """Groups of four along the input dimension (dim 1) lose their two smallest, ties by index.
 
-    The layout of NVIDIA's sparse tensor cores. A group scores the sum of the two it would lose.
+    This is the layout of NVIDIA's sparse tensor cores. A group's score is the sum of the two scores
+    that it would lose.
     """
 
     share: float = 0.5

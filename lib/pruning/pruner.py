@@ -6,13 +6,13 @@
     …
     optimizer.step()        # prunes when the schedule says so, and keeps the pruned at zero
 
-A step begins with the masks: when an update is due, scores are ranked and the smallest weights go,
-together with their optimizer state. Then the gradients are masked. For w = m = v = 0 a zero
-gradient changes nothing under SGD, Adam and decoupled decay, so between updates the gradients are
-all that needs masking. lib/optim/update.py calls `prepare` before it clips, so that the norm is
-that of the masked gradient; a plain `optimizer.step()` does it by itself.
+A step begins with the masks: when an update is due, the weights are ranked by score and the
+smallest are set to zero, together with their optimizer state. Then the gradients are masked. Where
+w = m = v = 0 a zero gradient changes nothing under SGD, Adam and decoupled decay, so between
+updates only the gradients need masking. lib/optim/update.py calls `prepare` before it clips, so
+that the norm is that of the masked gradient; a plain `optimizer.step()` calls it by itself.
 
-The masks, packed to bits, and the step travel in `optimizer.state_dict()`.
+The step and the masks, packed to bits, are part of `optimizer.state_dict()`.
 """
 
 from collections.abc import Mapping
@@ -43,12 +43,15 @@ KEY = "pruner"  # in the optimizer's state_dict
 class Pruner:
     """Prunes `weights` (name → parameter, see lib/pruning/targets.py) along a schedule.
 
-    score: a name of SCORES; scope: global, layer or erk; pattern: a name of PATTERNS. group: the
-    process group over which the weights are sharded, each rank holding its part of every weight
-    (dim 0); None when each rank holds them whole, as under DistributedDataParallel, where equal
-    state gives equal masks without communication. Raises ValueError for what does not fit.
+    score: a key of SCORES. scope: one of SCOPES; scores with a ramp of their own ignore it.
+    pattern: a key of PATTERNS. group: the process group over which the weights are sharded, each
+    rank holding some rows (dim 0) of every weight, or none; None when each rank holds whole
+    weights, as under DistributedDataParallel, where equal state gives equal masks without
+    communication. Raises ValueError for unknown names, and when schedule, pattern and shapes do
+    not fit together.
 
-    step: how many steps have begun. sparsity: pruned share of `total` prunable weights.
+    Attributes: step, the number of steps begun; masks, uint8 by name, 1 = kept; total and pruned,
+    numbers of weights over all ranks; sparsity, pruned / total, in [0, 1).
     """
 
     def __init__(
@@ -97,11 +100,11 @@ class Pruner:
     # ------------------------------------------------------------ the optimizer
 
     def attach(self, optimizer: torch.optim.Optimizer) -> None:
-        """Make every `optimizer.step()` a pruned one, and carry the masks in its state_dict.
+        """Prune in every `optimizer.step()`, and keep the masks in the optimizer's state_dict.
 
         Copies and pickles of the optimizer prune as well. Raises ValueError when the optimizer
-        lacks the state that the score needs, or some of the weights, and where either of the two is
-        attached already: every step would count twice.
+        lacks the state that the score needs or does not train some of the weights, and when either
+        of the two is attached already: every step would count twice.
         """
         kind = type(optimizer).__name__
         if self._optimizer is not None:
@@ -129,7 +132,11 @@ class Pruner:
         )
 
     def prepare(self) -> None:
-        """Begin a step: update the masks if that is due, and mask the gradients."""
+        """Begin a step: update the masks if an update is due, and mask the gradients.
+
+        Called before `optimizer.step()`, with unscaled gradients, or else by it. Raises ScoreError
+        as `update` does.
+        """
         self.step += 1
         if self.schedule.due(self.step):
             self.update()
@@ -162,9 +169,10 @@ class Pruner:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Rank the weights and prune to the schedule's sparsity at the present step.
+        """Rank the weights and prune to the schedule's sparsity at the current step.
 
-        Raises ScoreError naming a layer whose scores are not finite or all zero.
+        Raises ScoreError naming the layer when scores are not finite or all zero, or when the
+        optimizer has no state for it yet.
         """
         if sparsity := self.schedule.sparsity_at(self.step):
             self._prune_to(sparsity)
@@ -175,7 +183,7 @@ class Pruner:
             exchange(self._scored(), gradients, regrowth, self.group)
 
     def _tensors(self, name: str) -> list[Tensor]:
-        """What is zero where a weight is pruned: it, its optimizer state, what its score keeps."""
+        """What is zero where a weight is pruned: the weight, its optimizer state, its memory."""
         weight = self.weights[name]
         state = self._optimizer.state.get(weight, {}).values()
         moments = [t for t in state if torch.is_tensor(t) and t.shape == weight.shape]
@@ -235,20 +243,20 @@ class Pruner:
 
     @property
     def done(self) -> bool:
-        """Whether the target is reached: from here on the network is as sparse as it will be."""
+        """Whether the target sparsity is reached."""
         return self.step >= self.schedule.end
 
     def metrics(self) -> dict[str, float]:
-        """What to log at an interval."""
+        """By name: what a run logs at its intervals."""
         return {"sparsity": self.sparsity}
 
     @property
     def sparsity(self) -> float:
-        """Share of the prunable weights (not of all parameters) that is pruned."""
+        """Pruned share of the prunable weights (not of all parameters)."""
         return self.pruned / self.total
 
     def layers(self) -> list[dict[str, Any]]:
-        """Per layer, as this rank holds it: name, shape, pruned, total, sparsity."""
+        """Per layer, counted on this rank: name, shape, pruned, total, sparsity."""
         return [count(name, mask) for name, mask in self.masks.items()]
 
     @torch.no_grad()
@@ -261,13 +269,13 @@ class Pruner:
     # ------------------------------------------------------------- checkpoints
 
     def state_dict(self) -> dict[str, Any]:
-        """Tensors and plain values: step, masks packed to bits, and what the score remembers."""
+        """The step, the masks packed to bits and the memory, as tensors and plain values."""
         return packed(self.step, self.masks, self.memory)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what `state_dict` gave, all of it or, when it does not fit, nothing.
+        """Restore what `state_dict` gave; a state that does not fit changes nothing.
 
-        Raises ValueError naming what is of other weights.
+        Raises ValueError naming what is missing or belongs to other weights.
         """
         self._restore(checked(state, self.masks, self.memory))
 
@@ -283,11 +291,11 @@ class Pruner:
 
     def _before_load(self, _: torch.optim.Optimizer, state_dict: dict[str, Any]) -> None:
         if KEY not in state_dict:
-            raise ValueError("this optimizer state has no pruning masks: it is of an unpruned run")
+            raise ValueError("this optimizer state has no pruning masks: its run was not pruned")
         self._incoming = checked(state_dict[KEY], self.masks, self.memory)
 
     def _after_load(self, _: torch.optim.Optimizer) -> None:
-        # Only now, since the optimizer may have refused its own part.
+        # Not before, because the optimizer may refuse its own part.
         self._restore(self._incoming)
         self._incoming = None
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""From parameters and optimizer state to what lib/pruning/select.py ranks."""
+"""Scores of parameters and their optimizer state, in the form that lib/pruning/select.py ranks."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,10 +25,12 @@ def scored(
     tensors: Sequence[Tensor],
     shards: dist.ProcessGroup | None,
 ) -> Scored:
-    """The weights of one layer in logical order, their scores computed a slice at a time.
+    """The weights of one layer in logical order; their scores are computed a slice at a time.
 
-    state, group: of the optimizer for this weight; tensors: what to zero where it is pruned.
-    Raises ScoreError when the state is not there yet: the optimizer has made no step, or the weight
+    weight: any shape; mask: uint8 of that shape. state, group: the optimizer's, for this weight.
+    memory: float32 of the weight's shape, where the score has one. tensors: what becomes zero with
+    the weight. shards: the process group that the weight is sharded over, if it is. Raises
+    ScoreError when the optimizer has no state for the weight: it has made no step, or the weight
     had no gradient.
     """
     if missing := [key for key in score.state if key not in state]:
@@ -62,22 +64,23 @@ def _largest_root_eps(v: Tensor, shards: dist.ProcessGroup | None) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class ScoredUnits(Scored):
-    """Groups or channels of one layer; `prune_weights` carries the choice over to the weights."""
+    """Groups or channels of one layer; `prune_weights` applies the choice to the weights."""
 
     weight_mask: Tensor
     weight_scores: Tensor
     pattern: Pattern
 
     def prune_weights(self) -> None:
-        """Clear, in the mask of the weights, those that go with the pruned units."""
+        """Clear the weights of pruned units in the mask of the weights."""
         self.pattern.prune(self.weight_mask, self.weight_scores, self.mask)
 
 
 def scored_units(item: Scored, mask: Tensor, pattern: Pattern) -> ScoredUnits:
-    """The units of one layer. All its scores are held at once, a float32 a weight of the layer."""
+    """The units of one layer. Holds all scores of the layer at once, a float32 per weight."""
     scores = item.score(0, mask.numel()).view(mask.shape)
     unit_mask = pattern.unit_mask(mask).contiguous()
-    # Two of a pruned four are kept, and may have negative scores: times 0 they would be -0.0.
+    # Two weights of a pruned four are kept, so its score is not zero by itself; multiplied by 0 it
+    # could become -0.0.
     unit_scores = pattern.unit_scores(scores).masked_fill_(unit_mask == 0, 0.0)
 
     return ScoredUnits(
@@ -91,5 +94,5 @@ def scored_units(item: Scored, mask: Tensor, pattern: Pattern) -> ScoredUnits:
 
 
 def units_pruned(item: Scored) -> int:
-    """How many entries of the item's mask are 0."""
+    """The number of entries of the item's mask that are 0."""
     return item.mask.numel() - count_kept(item.mask)

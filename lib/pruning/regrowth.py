@@ -19,11 +19,14 @@ def exchange(
 ) -> None:
     """In each layer, drop `share` of the kept weights and regrow as many by gradient.
 
-    Dropped are those that score smallest, regrown those pruned before whose dense gradient is
-    largest; a regrown weight starts from zero, as does its optimizer state. A layer in which fewer
-    weights are pruned than would be exchanged exchanges that many.
+    The kept weights with the smallest scores are dropped. Of those pruned before, the ones with the
+    largest |gradient| are regrown; they start from zero, as does their optimizer state. A layer
+    with fewer pruned weights than would be exchanged exchanges only as many.
 
-    Nothing happens when a gradient is not finite: then a GradScaler voids the step. Raises
+    gradients: by name, dense and unmasked, in the shape of the weight. share: in [0, 1). group: the
+    process group that the weights are sharded over, if they are.
+
+    Does nothing when a gradient is not finite, because a GradScaler then voids the step. Raises
     ScoreError when a layer has no gradient.
     """
     if missing := [item.name for item in items if gradients[item.name] is None]:
@@ -40,7 +43,7 @@ def exchange(
         n = min(round(share * kept), pruned)
         if n == 0:
             continue
-        pruned_before = 1 - item.mask  # what is dropped now does not return now
+        pruned_before = 1 - item.mask  # what is dropped now must not be regrown now
         prune_smallest([item], pruned + n, group=group)
         asleep = pruned_before.clone()
         prune_smallest([_by_gradient(item.name, asleep, gradient)], kept + n, group=group)
@@ -53,5 +56,5 @@ def _by_gradient(name: str, asleep: Tensor, gradient: Tensor) -> Scored:
             slice_of(gradient, start, stop).float().abs().neg_().mul_(asleep[start:stop]).add_(0.0)
         )
 
-    # Weights between dead units have no gradient at all, and may as well return as others.
+    # Weights between dead units have a gradient of zero; they may be regrown like others.
     return Scored(f"{name}, gradient", asleep, score, may_be_zero=True)

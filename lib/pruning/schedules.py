@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""When to prune and how much: sparsity as a pure function of the step.
+"""When and how much to prune: sparsity as a pure function of the step.
 
 The ramps run from 0 at `start` to `target` at `end`, with t = (step - start) / (end - start):
 
-    cubic       target·(1 - (1 - t)³)   early and easing off (Zhu and Gupta 2017)
+    cubic       target·(1 - (1 - t)³)   fast, then slower (Zhu and Gupta 2017, eq. 1)
     linear      target·t
-    late-cubic  target·t³               hardly at first, then steeply
-    one-shot    target, all at `start`
+    late-cubic  target·t³               slow, then faster
+    one-shot    target                  all at `start`
 """
 
 import math
@@ -23,14 +23,14 @@ RAMPS: dict[str, Callable[[float], float]] = {
 
 @dataclass(frozen=True)
 class Schedule:
-    """Step n is the n-th update of the weights, from 1; the masks change at its beginning.
+    """Step n is the n-th update of the weights, counted from 1; masks change at its beginning.
 
-    target: in [0, 1). start, end: steps, 1 ≤ start ≤ end ≤ total_steps. frequency: steps between
-    updates, at least 1; the one at `end` comes in any case. regrowth: share in [0, 1) of the kept
-    weights of each layer that is exchanged at an update (`regrowth_at`); such updates go on to the
-    end of training.
+    target: sparsity in [0, 1). start, end: steps, 1 ≤ start ≤ end ≤ total_steps. frequency: steps
+    between updates of the masks, at least 1; there is always one at `end`. ramp: a key of RAMPS.
+    regrowth: share in [0, 1) of the kept weights of each layer that an update exchanges at most
+    (`regrowth_at`); with it, updates go on to the end of the training.
 
-    Raises ValueError saying which value is out of its range.
+    Raises ValueError naming the value that is out of range.
     """
 
     target: float
@@ -58,7 +58,7 @@ class Schedule:
             )
 
     def sparsity_at(self, step: int) -> float:
-        """Share of the prunable weights that is zero during `step`."""
+        """Share of the prunable weights that is pruned in `step`."""
         if step < self.start:
             return 0.0
         if step >= self.end:
@@ -73,5 +73,5 @@ class Schedule:
         return self.start <= step <= last and (step - self.start) % self.frequency == 0
 
     def regrowth_at(self, step: int) -> float:
-        """Share of the kept weights to exchange, falling to 0 along a cosine (GraNet, RigL)."""
+        """Share of the kept weights to exchange: a cosine that ends at 0 (RigL, GraNet)."""
         return self.regrowth * (1.0 + math.cos(math.pi * step / self.total_steps)) / 2.0

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: MIT
-"""How important is a weight? One pure function a formula, and the table of them.
+"""The importance of a weight: one pure function for each formula, and the table of them.
 
-A score takes a slice of a weight `w` (float32, 1-D), the same slice of what is known about it
-(`State`) and returns a float32 tensor of that shape. The smallest scores are pruned. Each formula
-gives zero for w = m = v = 0, so that a pruned entry scores zero, and is finite for any finite
-state: products that leave the range of float32 are held at its ends.
+A score takes a slice of a weight `w` (float32, 1-D) and the same slice of what is known about it
+(`State`), and returns a float32 tensor of that shape. The smallest scores are pruned. Each formula
+is zero for w = m = v = 0, so that a pruned entry scores zero, and finite for any finite state:
+products beyond the range of float32 are clamped to its ends.
 
-Adding a score is one function and one row of SCORES.
+To add a score, write one function and one row of SCORES.
 
-Sources: `magnitude` Han et al. 2015; `movement` Sanh et al. 2020, eq. 5; `bitter0` … `bitter9` the
-state scores of AdamWPrune, on m and v, Adam's running means of the gradient and of its square.
+Sources: `magnitude` Han et al. 2015; `movement` Sanh et al. 2020, eq. 5; `bitter0` … `bitter9` are
+the state scores of AdamWPrune, on m and v, Adam's running means of the gradient and of its square.
 z = -sign(w)·m/√v is positive where the next step makes |w| grow.
 """
 
@@ -19,8 +19,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-# Added to √v, as a share of the largest √v of the tensor. An absolute epsilon would decide the
-# score: with clipped gradients v is about 1e-9, and (v + 1e-8)^¼ is a constant.
+# Added to √v, relative to the largest √v of the tensor. An absolute epsilon would dominate the
+# score: with clipped gradients v is about 1e-9, and (v + 1e-8)^¼ is nearly constant.
 RELATIVE_EPS = 1e-8
 
 _LARGEST = torch.finfo(torch.float32).max
@@ -29,7 +29,7 @@ _TINY = torch.finfo(torch.float32).tiny
 
 @dataclass
 class State:
-    """What the formulas may use of one slice, float32, 1-D; what a score does not need is None."""
+    """What the formulas may use, for one slice: float32, 1-D; None where the score needs none."""
 
     m: Tensor | None = None  # exp_avg
     v: Tensor | None = None  # exp_avg_sq
@@ -47,7 +47,7 @@ def _signed(x: Tensor) -> Tensor:
 
 
 def _root(x: Tensor) -> Tensor:
-    """√x, for x ≥ 0. The square root of MKL is several times slower where x is 0, as pruned are."""
+    """√x for x ≥ 0. MKL's square root is several times slower at 0, where pruned weights are."""
     return x.rsqrt().reciprocal_()
 
 
@@ -114,9 +114,9 @@ def bitter9(w: Tensor, state: State) -> Tensor:
 class Score:
     """A row of SCORES: the formula and what it needs.
 
-    state: entries of the optimizer's state; memory: a float32 a weight kept by the pruner,
-    `accumulated` or `initial`; ratio: uses `State.root_eps`; ramp: sparsity rises from 0.7× the
-    target in the first layer to 1.3× in the last, whatever the scope.
+    state: keys of the optimizer's state. memory: `accumulated` or `initial`, a float32 per weight
+    that the pruner keeps. ratio: uses `State.root_eps`. ramp: sparsity rises from 0.7 times the
+    target in the first layer to 1.3 times in the last, instead of the scope.
     """
 
     formula: Callable[[Tensor, State], Tensor]
@@ -146,6 +146,6 @@ SCORES: dict[str, Score] = {
 
 
 def root_eps(v: Tensor) -> Tensor:
-    """0-d float32 for State.root_eps. The largest v, not the mean: exact in any order."""
+    """State.root_eps, 0-d float32. From the largest v, since a mean depends on the order of adding."""
     largest = v.max() if v.numel() else v.new_zeros(())  # a shard may be empty
     return largest.float().sqrt().mul(RELATIVE_EPS).clamp(min=_TINY)

@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: MIT
 """Exact selection of the k smallest of many scores, without a sort.
 
-A float32 is ordered like its bit pattern (negative numbers in reverse), so the k-th smallest
-score is found digit by digit: a histogram over the upper 14 bits names one bin, and two more, of 9
-bits each, over the few scores in that bin name the score itself. Scores are computed a slice at a
-time, twice, and never stored: the work is linear, and the transient memory is a few slices plus the
-scores that fall into the one bin.
+float32 numbers are ordered like their bit patterns (negative ones in reverse), so the k-th smallest
+score is found digit by digit: a histogram of the upper 14 bits finds its bin, and two more, of 9
+bits each, over the few scores in that bin find the score itself. Scores are computed a slice at a
+time, twice, and only those in the bin are stored: the work is linear, and the temporary memory is a
+few slices and the scores in the bin (all of them, if all are equal).
 
 Between the two passes a mask holds three values: 0 pruned, 1 kept, 2 undecided (in the bin).
 
-Counts are integers, so nothing depends on the number of elements (2^24 is no border), on the
-number of threads, or on how many ranks hold the scores: with `group` the histograms are summed
-over its ranks, each holding its own shard of every tensor.
+Counts are integers, so the result does not depend on the number of elements (beyond 2^24, too), of
+threads, or of ranks: with `group`, histograms are summed over its ranks, each of which holds its
+shard of every tensor.
 """
 
 import struct
@@ -40,11 +40,11 @@ class ScoreError(Failure):
 class Scored:
     """One tensor that takes part in a selection.
 
-    mask: uint8, 1-D and contiguous, 1 = kept, changed in place. score(start, stop) gives the
-    scores of that range, 1-D float32 on the mask's device, in memory of its own. It must give the
-    same values when called again, +0.0 wherever the mask is 0, and -0.0 nowhere. tensors: of any
-    shape and memory format; their entries, in logical order, become zero where the mask does.
-    may_be_zero: whether it is in order that all scores are zero.
+    mask: uint8, 1-D and contiguous, 1 = kept, changed in place. score(start, stop): the scores of
+    that range, 1-D float32 on the mask's device, in memory of its own; the same values each time,
+    +0.0 wherever the mask is 0, and never -0.0. tensors: any shape and memory format, as many
+    entries as the mask; they become zero, in logical order, where the mask does. may_be_zero:
+    whether all scores may be zero.
     """
 
     name: str
@@ -55,25 +55,24 @@ class Scored:
 
 
 def prune_smallest(items: Sequence[Scored], k: int, *, group: dist.ProcessGroup | None = None):
-    """Clear the masks of the smallest scores until exactly `k` entries of all items are 0.
+    """Clear the masks of the smallest scores, until exactly `k` entries of all items are 0.
 
-    The entries of the items' `tensors` are cleared with them.
+    The entries of the items' `tensors` are cleared as well. What is pruned already stays pruned
+    and counts towards k. Of equal scores, those of the earlier item are pruned first, then those of
+    the lower rank (where the items are sharded over `group`), then those of the lower index.
 
-    What is pruned already stays pruned and counts towards k. Equal scores: the lower item goes
-    first, then the lower index (of the lower rank, where the items are sharded over `group`).
+    Returns the histogram of the ranked scores over all ranks, int64 on the CPU, shape (BINS,):
+    counts by the upper 14 bits in ascending order.
 
-    Returns the histogram of the scores that were ranked, int64 of shape (BINS,): counts by upper
-    14 bits in ascending order.
-
-    Raises ScoreError naming the layer when a score is infinite or NaN, or a whole layer scores
-    zero; ValueError when k is smaller than what is pruned already, or larger than all there is.
+    Raises ScoreError naming the layer when a score is infinite or NaN or a whole layer scores zero,
+    and ValueError when k is less than what is pruned already or more than there are entries.
     """
     counts = _upper_histogram(items, group)
     wanted = k - int(counts.pruned.sum())
     if not 0 <= wanted <= int(counts.live.sum()):
         raise ValueError(
-            f"cannot have {k} pruned of {int(counts.live.sum() + counts.pruned.sum())} entries "
-            f"of which {int(counts.pruned.sum())} are pruned already"
+            f"cannot prune {k} of {int(counts.live.sum() + counts.pruned.sum())} entries: "
+            f"{int(counts.pruned.sum())} are pruned already"
         )
     if wanted:
         place, wanted = _bin_of(_ascending(counts.histogram), wanted)
@@ -141,12 +140,12 @@ def _upper_counts(scores: Tensor) -> Tensor:
 
 
 def _ascending(histogram: Tensor) -> Tensor:
-    """Bins in the order of the numbers they stand for: negative bit patterns run backwards."""
+    """The bins in the order of their numbers: negative bit patterns run backwards."""
     return torch.cat([histogram[:HALF].flip(0), histogram[HALF:]])
 
 
 def _bin_of(ascending: Tensor, k: int) -> tuple[int, int]:
-    """The bin, by its place in the order, that holds the k-th smallest, and k within that bin."""
+    """The place of the bin that holds the k-th smallest, and k counted within that bin."""
     running = ascending.cumsum(0)
     place = int(torch.searchsorted(running, k))
     return place, k - int(running[place] - ascending[place])

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Counts and shapes of whole weights, of which each rank of a group holds some rows.
+"""Counts and shapes of whole weights when each rank of a group holds some of their rows.
 
-With `group` None a rank holds the weights whole, and nothing is communicated.
+With `group` None each rank holds whole weights, and nothing is communicated.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,7 +14,7 @@ from torch import Tensor
 def totals(
     counts: Sequence[int], device: torch.device, group: dist.ProcessGroup | None
 ) -> list[int]:
-    """Each count summed over the ranks; all ranks must ask."""
+    """Each count summed over the ranks. A collective: all ranks must call it."""
     if group is None:
         return list(counts)
     tensor = torch.tensor(counts, device=device)
@@ -25,7 +25,7 @@ def totals(
 def whole_shapes(
     weights: Iterable[Tensor], group: dist.ProcessGroup | None
 ) -> list[tuple[int, ...]]:
-    """The shapes that the weights have without sharding; all ranks must ask."""
+    """The shapes of the weights without sharding. A collective: all ranks must call it."""
     weights = list(weights)
     rows = totals([weight.shape[0] for weight in weights], weights[0].device, group)
     return [(n, *weight.shape[1:]) for n, weight in zip(rows, weights, strict=True)]

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Tensors in logical order, a slice at a time, in any memory format and on several threads.
 
-Logical order is that of `tensor.flatten()`: the index of a weight does not depend on whether its
-layer is kept contiguous or in channels_last, and neither do ties or masks.
+Logical order is that of `tensor.flatten()`. The index of a weight, and so masks and ties, do not
+depend on whether a layer is contiguous or in channels_last.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# Entries in a slice: small enough for the second-level cache of a core, and on a GPU few launches.
+# Entries in a slice: on a CPU few, to fit the L2 cache of a core; on a GPU many, for few launches.
 SLICE = {"cpu": 1 << 18, "cuda": 1 << 24}
 
-_WORTH_THREADS = 1 << 20  # entries; starting threads takes longer than ranking fewer
+_WORTH_THREADS = 1 << 20  # entries; below that, starting threads takes longer than the work
 
 Result = TypeVar("Result")
 
@@ -27,7 +27,7 @@ def slice_size(device: torch.device) -> int:
 
 
 def slice_of(tensor: Tensor, start: int, stop: int) -> Tensor:
-    """Entries start … stop in logical order, 1-D: a view where the tensor is contiguous."""
+    """Entries start … stop - 1 in logical order, 1-D; a view if the tensor is contiguous."""
     if tensor.is_contiguous():
         return tensor.view(-1)[start:stop]
     row = tensor[0].numel()
@@ -37,7 +37,7 @@ def slice_of(tensor: Tensor, start: int, stop: int) -> Tensor:
 
 
 def clear(tensor: Tensor, positions: Tensor) -> None:
-    """Zero the entries at these positions in logical order."""
+    """Zero the entries at these positions (1-D int64) in logical order."""
     if tensor.is_contiguous():
         tensor.view(-1)[positions] = 0.0
     else:
@@ -49,8 +49,8 @@ def each_slice(
 ) -> Iterator[tuple[int, int, int, Result]]:
     """(i, start, stop, work(i, start, stop)) for every slice of every mask, in order.
 
-    On a CPU in as many threads as torch has: some operations (bincount, indexing) run in one thread
-    only, so whole slices are shared out rather than single operations.
+    On a CPU, slices run in as many threads as torch uses, because some operations (bincount,
+    indexing) are single-threaded.
     """
     jobs = []
     for i, mask in enumerate(masks):
@@ -70,18 +70,18 @@ def each_slice(
     torch.set_num_threads(threads)  # the default of later threads, which the workers changed
 
 
-# On a CPU, NumPy compares, searches and counts several times faster than torch. Indices are int64.
+# On a CPU, NumPy compares, searches and counts several times faster than torch.
 
 
 def count_kept(mask: Tensor) -> int:
-    """How many entries of a contiguous mask of 0 and 1 are 1."""
+    """The number of ones in a contiguous mask of zeros and ones."""
     if mask.device.type == "cpu":
         return int(np.count_nonzero(mask.numpy().view(bool)))
     return int(mask.count_nonzero())
 
 
 def live_below(border: float, scores: Tensor, mask: Tensor) -> Tensor:
-    """Where the mask is 1 and the score below `border`, a float32 number."""
+    """Positions (int64) where the mask is 1 and the score below `border`, a float32 number."""
     if mask.device.type == "cpu":
         below = np.less(scores.numpy(), np.float32(border))
         return torch.from_numpy(np.flatnonzero(np.logical_and(below, mask.numpy(), out=below)))
@@ -89,7 +89,7 @@ def live_below(border: float, scores: Tensor, mask: Tensor) -> Tensor:
 
 
 def positions_of(value: int, mask: Tensor) -> Tensor:
-    """Where the mask has this value."""
+    """Positions (int64) where the mask has this value."""
     if mask.device.type == "cpu":
         return torch.from_numpy(np.flatnonzero(mask.numpy() == value))
     return (mask == value).nonzero().squeeze(1)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A pruner in a checkpoint: its step, its masks packed to bits, and what its score remembers."""
+"""A pruner in a checkpoint: its step, its masks packed to bits, and the memory of its score."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,22 +12,22 @@ Named = Mapping[str, Tensor]
 
 
 def packed(step: int, masks: Named, memory: Named) -> dict[str, Any]:
-    """Tensors and plain values, as torch.load(weights_only=True) takes them."""
+    """The state as tensors and plain values, which torch.load(weights_only=True) accepts."""
     bits = {name: pack(mask) for name, mask in masks.items()}
     return {"step": step, "masks": bits, "memory": dict(memory)}
 
 
 def checked(state: Mapping[str, Any], masks: Named, memory: Named) -> dict[str, Any]:
-    """What `packed` gave, its masks unpacked, if it fits these masks and this memory.
+    """What `packed` gave, with the masks unpacked, if it fits these masks and this memory.
 
-    Nothing is changed. Raises ValueError naming what is missing or of other weights.
+    Changes nothing. Raises ValueError naming what is missing or belongs to other weights.
     """
     if missing := [key for key in ("step", "masks", "memory") if key not in state]:
         raise ValueError(f"the pruning state lacks {', '.join(missing)}")
     for kind, own in (("masks", masks), ("memory", memory)):
         if state[kind].keys() != own.keys():
             differing = ", ".join(sorted(state[kind].keys() ^ own.keys()))
-            raise ValueError(f"these pruning {kind} are of other weights: {differing}")
+            raise ValueError(f"these pruning {kind} belong to other weights: {differing}")
     found = {}
     for name, mask in masks.items():
         try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Hooks of an optimizer: gradients just before they are used, and copies that keep their hooks."""
+"""Optimizer hooks that see the gradients just before they are used, and survive copies."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -21,10 +21,10 @@ KINDS = (
 
 
 class _Hook:
-    """A bound method as a hook that can be copied and pickled, and that torch.compile leaves out.
+    """A bound method as a hook that can be copied and pickled, and that torch.compile skips.
 
-    Traced, what a hook changes on each step (step counts, learning rates) would become constants of
-    the compiled graph.
+    If it were traced, what a hook changes at each step (step counts, learning rates) would become
+    constants in the compiled graph.
     """
 
     def __init__(self, method: MethodType):
@@ -39,18 +39,18 @@ class _Hook:
 
 
 def attach_hooks(optimizer: torch.optim.Optimizer, **hooks: MethodType) -> None:
-    """Register hooks by their kind, one of KINDS, so that copies and pickles have them as well.
+    """Register hooks by kind, one of KINDS, in such a way that copies and pickles keep them.
 
-    PyTorch drops all hooks there, and the copy would train on without pruning and without a word.
+    PyTorch drops hooks from both, and a copy would silently train on without pruning.
     """
     for kind, method in hooks.items():
         getattr(optimizer, f"register_{kind}_hook")(_Hook(method))
-    # copy and pickle look for it on the object first: this also serves classes that are not ours.
+    # copy and pickle look on the object first, so this works for any optimizer class.
     optimizer.__getstate__ = partial(_state_with_hooks, optimizer)
 
 
 def attached(optimizer: torch.optim.Optimizer, owner: type) -> bool:
-    """Whether an object of type `owner` has attached its hooks to the optimizer."""
+    """Whether an object of type `owner` has hooks on the optimizer."""
     return any(
         isinstance(hook.method.__self__, owner) for kind in KINDS for hook in _ours(optimizer, kind)
     )
@@ -64,7 +64,8 @@ def _ours(optimizer: torch.optim.Optimizer, kind: str) -> Iterator[_Hook]:
 def _state_with_hooks(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     state = type(optimizer).__getstate__(optimizer)
     for kind in KINDS:
-        # PyTorch's keys are numbers, counted anew in each process: a name is in nobody's way.
+        # PyTorch's keys are numbers that start over in each process, so a number could be replaced
+        # by a later hook.
         named = {f"kept {i}": hook for i, hook in enumerate(_ours(optimizer, kind))}
         state[f"_optimizer_{kind}_hooks"] = OrderedDict(named)
     state["__getstate__"] = partial(_state_with_hooks, optimizer)
@@ -72,12 +73,11 @@ def _state_with_hooks(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
 
 
 def on_gradients(work: Callable[[], None], args: tuple, kwargs: dict) -> tuple[tuple, dict]:
-    """For a step pre-hook of torch.optim: run `work` on the gradients that the step will see.
+    """Run `work` on the gradients that a step will use; to be called in a step pre-hook.
 
-    Without a closure that is now. With one, which computes the gradients within the step, it is
-    after the closure. `args`, `kwargs`: as the hook got them; returns what the hook returns.
-    `work` finds gradients that are unscaled and laid out as their parameters are. It does not run
-    where a GradScaler makes the step a void one.
+    `work` runs at once or, when the step has a closure, after it. The gradients are then unscaled
+    and in the memory format of their parameters. `work` does not run in a step that a GradScaler
+    voids. args, kwargs: as the hook got them; the result is what the hook has to return.
     """
     optimizer, *rest = args
     if is_void(optimizer):
@@ -99,9 +99,9 @@ def on_gradients(work: Callable[[], None], args: tuple, kwargs: dict) -> tuple[t
 
 
 def is_void(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether a GradScaler found gradients that are not finite, so that the step will do nothing.
+    """Whether a GradScaler found gradients that are not finite, so that the step does nothing.
 
-    It calls fused optimizers all the same. Waits for the device, only under a GradScaler.
+    It calls fused optimizers even then. Waits for the device, under a GradScaler only.
     """
     found_inf = getattr(optimizer, "found_inf", None)
     return found_inf is not None and bool(found_inf)
@@ -120,9 +120,9 @@ def _settle(optimizer: torch.optim.Optimizer) -> None:
 def _unscale(optimizer: torch.optim.Optimizer, gradients: list[Tensor]) -> None:
     """Divide the gradients, dense or sparse, by the scale that a GradScaler left to the kernel.
 
-    It does that with fused optimizers unless `unscale_` was called. Spikes and movement are about
-    true gradients, so the division comes here, before the kernel. Raises ValueError for float16
-    gradients, as `GradScaler.unscale_` does.
+    Unless `unscale_` was called, it leaves the division to the kernel of a fused optimizer. Spikes
+    and movement are judged on unscaled gradients, so the division has to come before. Raises
+    ValueError for float16 gradients, as `GradScaler.unscale_` does.
     """
     scale = getattr(optimizer, "grad_scale", None)
     if scale is None:
@@ -140,9 +140,8 @@ def _unscale(optimizer: torch.optim.Optimizer, gradients: list[Tensor]) -> None:
 def _lay_out_alike(p: torch.nn.Parameter, state: dict) -> None:
     """Give gradient and state the memory format of their parameter.
 
-    Fused kernels walk through memory without a look at strides, so that after a change of the
-    model's memory format, or with the state of a run in another one, they would update each weight
-    by the gradient and the moments of others.
+    Fused kernels ignore strides: after a change of the model's memory format, or with state that
+    was saved in another one, they would update a weight with the gradient and moments of others.
     """
     if p.grad.stride() != p.stride():
         p.grad = torch.empty_like(p).copy_(p.grad)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Which weights count as prunable.
+"""Which weights are prunable.
 
-All weights of Linear and Conv2d layers, in the order of the model. Biases and norms never;
-embeddings, and heads whose weight is an embedding's, only when asked. A weight that several
-layers share counts once, under the name it has first.
+The weights of Linear and Conv2d layers, in the order of the model. Biases and norms are never
+pruned; embeddings, and heads that share their weight with one, only on request. A weight that
+several layers share counts once, under its first name.
 """
 
 from torch import nn
@@ -17,9 +17,10 @@ def prunable(
     exempt_last: bool = False,
     embeddings: bool = False,
 ) -> dict[str, Parameter]:
-    """Name → weight. `exempt_first` and `exempt_last` leave out the first and the last of them.
+    """The prunable weights of `model` by name, in order, without those that are frozen.
 
-    Raises ValueError when nothing is left.
+    exempt_first, exempt_last: leave out the first, the last of them. embeddings: include
+    embeddings. Raises ValueError when nothing is left.
     """
     embedded = {m.weight for m in model.modules() if isinstance(m, nn.Embedding)}
     kinds = (nn.Linear, nn.Conv2d, nn.Embedding) if embeddings else (nn.Linear, nn.Conv2d)
@@ -32,6 +33,6 @@ def prunable(
     if not names:
         raise ValueError(
             f"{type(model).__name__} has no prunable weight: {len(weights)} Linear or Conv2d "
-            "weights were found, before the first and the last were exempted"
+            "weights were found before the first or the last was exempted"
         )
     return {name: weights[name] for name in names}

@@ -259,7 +259,7 @@ def test_tamed_once():
 def test_state_of_a_run_without_spam_is_refused():
     p = nn.Parameter(torch.ones(2))
     state = torch.optim.AdamW([p]).state_dict()
-    with pytest.raises(ValueError, match="of a run without SPAM"):
+    with pytest.raises(ValueError, match="from a run without SPAM"):
         AdamWSPAM([p]).load_state_dict(state)
 
 

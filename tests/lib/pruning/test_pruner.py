@@ -199,11 +199,11 @@ def test_state_of_an_unpruned_run_and_of_other_weights_is_refused():
     model = network()
     dense = optimizer_for(model, None).state_dict()
     optimizer = optimizer_for(model, Pruner(prunable(model), plan()))
-    with pytest.raises(ValueError, match="no pruning masks: it is of an unpruned run"):
+    with pytest.raises(ValueError, match="no pruning masks: its run was not pruned"):
         optimizer.load_state_dict(dense)
     state = optimizer.state_dict()
     other = optimizer_for(model, Pruner(prunable(model, exempt_last=True), plan()))
-    with pytest.raises(ValueError, match=r"masks are of other weights: 5.weight"):
+    with pytest.raises(ValueError, match=r"masks belong to other weights: 5.weight"):
         other.load_state_dict(state)
 
 

@@ -92,7 +92,7 @@ def test_k_out_of_range():
     mask = torch.tensor([0, 0, 1], dtype=torch.uint8)
     scores = torch.tensor([0.0, 0.0, 1.0])
     for k in (1, 4):
-        with pytest.raises(ValueError, match=f"cannot have {k} pruned of 3 .* 2 are pruned"):
+        with pytest.raises(ValueError, match=f"cannot prune {k} of 3 .* 2 are pruned"):
             prune_smallest([scored("a", scores, mask)], k)
 
 
