@@ -5,21 +5,23 @@ A pattern turns the scores of a layer into scores of its units, and a choice of 
 weights. `unstructured` is None: its units are the weights.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from lib.pruning.schedules import Schedule
+
 
 class Pattern(Protocol):
+    """What a row of PATTERNS offers."""
+
     share: float  # share of a unit's weights that becomes zero when the unit is pruned
 
     def check(self, name: str, shape: tuple[int, ...]) -> None:
         """Raise ValueError when the layer's shape does not fit."""
-
-    def units(self, shape: tuple[int, ...]) -> int:
-        """The number of units in a weight of this shape."""
 
     def unit_scores(self, scores: Tensor) -> Tensor:
         """(units,) float32 from the scores in the shape of the weight."""
@@ -48,9 +50,6 @@ class TwoOfFour:
                 f"not {shape[1]} (weight of shape {tuple(shape)}): exempt the layer or choose "
                 "another pattern"
             )
-
-    def units(self, shape: tuple[int, ...]) -> int:
-        return torch.Size(shape).numel() // 4
 
     def unit_scores(self, scores: Tensor) -> Tensor:
         a, b, c, d = _fours(scores).unbind(1)
@@ -81,9 +80,6 @@ class Channel:
     def check(self, name: str, shape: tuple[int, ...]) -> None:
         """Every weight has output channels."""
 
-    def units(self, shape: tuple[int, ...]) -> int:
-        return shape[0]
-
     def unit_scores(self, scores: Tensor) -> Tensor:
         return scores.flatten(1).mean(1)
 
@@ -108,3 +104,15 @@ PATTERNS: dict[str, Pattern | None] = {
     "2to4": TwoOfFour(),
     "channel": Channel(),
 }
+
+
+def check_fits(pattern: Pattern, weights: Mapping[str, Tensor], schedule: Schedule) -> None:
+    """Raise ValueError when the pattern fits not all weights, or not the schedule."""
+    for name, weight in weights.items():
+        pattern.check(name, weight.shape)
+    if schedule.target > pattern.share:
+        raise ValueError(
+            f"target sparsity {schedule.target}: this pattern prunes at most {pattern.share}"
+        )
+    if schedule.regrowth:
+        raise ValueError("regrowth is possible with the unstructured pattern only")

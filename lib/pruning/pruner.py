@@ -26,7 +26,7 @@ from torch.nn import Parameter
 from lib.pruning.budgets import SCOPES, budgets
 from lib.pruning.masks import apply_mask, count
 from lib.pruning.memory import accumulate, new_memory
-from lib.pruning.patterns import PATTERNS
+from lib.pruning.patterns import PATTERNS, check_fits
 from lib.pruning.ranking import scored, scored_units, units_pruned
 from lib.pruning.regrowth import exchange
 from lib.pruning.schedules import Schedule
@@ -81,21 +81,9 @@ class Pruner:
         self._optimizer: torch.optim.Optimizer | None = None
         self._prepared = False
         self._incoming: dict[str, Any] | None = None  # a state that is being loaded
-        self._check_pattern()
+        if self.pattern is not None:
+            check_fits(self.pattern, self.weights, schedule)
         self._count()
-
-    def _check_pattern(self) -> None:
-        if self.pattern is None:
-            return
-        for name, weight in self.weights.items():
-            self.pattern.check(name, weight.shape)
-        if self.schedule.target > self.pattern.share:
-            raise ValueError(
-                f"target sparsity {self.schedule.target}: this pattern prunes at most "
-                f"{self.pattern.share}"
-            )
-        if self.schedule.regrowth:
-            raise ValueError("regrowth is defined for the unstructured pattern only")
 
     # ------------------------------------------------------------ the optimizer
 

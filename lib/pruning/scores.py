@@ -146,6 +146,6 @@ SCORES: dict[str, Score] = {
 
 
 def root_eps(v: Tensor) -> Tensor:
-    """State.root_eps, 0-d float32. From the largest v, since a mean depends on the order of adding."""
+    """State.root_eps, 0-d float32. From the largest v: a mean depends on the order of adding."""
     largest = v.max() if v.numel() else v.new_zeros(())  # a shard may be empty
     return largest.float().sqrt().mul(RELATIVE_EPS).clamp(min=_TINY)
