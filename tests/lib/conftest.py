@@ -4,6 +4,8 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +59,18 @@ def make_run(name: str = "run", info: dict[str, Any] | None = None, **changes: A
     run = Run.create("runs", name, files=files, info={**about, **(info or {})})
     assert isinstance(run, Run)
     return run
+
+
+def files_below(folder: Path) -> Iterator[tuple[Path, bytes]]:
+    """Every file and its content; files that vanish meanwhile are passed over.
+
+    W&B's service ends a moment after the forwarder and tidies up.
+    """
+    for top, _, names in os.walk(folder):  # Path.rglob raises for a folder that vanishes
+        for path in (Path(top, name) for name in names):
+            with suppress(OSError):
+                if path.is_file():
+                    yield path, path.read_bytes()
 
 
 def forwarder(run_dir: Path, *trackers: str, timeout: float = 60) -> "subprocess.Popen[str]":

@@ -2,11 +2,12 @@
 """A journal may name files of its own run only."""
 
 import json
+import os
 
 import pytest
 
 from lib.runs.media_files import NoMediaFile, media_file
-from tests.lib.conftest import forward, make_run
+from tests.lib.conftest import files_below, forward, make_run
 
 
 @pytest.fixture
@@ -48,16 +49,16 @@ def test_anything_else_is_refused(run_dir, path):
 
 
 def test_a_tracker_is_not_given_a_file_from_outside(home):
-    (home / "secret.png").write_bytes(b"from outside")
+    secret = os.urandom(32)
+    (home / "secret.png").write_bytes(secret)
     with make_run() as run:
         for number, path in enumerate(["../../secret.png", "media/link.png"]):
             item = {"type": "image", "path": path, "caption": "", "width": 1, "height": 1}
             run.record({"media": {f"stolen/{number}": item}}, number)
         (run.dir / "media" / "link.png").symlink_to(home / "secret.png")
     forward(run.dir, "mlflow")
-    copies = [p for p in home.rglob("*") if p.is_file() and not p.is_symlink()]
-    holding = {p for p in copies if b"from outside" in p.read_bytes()}
-    assert holding == {home / "secret.png"}
+    holding = {path for path, content in files_below(home) if secret in content}
+    assert holding == {home / "secret.png", run.dir.absolute() / "media" / "link.png"}
     cursor = json.loads((run.dir / "tracking" / "mlflow.json").read_text())
     assert (cursor["condition"], cursor["dropped"]) == ("finished", 2)
     assert "outside the run directory" in cursor["refusal"]
