@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""Three operations of GPT-2 that PyTorch's own operators do at more cost than they need.
+"""Three operations of GPT-2 that are faster, or take less memory, than PyTorch's own.
 
-`causal_attention` on a CPU works through the queries in blocks and never touches the part of the
-score matrix that lies in the future; on a GPU it is `scaled_dot_product_attention`.
-`gelu_` on a CPU avoids tanh and works in place. `linear_cross_entropy` joins the output
-projection and the loss, a few rows at a time, so that the (tokens, vocabulary) logits never exist
-as a whole.
+`causal_attention` on a CPU works through the queries in blocks and skips the part of the score
+matrix that lies in the future; on a GPU it is `scaled_dot_product_attention`. `gelu_` on a CPU
+avoids tanh and works in place. `linear_cross_entropy` fuses the output projection and the loss, a
+few rows at a time, so that the (tokens, vocabulary) logits never exist as a whole.
 
 All are exact: values and gradients are checked against float64 autograd in tests/gpt2.
 """
@@ -44,15 +43,15 @@ def causal_attention(qkv: torch.Tensor, n_head: int, dropout: float = 0.0) -> to
 class _BlockedAttention(torch.autograd.Function):
     """Row block i of the scores needs only the keys up to its own last query.
 
-    The softmax weights are kept for the backward pass, which therefore recomputes nothing; at
-    256 tokens that is cheaper than the recomputation inside the fused CPU kernel.
+    The softmax weights are kept for the backward pass, which recomputes nothing; at 256 tokens that
+    is faster than the recomputation in PyTorch's fused CPU kernel.
     """
 
     @staticmethod
     def forward(ctx, qkv: torch.Tensor, n_head: int) -> torch.Tensor:
         batch, length, width = qkv.shape[0], qkv.shape[1], qkv.shape[2] // 3
         head = width // n_head
-        # One copy to (3, batch · heads, length, head), the layout batched products want.
+        # One copy to (3, batch · heads, length, head), the layout for batched products.
         split = qkv.view(batch, length, 3, n_head, head).permute(2, 0, 3, 1, 4)
         q, k, v = split.reshape(3, batch * n_head, length, head).unbind(0)
         future = torch.full((QUERY_BLOCK, QUERY_BLOCK), -math.inf, dtype=qkv.dtype).triu(1)
@@ -78,7 +77,7 @@ class _BlockedAttention(torch.autograd.Function):
         dy = dy.view(batch, length, n_head, head).transpose(1, 2).reshape(heads, length, head)
         dqkv = dy.new_empty(batch, length, 3, n_head, head)
         starts = range(0, length, QUERY_BLOCK)
-        # From the last block, which meets all the keys, to the first: the sums start out whole.
+        # From the last block, which attends to all keys, to the first: it initialises the sums.
         for lo, w in zip(reversed(starts), reversed(weights), strict=True):
             hi = min(lo + QUERY_BLOCK, length)
             dw = dy[:, lo:hi] @ v[:, :hi].transpose(1, 2)
@@ -105,8 +104,8 @@ def _scaled_product(a: torch.Tensor, b: torch.Tensor, head: int) -> torch.Tensor
 def gelu_(x: torch.Tensor) -> torch.Tensor:
     """GELU in the tanh approximation (Hendrycks and Gimpel 2016, section 2) that GPT-2 uses.
 
-    0.5 x (1 + tanh(√(2/π) (x + 0.044715 x³))), elementwise, any shape. Takes `x` over: what it
-    holds afterwards is undefined, and autograd refuses to use it for anything else.
+    0.5 x (1 + tanh(√(2/π) (x + 0.044715 x³))), elementwise, any shape. Overwrites `x`, and autograd
+    refuses to use it for anything else.
     """
     if _on_cpu(x) and torch.is_grad_enabled() and x.requires_grad:
         return _SigmoidGELU.apply(x)
@@ -114,11 +113,11 @@ def gelu_(x: torch.Tensor) -> torch.Tensor:
 
 
 class _SigmoidGELU(torch.autograd.Function):
-    """The same function as x σ(z), z = x (C1 + C2 x²), because tanh costs three times a sigmoid.
+    """The same function as x σ(z), z = x (C1 + C2 x²): tanh takes three times as long as a sigmoid.
 
-    Works through chunks that stay in the cache, in float32. The derivative takes the place of the
-    input, and the gradient that of the derivative: nothing but the result needs new memory, which
-    a CPU fetches more slowly than it computes.
+    Works in float32, in chunks that stay in the cache. The derivative overwrites the input, and the
+    gradient the derivative: only the result needs new memory, which a CPU fetches more slowly than
+    it computes.
     """
 
     C1 = 2.0 * math.sqrt(2.0 / math.pi)
@@ -139,7 +138,7 @@ class _SigmoidGELU(torch.autograd.Function):
             t = torch.addcmul(y_wide, y_wide, s, value=-1.0)
             torch.addcmul(s, t, q, value=3.0, out=x_wide)
             x_wide.add_(t, alpha=-2.0 * _SigmoidGELU.C1)
-            if wide != x.dtype:  # otherwise `to` was no copy, and the results are in place
+            if wide != x.dtype:  # otherwise `to` made no copy, and the results are in place
                 x_part.copy_(x_wide)
                 y_part.copy_(y_wide)
         ctx.save_for_backward(x)  # the derivative, by now

@@ -5,10 +5,10 @@ Pre-norm blocks, learned positions, tanh-approximated GELU, and an output projec
 token embedding. Parameter names are those of the Hugging Face checkpoints, so that pretrained
 weights load by name (gpt2/pretrained.py).
 
-Parameters are float32 always. `GPT.dtype` is the precision of the arithmetic: the activations
-take it at the embedding, and every layer casts its weights to the dtype of what flows in. The
-optimizer, pruning, clipping and checkpoints therefore see float32 masters and nothing else, and
-no autocast context decides about precision behind the reader's back.
+Parameters are always float32. `GPT.dtype` is the precision of the arithmetic: activations are cast
+to it at the embedding, and every layer casts its weights to the dtype of its input. Optimizer,
+pruning, clipping and checkpoints therefore see float32 weights only, and precision does not depend
+on an autocast context.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ SIZES = {
     "774m": (36, 20, 1280),
     "1558m": (48, 25, 1600),
 }
-VOCAB_MULTIPLE = 64  # matrix units want the vocabulary dimension in whole tiles
+VOCAB_MULTIPLE = 64  # matrix units are faster when the vocabulary divides into whole tiles
 
 
 @dataclass(frozen=True)
 class GPTConfig:
-    """Shape of a model. Raises ValueError when the numbers do not fit together."""
+    """Shape of a model. Raises ValueError when the numbers are inconsistent."""
 
     vocab_size: int
     block_size: int = 1024  # longest context, in tokens
@@ -60,7 +60,7 @@ class GPTConfig:
 
 
 class Linear(nn.Linear):
-    """Computes in the dtype of its input, whatever the dtype of its parameters."""
+    """Computes in the dtype of its input, whatever that of its parameters."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         bias = None if self.bias is None else self.bias.to(x.dtype)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""What happens before the first step of a GPT-2 training: from settings to model, data, batches.
+"""What a GPT-2 training decides before its first step: data, precision, ranks, batch, timetable.
 
-Each function is one decision; gpt2/train.py makes them in order.
+Each function is one decision; gpt2/train.py calls them in order.
 """
 
 import dataclasses
@@ -25,12 +25,12 @@ from lib.train.timetable import Timetable
 
 
 def load_tokens(settings: Settings, tokenizer: Tokenizer, quiet: bool) -> TokenSet:
-    """The tokenised corpus, made first if need be: by one rank while the others wait."""
+    """The tokenised corpus; if it is not prepared yet, one rank does so while the others wait."""
     return TokenSet.open(corpus_from_settings(settings, tokenizer, quiet))
 
 
 def dataset_info(tokens: TokenSet) -> dict:
-    """What metadata.yaml keeps of the corpus."""
+    """What metadata.yaml records about the corpus."""
     return {
         "name": tokens.meta["recipe"]["dataset"],
         "tokenizer": tokens.meta["recipe"]["tokenizer"],
@@ -43,7 +43,7 @@ def dataset_info(tokens: TokenSet) -> dict:
 def choose_precision(
     settings: Settings, runtime: Runtime, model: GPT, first_batch: Callable[[], Batch]
 ) -> Runtime:
-    """`runtime` with the faster precision, found by trial where units for bfloat16 may not pay."""
+    """`runtime` with the faster precision, found by trial steps on CPUs with bfloat16 units."""
     if settings.PRECISION != "auto" or runtime.device.type != "cpu":
         return runtime
     precision = runtime.precision
@@ -54,7 +54,7 @@ def choose_precision(
 
 
 def compile_model(settings: Settings, runtime: Runtime, model: GPT) -> None:
-    """Compile `model` for a GPU, in place; block by block if it will be sharded."""
+    """Compile `model` in place, on a GPU; block by block if it will be sharded."""
     if settings.COMPILE and runtime.device.type == "cuda":
         for module in model.h if settings.SHARD else [model]:
             module.compile()
@@ -76,8 +76,8 @@ def fit_batch(
 ) -> BatchPlan:
     """The plan with a micro-batch for which all ranks have memory (lib/train/batch_finding.py).
 
-    A model to be sharded is too large for a trial on one GPU, and a trial over all of them would
-    hang when a single one ran out of memory: there the formula decides, for HYPER_PARAM_AUTO.
+    A model to be sharded is too large for a trial step on one GPU, and a trial on all of them would
+    hang if one ran out of memory: for it, HYPER_PARAM_AUTO decides by formula.
     """
     device, ranks = runtime.device, runtime.world_size if settings.SHARD else 1
 
@@ -106,7 +106,7 @@ def fit_batch(
 
 
 def plan_steps(settings: Settings, split: Split, plan: BatchPlan) -> Timetable:
-    """When what is due in a training on the windows of `split`."""
+    """What is due when, in a training on the windows of `split`."""
     windows = split.window_count(settings.GPT2_BLOCK_SIZE)
     steps_per_epoch = max(1, windows // plan.effective)
     total_steps = settings.MAX_STEPS or settings.NUM_EPOCHS * steps_per_epoch
@@ -131,7 +131,7 @@ def read_batch(
 
 
 def flops_per_window(model: GPT) -> float:
-    """Flops of a training step for each of its sequences (lib/train/flops.py)."""
+    """Flops of a training step for each sequence (lib/train/flops.py)."""
     config = model.config
     # Position embeddings are looked up; the token embedding is a product, at the output.
     parameters = model.parameter_count() - config.block_size * config.n_embd

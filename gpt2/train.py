@@ -8,11 +8,11 @@
     torchrun --nproc-per-node 4 gpt2/train.py                on four GPUs, or with four processes
     python gpt2/train.py --config PATH                       another .config
 
-The training step is in `train`, fenced by two rules; what stands around it is shared by all models
+The training step is in `train`, between two rules; what surrounds it is shared by all models
 (lib/train/loop.py). The corpus is tokenised first if `make data` has not done it. Each run writes
 one directory under OUTPUT_DIR: configuration, metrics, checkpoints, plots, a sample. MAX_STEPS
-counts updates; with MAX_STEPS=0 training ends after NUM_EPOCHS times as many windows as lie side by
-side in the corpus. Exit codes: 0 done, 1 failure, 2 bad use, 130 Ctrl-C, 143 SIGTERM.
+counts updates; with MAX_STEPS=0 training ends after NUM_EPOCHS times as many windows as fit side by
+side into the corpus. Exit codes: 0 done, 1 failure, 2 bad use, 130 Ctrl-C, 143 SIGTERM.
 """
 
 import os
@@ -30,9 +30,9 @@ from lib.config.settings import Settings, load_settings
 from lib.train.openmp import spin_briefly
 
 if __name__ == "__main__":
-    # Before PyTorch, which takes two seconds to import: --help and a wrong flag answer at once.
+    # Before PyTorch, whose import takes two seconds: --help and errors in flags come at once.
     settings = load_settings("gpt2")
-    os.chdir(Path(__file__).parent.parent)  # where relative paths in the settings start
+    os.chdir(Path(__file__).parent.parent)  # relative paths in the settings start here
     spin_briefly()
 
 import functools
@@ -69,7 +69,7 @@ from lib.train.stop import StopRequest
 
 
 def train(settings: Settings, runtime: Runtime) -> None:
-    """One training, from data to table of results; one rank's part of it if there are several."""
+    """Train from the data to the table of results; one rank's share if there are several."""
     tokenizer = load_tokenizer(settings.TOKENIZER)
     config = model_config(settings, tokenizer)
     tokens = load_tokens(settings, tokenizer, quiet=not runtime.is_main)
@@ -113,7 +113,7 @@ def train(settings: Settings, runtime: Runtime) -> None:
                         micro_loss.backward()
                     loss += micro_loss.detach()
             if loop.out_of_memory:
-                micro_loss = None  # nothing of this attempt may take up room in the next
+                micro_loss = None  # free this attempt's memory before the next
                 continue
             lr = learner.lr(step)
             grad_norm = learner.update(lr)  # prunes, clips, steps
@@ -129,7 +129,7 @@ def train(settings: Settings, runtime: Runtime) -> None:
 def evaluate(
     model: torch.nn.Module, windows: Batch, runtime: Runtime, batch_size: int, stop: StopRequest
 ) -> dict[str, float]:
-    """Mean cross-entropy in nats over fixed windows, which the ranks divide among them."""
+    """Mean cross-entropy in nats over fixed windows, which the ranks share."""
     model.eval()
     n = len(windows[0])
     total = torch.zeros((), device=runtime.device)
@@ -141,12 +141,12 @@ def evaluate(
 
 
 def perplexity(loss: float) -> float:
-    """exp(loss), infinite where a float cannot hold it."""
+    """exp(loss); infinite where it overflows."""
     return math.exp(loss) if loss < 700 else math.inf
 
 
 def main(settings: Settings) -> None:
-    """Train alone, or as the rank of a group that torchrun says this process is."""
+    """Train alone, or as a rank of the group that torchrun started."""
     runtime = setup(settings.SEED, settings.DEVICE, settings.PRECISION, settings.NUM_THREADS)
     with process_group(
         runtime,

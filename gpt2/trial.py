@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Trial steps before a training: which precision is the faster one on this CPU."""
+"""Trial steps before a training, to find the faster precision on this CPU."""
 
 import time
 from collections.abc import Callable
@@ -12,14 +12,14 @@ from lib.train.batch_finding import try_step
 
 
 def faster_precision(model: GPT, x: Tensor, y: Tensor, repeats: int = 3) -> str:
-    """ "float32" or "bfloat16": whichever takes less time for a step with this batch, on this CPU.
+    """ "float32" or "bfloat16", whichever is faster for a step with this batch on this CPU.
 
-    Units for bfloat16 pay from a certain width on; which, depends on the processor.
+    Units for bfloat16 are faster from a certain width on, which depends on the processor.
     """
     seconds = {}
     for precision in ("bfloat16", "float32"):
         model.dtype = getattr(torch, precision)
-        _step(model, x, y)  # the first one is slower: it sets up the libraries
+        _step(model, x, y)  # the first step sets up the libraries
         seconds[precision] = min(_seconds(lambda: _step(model, x, y)) for _ in range(repeats))
     return min(seconds, key=seconds.__getitem__)
 

@@ -2,9 +2,8 @@
 """LeNet-5 (LeCun, Bottou, Bengio and Haffner, 1998): images of 32 × 32 pixels to ten classes.
 
 Two convolutions find strokes and their combinations, three dense layers decide which digit they
-make: 61,706 parameters. Where the original had scaled tanh, trainable average pooling and a
-sparse connection table, this has what has replaced them since: ReLU, maximum pooling and full
-connections.
+form: 61,706 parameters. The original's scaled tanh, trainable average pooling and sparse connection
+table are replaced by today's ReLU, maximum pooling and full connections.
 """
 
 import torch
@@ -24,8 +23,8 @@ class LeNet5(nn.Module):
         self.fc3 = nn.Linear(84, 10)  #                     850
 
     def forward(self, images: Tensor) -> Tensor:
-        # Channels innermost lets the CPU pool many at once: with it, and with ReLU on the pooled
-        # quarter only (max and ReLU commute), a step takes half the time.
+        # With channels innermost the CPU pools several at once. With that, and with ReLU on the
+        # pooled quarter only (max and ReLU commute), a step takes half the time.
         x = images.to(memory_format=torch.channels_last)
         x = F.relu(F.max_pool2d(self.conv1(x), 2))  # [batch, 6, 28, 28] → [batch, 6, 14, 14]
         x = F.relu(F.max_pool2d(self.conv2(x), 2))  # [batch, 16, 10, 10] → [batch, 16, 5, 5]

@@ -8,7 +8,7 @@
     python lenet5/train.py --config PATH                    another .config
     torchrun --nproc-per-node 2 lenet5/train.py             on two GPUs, or with two processes
 
-The training step is in `train`, fenced by two rules; what stands around it is shared by all models
+The training step is in `train`, between two rules; what surrounds it is shared by all models
 (lib/train/loop.py). Each run writes one directory under OUTPUT_DIR: configuration, metrics,
 checkpoints, plots. Exit codes: 0 done, 1 failure, 2 bad use, 130 Ctrl-C, 143 SIGTERM.
 """
@@ -28,9 +28,9 @@ from lib.config.settings import Settings, load_settings
 from lib.errors import BadUse
 
 if __name__ == "__main__":
-    # Before PyTorch, which takes two seconds to import: --help and a wrong flag answer at once.
+    # Before PyTorch, whose import takes two seconds: --help and errors in flags come at once.
     settings = load_settings("lenet5")
-    os.chdir(Path(__file__).parent.parent)  # where relative paths in the settings start
+    os.chdir(Path(__file__).parent.parent)  # relative paths in the settings start here
 
 import torch
 from torch.nn import functional as F
@@ -58,7 +58,7 @@ MISTAKES_SHOWN = 16
 
 
 def train(settings: Settings, runtime: Runtime) -> None:
-    """One training, from the data to the table of results; one rank's part if there are several."""
+    """Train from the data to the table of results; one rank's share if there are several."""
     data = images_from_settings(settings, runtime.device)
     images, labels = data.train
     model = LeNet5().to(runtime.device)
@@ -96,21 +96,21 @@ def train(settings: Settings, runtime: Runtime) -> None:
                     loss += micro_loss.detach()
                     correct += (logits.argmax(dim=1) == y).sum()
             if loop.out_of_memory:
-                logits = micro_loss = None  # nothing of this attempt may take up room in the next
+                logits = micro_loss = None  # free this attempt's memory before the next
                 continue
             lr = learner.lr(step)
             grad_norm = learner.update(lr)  # prunes, clips, steps
             # ──────────────────────────────────────────────────────────────────────────────────────
             loop.end_step(loss, grad_norm, lr, accuracy=correct / (plan.micro_steps * plan.micro))
 
-        # The only look at the test images, with the weights that training ended with.
+        # The test images are used only here, with the final weights.
         test = evaluate(model, data.test, runtime, loop.stop)
         loop.finish(**{f"test_{name}": value for name, value in test.items()})
         log_mistakes(loop.run, model, data.test, runtime, loop.state.step)
 
 
 def fit_batch(settings: Settings, runtime: Runtime, model: LeNet5, split: Split) -> BatchPlan:
-    """How the batch of a step is divided. Raises BadUse when the training set is smaller."""
+    """How the batch of a step is divided. Raises BadUse if it is larger than the training set."""
     plan, n = plan_batch(settings, runtime), len(split.labels)
     if plan.effective > n:
         raise BadUse(
@@ -128,7 +128,7 @@ def fit_batch(settings: Settings, runtime: Runtime, model: LeNet5, split: Split)
 
 
 def plan_steps(settings: Settings, n: int, plan: BatchPlan) -> Timetable:
-    """When what is due in a training on `n` images."""
+    """What is due when, in a training on `n` images."""
     steps_per_epoch = n // plan.effective
     total_steps = settings.NUM_EPOCHS * steps_per_epoch
     total_steps = min(total_steps, settings.MAX_STEPS or total_steps)
@@ -137,7 +137,7 @@ def plan_steps(settings: Settings, n: int, plan: BatchPlan) -> Timetable:
 
 @torch.inference_mode()
 def evaluate(model: LeNet5, split: Split, runtime: Runtime, stop: StopRequest) -> dict[str, float]:
-    """Mean cross-entropy in nats and share of correct answers over all images of `split`."""
+    """Mean cross-entropy in nats and accuracy (0 to 1) over all images of `split`."""
     model.eval()
     n = len(split.labels)
     loss, correct = torch.zeros((2,), device=runtime.device)
@@ -156,7 +156,7 @@ def evaluate(model: LeNet5, split: Split, runtime: Runtime, stop: StopRequest) -
 def log_mistakes(
     run: Run | NullRun, model: LeNet5, split: Split, runtime: Runtime, step: int
 ) -> None:
-    """Log the confusion matrix over `split` and pictures of images that are read wrongly."""
+    """Log the confusion matrix of `split` and some of the images that are misclassified."""
     model.eval()
     with runtime.autocast():
         batches = split.images.split(EVAL_BATCH_SIZE)
@@ -176,8 +176,8 @@ def log_mistakes(
 
 
 def main(settings: Settings) -> None:
-    """Train alone, or as the rank of a group that torchrun says this process is."""
-    # A network this small spends its time on overhead, which bfloat16 would only add to.
+    """Train alone, or as a rank of the group that torchrun started."""
+    # A network this small spends its time on overhead, which bfloat16 would increase.
     runtime = setup(
         settings.SEED, settings.DEVICE, settings.PRECISION, settings.NUM_THREADS, matmul_bound=False
     )

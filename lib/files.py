@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: MIT
-"""Writing a file so that it is there whole or not at all, and a little disk space kept back.
+"""Writing a file whole or not at all, and reserving a little disk space.
 
     write_atomic(path, text)
     with atomic(path) as file:      # the same for what is written piece by piece
         file.write(…)
-    sweep(directory)                # what killed writers left there
-    reserve_space(run_dir / ".reserve")     # removed, it gives room for a few last words
+    sweep(directory)                # remove what killed writers left there
+    reserve_space(run_dir / ".reserve")     # removed when the disk is full, to write a last status
 
-`path` is written as `.path.1.tmp` beside it. A writer holds a lock on that file, so that the next
-one can tell whether it is in use (then it takes `.path.2.tmp`) or was left by a killed process.
+`path` is first written as `.path.1.tmp` in the same directory. The writer locks that file, so that
+another one can tell whether it is in use (and takes `.path.2.tmp`) or was left behind.
 """
 
 import contextlib
@@ -33,11 +33,11 @@ def write_atomic(path: str | Path, data: str | bytes, *, sync: bool = True) -> N
 
 @contextmanager
 def atomic(path: str | Path, *, sync: bool = True) -> Iterator[BinaryIO]:
-    """A file to write; it replaces `path` when the block ends, and is gone if the block raises.
+    """A file to write; it replaces `path` when the block ends, and is removed if the block raises.
 
-    `path` is the old file or the new one at any moment, with `sync` also if the machine goes down.
-    In a directory that only its owner can read, such as a run's, so it is with the file. Raises
-    OSError with nothing changed when the disk is full or the directory unwritable.
+    At any moment `path` is the old file or the new one; with `sync` also if the machine goes down.
+    In a directory that only its owner can read, such as a run's, the file is private too. Raises
+    OSError, with nothing changed, when the disk is full or the directory is not writable.
     """
     path = Path(path)
     temporary, held = _temporary(path)
@@ -60,7 +60,7 @@ def atomic(path: str | Path, *, sync: bool = True) -> Iterator[BinaryIO]:
 
 
 def sweep(directory: Path) -> None:
-    """Remove the temporary files that killed writers left in `directory`."""
+    """Remove the temporary files that killed writers left behind in `directory`."""
     try:
         names = [entry.name for entry in os.scandir(directory)]
     except OSError:
@@ -71,16 +71,16 @@ def sweep(directory: Path) -> None:
 
 
 def reserve_space(path: Path, size: int = 256 * 1024) -> None:
-    """Keep `size` bytes of the disk back, in a file, for whoever removes it when the disk is full.
+    """Reserve `size` bytes in a file, to be removed when the disk is full.
 
-    Raises OSError when the disk has no room for it.
+    Raises OSError when there is no room for it.
     """
-    # Zeros would take no room where files are compressed.
+    # Zeros would take no space on a file system that compresses.
     write_atomic(path, os.urandom(size))
 
 
 def _temporary(path: Path) -> tuple[Path, int | None]:
-    """A file beside `path` for this writer alone, and the lock on it."""
+    """A temporary file for this writer alone, in the directory of `path`, and the lock on it."""
     number = 0
     while True:
         number += 1
@@ -89,7 +89,7 @@ def _temporary(path: Path) -> tuple[Path, int | None]:
             held = lock.hold(temporary)
         except BlockingIOError:  # another writer's
             continue
-        if held is None:  # a file system without locks
+        if held is None:  # the file system has no locks
             temporary.unlink(missing_ok=True)
             return path.with_name(f".{path.name}.{os.getpid()}.tmp"), None
         if _is_at(held, temporary):
@@ -105,8 +105,8 @@ def _is_at(descriptor: int, path: Path) -> bool:
 
 
 def _remove(temporary: Path) -> None:
-    """Only who holds the lock may remove the file: then no writer is using it."""
-    with contextlib.suppress(OSError):  # a writer's after all, or in a read-only directory
+    """Only the holder of the lock may remove the file: then no writer is using it."""
+    with contextlib.suppress(OSError):  # in use after all, or in a read-only directory
         held = lock.hold(temporary)
         try:
             if held is not None and _is_at(held, temporary):
@@ -116,7 +116,7 @@ def _remove(temporary: Path) -> None:
 
 
 def _sync_directory(directory: Path) -> None:
-    """Make a rename last. The new file is in place; some file systems can do no more."""
+    """Make a rename durable, on file systems that can sync a directory."""
     with contextlib.suppress(OSError):
         descriptor = os.open(directory, os.O_RDONLY)
         try:

@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: MIT
-"""Locks that die with the process that holds them.
+"""Locks that end with the process that holds them.
 
     fd = lock.hold(run_dir / ".lock")              # for as long as this process lives
     with lock.held(Path(".config.lock"), wait=10): # for a moment, after at most 10 s
         …
 
-A run's owner holds the lock on a file for its whole life; the kernel drops it however the process
-ends, so that others can tell whether it is alive. Forked children close their copy, or a data
-worker that outlives its killed parent would keep the run "alive".
+A run's owner holds the lock on a file for its whole life. The kernel releases it however the
+process ends, so that others can tell whether it is alive. Forked children close their copy:
+otherwise a data worker that outlives its killed parent would keep the run "alive".
 
-These are locks of the open file description, which can be asked about without taking one: a reader
-never makes a writer fail. Systems without them (macOS) have flock, where asking takes a shared lock
-for an instant; there `hold` tries again for `_ASKING` seconds before it gives up.
+The locks are those of open file descriptions, which can be queried without taking one: a reader
+never makes a writer fail. Systems without them (macOS) have flock, where a query takes a shared
+lock for an instant; there `hold` retries for `_ASKING` seconds before it gives up.
 """
 
 import errno
@@ -30,10 +30,11 @@ _held: set[int] = set()
 
 
 def hold(path: Path, wait: float = 0.0) -> int | None:
-    """Lock `path`, creating it, and return the descriptor for `release`.
+    """Lock `path`, creating it if need be, and return the descriptor for `release`.
 
-    Waits up to `wait` seconds for another holder. None where the file system has no locks. Raises
-    OSError when the file cannot be created and BlockingIOError when another holder keeps it.
+    Waits up to `wait` seconds for another holder. Returns None if the file system has no locks.
+    Raises OSError when the file cannot be created, and BlockingIOError when another process still
+    holds the lock.
     """
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     deadline = time.monotonic() + (wait if _OFD else max(wait, _ASKING))
@@ -53,7 +54,7 @@ def hold(path: Path, wait: float = 0.0) -> int | None:
 
 
 def release(fd: int | None) -> None:
-    """Give the lock up."""
+    """Release the lock."""
     if fd is not None:
         _held.discard(fd)
         os.close(fd)
@@ -70,7 +71,7 @@ def held(path: Path, wait: float) -> Iterator[None]:
 
 
 def is_free(path: Path) -> bool:
-    """True when no process holds the lock; False while one does and where locks cannot tell."""
+    """True when no process holds the lock; False when one does, or when that is not known."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # it may be a pipe
     except FileNotFoundError:
@@ -91,7 +92,7 @@ def is_free(path: Path) -> bool:
 
 
 def _try(fd: int) -> bool:
-    """Whether the lock was taken. Raises OSError where the file system has none."""
+    """Try to take the lock; returns whether it was taken. Raises OSError if there are no locks."""
     try:
         if _OFD:
             fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _whole_file(fcntl.F_WRLCK))

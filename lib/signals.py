@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""SIGTERM and SIGHUP as exceptions, and moments that no signal may interrupt.
+"""SIGTERM and SIGHUP as exceptions, and blocks that no signal may interrupt.
 
-Both are for the main thread, where Python delivers signals; in any other thread they do nothing.
+Both are for the main thread, where Python delivers signals; in other threads they do nothing.
 """
 
 import os
@@ -15,7 +15,7 @@ from typing import NoReturn
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, or SIGHUP when the terminal is closed; treated as Ctrl-C, with its own exit code."""
+    """SIGTERM, or SIGHUP from a closed terminal; handled as Ctrl-C, with its own exit code."""
 
     def __init__(self, number: int = signal.SIGTERM) -> None:
         super().__init__()
@@ -29,9 +29,9 @@ def termination_signals() -> list[signal.Signals]:
 
 
 def forget_closed_terminal() -> None:
-    """Send standard output and error to /dev/null if they were a terminal that is gone.
+    """Redirect standard output and error to /dev/null if they were a terminal that is gone.
 
-    Whatever is written to it raises OSError, also at the end of the process.
+    Writing to it would raise OSError, even when the interpreter exits.
     """
     for descriptor in (1, 2):
         try:
@@ -46,8 +46,8 @@ def forget_closed_terminal() -> None:
 
 @contextmanager
 def termination_raises() -> Iterator[None]:
-    """Within the block the first SIGTERM or SIGHUP raises Terminated; later ones do nothing, so
-    that they do not disturb the cleanup.
+    """Within the block the first SIGTERM or SIGHUP raises Terminated; later ones are ignored, so
+    that they cannot interrupt the cleanup.
 
     A forked child, such as a data worker, dies of them as usual.
     """
@@ -74,7 +74,7 @@ def termination_raises() -> Iterator[None]:
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Within the block SIGINT, SIGTERM and SIGHUP are ignored: for a moment, as of a last write."""
+    """Within the block SIGINT, SIGTERM and SIGHUP are ignored: for brief work, as a last write."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -5,8 +5,8 @@
     plan = find_batch(settings, runtime, plan, attempt, guess)      # the largest that runs
     plan = smaller_batch(plan, model, runtime, step)                # after running out of memory
 
-The effective batch, on which learning rate and results depend, is exactly what was asked for, on
-any number of ranks; only the way there changes.
+The effective batch, on which learning rate and results depend, is exactly what was configured, on
+any number of ranks; only its division changes.
 """
 
 import math
@@ -61,7 +61,7 @@ class BatchPlan:
         )
 
     def as_dict(self) -> dict[str, int]:
-        """For metadata.yaml and checkpoints."""
+        """As plain values, for metadata.yaml and checkpoints."""
         return {**asdict(self), "micro_steps": self.micro_steps}
 
     def at_most(self, micro: int) -> "BatchPlan":
@@ -71,9 +71,9 @@ class BatchPlan:
         return replace(self, micro=next(fitting, 1))
 
     def halved(self) -> "BatchPlan":
-        """Micro-batches of half the size, or the next smaller that divides the batch.
+        """Micro-batches of half the size, or of the next smaller size that divides the batch.
 
-        Raises Failure when they are of a single example already.
+        Raises Failure when they have a single example already.
         """
         if self.micro == 1:
             raise Failure(
@@ -84,7 +84,7 @@ class BatchPlan:
 
 
 def plan_batch(settings: Any, runtime: Runtime) -> BatchPlan:
-    """The batch of a step and each rank's share of it, before any memory is measured.
+    """The batch of a step and each rank's share, before any trial for memory.
 
     BATCH_SIZE × GRAD_ACCUM examples, or TARGET_EFFECTIVE_BATCH with HYPER_PARAM_AUTO, over all
     ranks together. Raises BadUse when the ranks cannot have equal shares.
@@ -109,7 +109,7 @@ def plan_batch(settings: Any, runtime: Runtime) -> BatchPlan:
 
 
 def transformer_memory(parameters: int, n_layer: int, width: int, context: int) -> tuple[int, int]:
-    """(bytes whatever the batch, bytes an example) of training in bfloat16 with Adam.
+    """(bytes independent of the batch, bytes an example) of training in bfloat16 with Adam.
 
     16 bytes a parameter: float32 weight, gradient and two moments. Per token and layer some 18
     activations of the width in two bytes each: inputs and outputs of the norms (4), queries, keys
@@ -132,9 +132,9 @@ def fit(
 ) -> BatchPlan:
     """The first of `plan`, `plan.halved()`, … that runs on all ranks and leaves `headroom` free.
 
-    `headroom` is a share of a GPU's memory. `attempt(plan)` makes a real forward and backward
-    pass without communication between ranks; it may raise torch.OutOfMemoryError. Raises Failure
-    when nothing fits.
+    `headroom` is a share of a GPU's memory. `attempt(plan)` runs a real forward and backward pass
+    without communication between ranks; it may raise torch.OutOfMemoryError. Raises Failure when
+    nothing fits.
     """
     while True:
         too_large = False
@@ -156,11 +156,11 @@ def find_batch(
     attempt: Callable[[BatchPlan], None],
     guess: Callable[[], BatchPlan],
 ) -> BatchPlan:
-    """On a GPU, the plan with the micro-batch for which all ranks have memory, found by trial.
+    """On a GPU, the plan with a micro-batch for which all ranks have memory, found by trial.
 
-    That is the largest one with HYPER_PARAM_AUTO, searched from `guess()` down, else BATCH_SIZE or
-    what is left of it. `attempt`: see `fit`. A single process with a fixed BATCH_SIZE needs no
-    trial: it halves when a step fails (`smaller_batch`).
+    With HYPER_PARAM_AUTO it is the largest one, searched from `guess()` down; otherwise BATCH_SIZE,
+    halved as often as necessary. `attempt`: see `fit`. A single process with a fixed BATCH_SIZE
+    needs no trial: it halves the micro-batch when a step fails (`smaller_batch`).
     """
     if runtime.device.type != "cuda" or (runtime.world_size == 1 and not settings.HYPER_PARAM_AUTO):
         return plan
@@ -175,11 +175,11 @@ def find_batch(
 def try_step(
     model: nn.Module, loss: Callable[[], Tensor], device: torch.device, copies: int = 2
 ) -> None:
-    """Forward and backward of `loss()`, with room taken for `copies` of the parameters.
+    """Forward and backward pass of `loss()`, with memory allocated for `copies` of the parameters.
 
-    Adam's two moments, which the first update will allocate, are such copies. `model` is the bare
-    one, not yet spread over ranks, so that nothing here waits for another rank. Leaves no trace:
-    no gradient stays, and the random numbers are as they were.
+    Adam's two moments, which the first update will allocate, are such copies. `model` is not yet
+    spread over ranks, so that nothing here waits for another rank. Leaves no gradients behind, and
+    the random number generators as they were.
     """
     devices = [device] if device.type == "cuda" else []
     try:
@@ -193,8 +193,8 @@ def try_step(
 def smaller_batch(plan: BatchPlan, model: nn.Module, runtime: Runtime, step: int) -> BatchPlan:
     """Half the micro-batch and twice the micro-steps, after running out of memory in `step`.
 
-    Drops the gradients of the micro-steps that went well. To be called when the exception is gone
-    and, with its traceback, the activations. Raises Failure when nothing smaller is left, or other
+    Drops the gradients of the micro-steps that succeeded. Call it after the exception is gone, and
+    with its traceback the activations. Raises Failure when there is nothing smaller, or when other
     ranks are already waiting for the gradients of this one.
     """
     if runtime.world_size > 1:
@@ -210,7 +210,7 @@ def smaller_batch(plan: BatchPlan, model: nn.Module, runtime: Runtime, step: int
 
 
 def release(device: torch.device) -> None:
-    """Give cached memory back and forget the peak, before trying again with less."""
+    """Free cached memory and reset the peak, before another attempt with less."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)

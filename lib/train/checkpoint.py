@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""Checkpoints that are there whole or not at all, and never damaged without notice.
+"""Checkpoints that are written whole or not at all, and whose damage is noticed.
 
     save(run.dir / "checkpoints" / "last.pt", {"model_state_dict": model.state_dict(), "step": 12})
     state = load(path, map_location=device)
 
-A checkpoint is a file of torch.save, which torch.load reads too, followed by its SHA-256. Only
-tensors and plain values go in and come out: a checkpoint cannot run code.
+A checkpoint is a file of torch.save followed by its SHA-256; torch.load reads it too. It holds only
+tensors and plain values: loading one cannot run code.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ class CheckpointError(Failure):
 
 
 def save(path: str | Path, state: Mapping[str, Any]) -> None:
-    """Write `state`, tensors and plain values, to `path` in place of what is there.
+    """Write `state`, tensors and plain values, to `path`, replacing what is there.
 
     Whenever the process or the machine stops, `path` is the old file or the new one.
     Raises CheckpointError, with the old file untouched, when the disk is full or read-only.
@@ -66,7 +66,7 @@ def load(path: str | Path, map_location: str | torch.device = "cpu") -> dict[str
 
 
 class _Hashed:
-    """What torch.save writes to: computes the digest on the way, and keeps the OSError."""
+    """A file for torch.save that computes the digest of what is written and keeps an OSError."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.digest = hashlib.sha256()
@@ -86,7 +86,7 @@ class _Hashed:
 
 
 def _verify(path: Path) -> None:
-    """Compare the file with the digest at its end: one reading, about 1.4 GB/s on one core."""
+    """Compare the file with the digest at its end; reads it once, at 1.4 GB/s on one core."""
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END) - _FOOTER_BYTES
         file.seek(max(size, 0))

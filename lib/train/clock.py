@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: MIT
-"""How long steps take, and how long a training has been going on.
+"""The time per step and the total time of a training.
 
     clock = Clock(elapsed_s=state.elapsed_s, step=state.step)
-    seconds = clock.lap(step)        # a step, since the previous lap
+    seconds = clock.lap(step)        # per step, since the previous lap
     with clock.paused():             # not part of a step: evaluation, checkpoints
         evaluate()
     clock.elapsed()                  # everything included
 
-A GPU works behind the program's back: read a result of the step back before each call here.
+A GPU works asynchronously: read a result of the step back before each call.
 """
 
 import time
@@ -16,7 +16,7 @@ from contextlib import contextmanager
 
 
 class Clock:
-    """Starts when it is made, with `elapsed_s` seconds already spent on `step` steps."""
+    """Starts when it is created, with `elapsed_s` seconds already spent on `step` steps."""
 
     def __init__(
         self, elapsed_s: float, step: int, now: Callable[[], float] = time.perf_counter
@@ -30,7 +30,7 @@ class Clock:
         return self._now() - self._started
 
     def lap(self, step: int) -> float:
-        """Seconds per step since the previous lap, pauses excluded; `step` steps are done now."""
+        """Seconds per step since the previous lap, without pauses; `step` is the current step."""
         now = self._now()
         seconds = (now - self._since) / (step - self._since_step)
         self._since, self._since_step = now, step
@@ -38,7 +38,7 @@ class Clock:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Leave the time spent in this block out of the lap."""
+        """Exclude the time spent in this block from the lap."""
         began = self._now()
         yield
         self._since += self._now() - began

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""An evaluation that gives the same number on any number of ranks.
+"""Evaluation whose result does not depend on the number of ranks.
 
 total = torch.zeros((), device=runtime.device)
 for rows, weight in eval_batches(len(images), batch_size, runtime, stop):
@@ -22,9 +22,9 @@ def eval_batches(
 ) -> Iterator[tuple[slice, int]]:
     """(rows, weight) of each batch that this rank evaluates; the ranks share `n` examples.
 
-    `weight` is the number of rows. Every rank gets equally many batches, since those of a sharded
-    model compute together: a rank that has run out repeats the first batch with weight 0.
-    Notices a stop request between batches.
+    `weight` is the number of rows. Every rank gets equally many batches, since the ranks of a
+    sharded model compute together: a rank without a batch of its own repeats the first one with
+    weight 0. Checks for a stop request between batches.
     """
     batches = math.ceil(n / batch_size)
     for turn in range(math.ceil(batches / runtime.world_size)):
@@ -36,5 +36,5 @@ def eval_batches(
 
 
 def mean_over_examples(total: Tensor, n: int) -> float:
-    """The mean over `n` examples, of which each rank has summed its own into `total`."""
+    """The mean over `n` examples; `total` is the sum over those of this rank."""
     return sum_over_ranks(total).item() / n

@@ -6,8 +6,8 @@
     mfu = tokens_per_s * flops / (peak.flops * devices)
 
 The peak is that of dense matrix products in the precision of the run: the maker's figure for a
-GPU, and for a CPU what a matrix product reaches here and now. Work that an implementation repeats
-or wastes does not count as useful (Chowdhery et al. 2022, appendix B).
+GPU, and for a CPU the speed of a matrix product measured at the start. Work that an implementation
+repeats or wastes does not count (Chowdhery et al. 2022, appendix B).
 """
 
 import re
@@ -18,8 +18,8 @@ import torch
 
 from lib.train.runtime import Runtime
 
-# Dense bfloat16 TFLOP/s by the makers' data sheets, without sparsity; the A10G's is what it holds
-# at its clocks, the MI250X's is that of one of its two dies, each of which is a device.
+# Dense bfloat16 TFLOP/s from the makers' data sheets, without sparsity. The A10G's is what it
+# sustains at its clocks, the MI250X's is that of one of its two dies, each of which is a device.
 BFLOAT16_PEAKS = {
     "B200": 2250.0,
     "GH200": 989.0,
@@ -43,8 +43,8 @@ BFLOAT16_PEAKS = {
     "MI250X": 191.5,
     "W7900": 123.0,
 }
-# What a device's name has around the model: maker, series, memory, form factor. Any other word
-# makes it another device: RTX 4090 Laptop GPU, A10-24Q (a share of one), A100 … MIG 1g.5gb.
+# What may surround the model in a device's name: maker, series, memory, form factor. Any other
+# word makes it another device: RTX 4090 Laptop GPU, A10-24Q (a share of one), A100 … MIG 1g.5gb.
 _AROUND = re.compile(
     r"NVIDIA|TESLA|GEFORCE|GRAPHICS|GENERATION|AMD|INSTINCT|RADEON|PRO|"
     r"SXM\d*|PCIE|OAM|HBM\w+|\d+GB"
@@ -52,7 +52,7 @@ _AROUND = re.compile(
 
 
 class Peak(NamedTuple):
-    """Flops a second and, for the reader of an MFU, where the figure comes from."""
+    """Flops a second, and where the figure comes from, for readers of an MFU."""
 
     flops: float
     source: str
@@ -61,16 +61,16 @@ class Peak(NamedTuple):
 def transformer_flops_per_token(parameters: int, n_layer: int, width: int, context: int) -> float:
     """Flops of one training step per token: 6 N + 12 · layers · width · context.
 
-    `parameters` N are those that take part in a matrix product, the output projection once and
-    position embeddings not. A product costs 2 flops a weight forward and 4 backward; the second
-    term is that of the scores and the weighted sum of attention, not halved for causality
+    `parameters` N counts those that take part in a matrix product: the output projection once,
+    position embeddings not at all. A product costs 2 flops a weight forward and 4 backward; the
+    second term is for the scores and the weighted sum of attention, not halved for causality
     (Chowdhery et al. 2022, appendix B).
     """
     return 6.0 * parameters + 12.0 * n_layer * width * context
 
 
 def peak_flops(device: torch.device, precision: str) -> Peak | None:
-    """The peak of `device` in `precision`, float32 or bfloat16; None for one that is not known."""
+    """The peak of `device` in `precision`, float32 or bfloat16; None if it is not known."""
     if device.type == "cpu":
         return _measured_cpu(precision)
     if device.type != "cuda" or precision != "bfloat16":
@@ -83,7 +83,7 @@ def peak_flops(device: torch.device, precision: str) -> Peak | None:
 
 
 def _known_model(device_name: str) -> str | None:
-    """The entry of BFLOAT16_PEAKS that a device's name stands for, word by word."""
+    """The entry of BFLOAT16_PEAKS that matches a device's name, word by word."""
     words = set(re.split(r"[\s-]+", device_name.upper()))
     for model in sorted(BFLOAT16_PEAKS, key=len, reverse=True):  # H100 PCIe before H100
         named = set(model.upper().split())
@@ -93,7 +93,7 @@ def _known_model(device_name: str) -> str | None:
 
 
 def _measured_cpu(precision: str, size: int = 1024, repeats: int = 10) -> Peak:
-    """The best of a few square products; float32 takes about 10 ms each on two cores."""
+    """The fastest of a few square products, each about 10 ms in float32 on two cores."""
     a = torch.ones(size, size, dtype=getattr(torch, precision))
     a @ a  # the first one sets up the library
     best = min(_seconds(a) for _ in range(repeats))
@@ -108,10 +108,10 @@ def _seconds(a: torch.Tensor) -> float:
 
 
 class Meter:
-    """What a run logs of its speed: examples a second, counted in `unit`, and its MFU.
+    """What a run logs about its speed: `unit`s a second, and its MFU.
 
-    An example has `units` units, tokens for one, and costs `flops` in a training step; 0 where
-    nobody knows, and then there is no MFU.
+    An example has `units` units, such as tokens, and costs `flops` in a training step; 0 where
+    that is not known, and then there is no MFU.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class Meter:
         self._metric, self._units = f"perf/{unit}_per_s", units
         self._flops, self._devices = flops, runtime.world_size
         self._peak = peak_flops(runtime.device, runtime.precision) if flops else None
-        # For the reader of an MFU: what it is a share of; "" where there is none.
+        # What the MFU is a share of; "" where there is none.
         self.peak_source = self._peak.source if self._peak else ""
 
     def metrics(self, examples_per_s: float) -> dict[str, float]:

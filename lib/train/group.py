@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""The processes that torchrun started, joined into one group for as long as a training lasts.
+"""The processes that torchrun started, as one group for the duration of a training.
 
     with process_group(runtime, timeout=600, agree_on=settings.as_dict()):
         …
 
-Ranks that use other settings are refused. A rank that stops answering does not hang the others:
-after `timeout` seconds they fail, and say which one is missing. Ranks end with their launcher.
+Ranks with different settings are refused. A rank that stops responding does not hang the others:
+after `timeout` seconds they fail and name it. Ranks end with their launcher.
 """
 
 import ctypes
@@ -26,20 +26,20 @@ from lib.errors import BadUse, Failure
 from lib.launch_env import launch_env
 from lib.train.runtime import Runtime
 
-# What may be another on each machine, and what rank 0 alone reads.
+# What may differ between machines, and what rank 0 alone reads.
 _MAY_DIFFER = re.compile(
     "DATA_DIR|DATA_FILES|OUTPUT_DIR|NUM_WORKERS|NUM_THREADS|"
     "(TRACKER|WANDB|MLFLOW|TRACKIO|TENSORBOARD)_.*"
 )
-_EXPLAINING_S = 5.0  # for all ranks that are alive to notice that something is wrong
+_EXPLAINING_S = 5.0  # by then every rank that is alive has noticed that something is wrong
 
 
 class RanksLost(Failure):
-    """Ranks that this one works with do not answer or have ended."""
+    """Other ranks do not respond or have ended."""
 
 
 class _RollCall:
-    """What each rank says about itself, in the store through which the ranks meet."""
+    """What each rank says about itself, in the store through which the ranks rendezvous."""
 
     def __init__(self, store: dist.Store, runtime: Runtime, timeout: float) -> None:
         self._store = dist.PrefixStore("roll call", store)
@@ -48,7 +48,7 @@ class _RollCall:
         self._names = {rank: f"rank {rank}" for rank in self._others}
 
     def meet(self) -> None:
-        """Sign in and wait for all others. Raises RanksLost when one does not come."""
+        """Sign in and wait for all others. Raises RanksLost when one is missing."""
         self._say("name", f"rank {self._rank} ({socket.gethostname()}, process {os.getpid()})")
         deadline = time.monotonic() + self._timeout
         while missing := [
@@ -66,7 +66,7 @@ class _RollCall:
             self._say("ended", f"{type(error).__name__}: {error}".rstrip(": "))
 
     def explain(self, error: RuntimeError) -> RanksLost | None:
-        """Why a collective operation failed; None when `error` comes from something else."""
+        """Why a collective operation failed; None when `error` has another cause."""
         if not isinstance(error, dist.DistError) and "gloo" not in str(error):
             return None
         try:
@@ -74,14 +74,14 @@ class _RollCall:
             self._say("waiting", "")
             reasons = self._ask_others("Timed out" in str(error))
         except RuntimeError:
-            reasons = ["the store through which they met does not answer: its host is gone"]
+            reasons = ["the store through which the ranks met does not respond: its host is gone"]
         if not reasons:
             reasons = [f"the connection to the other ranks broke: {error}".partition("\n")[0]]
         return RanksLost("; ".join(reasons))
 
     def _ask_others(self, timed_out: bool) -> list[str]:
-        """What is wrong with each rank that does not wait, as this one does, for the others."""
-        silent = f"has not answered for RANK_TIMEOUT={self._timeout:g} s: it hangs or is stopped"
+        """What is wrong with each rank that is not waiting for the others, as this one is."""
+        silent = f"did not respond for RANK_TIMEOUT={self._timeout:g} s: it hangs or is stopped"
         if not timed_out:
             silent = "is gone: it was killed, or its machine or network is down"
         deadline = time.monotonic() + _EXPLAINING_S
@@ -106,7 +106,7 @@ class _RollCall:
         return self._store.get(f"{word}/{rank}").decode()
 
 
-_roll_call: _RollCall | None = None  # of the group, which PyTorch keeps in a global as well
+_roll_call: _RollCall | None = None  # of the group, which PyTorch also keeps in a global
 
 
 @contextmanager
@@ -117,12 +117,12 @@ def process_group(
     agree_on: Mapping[str, Any] | None = None,
     always: bool = False,
 ) -> Iterator[None]:
-    """Join the processes that torchrun started and leave them at the end.
+    """Join the group of the processes that torchrun started, and leave it at the end.
 
     timeout: seconds that a rank waits for another. agree_on: settings, by symbol, that must be
-    equal on all ranks. always: make a group of one for a single process too, which `shard` needs.
-    Raises RanksLost when a rank is missing, at the start or later, and BadUse when one has other
-    settings.
+    equal on all ranks. always: create a group for a single process too, which `shard` needs.
+    Raises RanksLost when a rank is missing, at the start or later, and BadUse when the settings
+    of the ranks differ.
     """
     global _roll_call
     if runtime.world_size == 1 and not always:
@@ -151,18 +151,18 @@ def process_group(
         raise
     finally:
         _roll_call = None
-        # To leave the group in good order would mean to wait for the ranks that are lost.
+        # Destroying the group would wait for the ranks that are lost.
         if dist.is_initialized() and not lost:
-            # The destructor of the group holds the GIL and waits for PyTorch's thread, which may be
-            # waiting for the GIL to drop the tensors of the last collective operation: seen as a
-            # process that never ends. Let it have the GIL first.
+            # The group's destructor holds the GIL while it waits for PyTorch's thread, which may
+            # need the GIL to release the tensors of the last collective operation: a deadlock that
+            # was seen. Let the thread run first.
             time.sleep(0.1)
             dist.destroy_process_group()
 
 
 @contextmanager
 def naming_lost_ranks() -> Iterator[None]:
-    """Turns the failure of a collective operation within the block into RanksLost."""
+    """Within the block the failure of a collective operation becomes RanksLost."""
     try:
         yield
     except RuntimeError as error:
@@ -173,7 +173,7 @@ def naming_lost_ranks() -> Iterator[None]:
 
 
 def _meet(runtime: Runtime, timeout: float) -> dist.Store:
-    """The store of the group, when all ranks have come."""
+    """Wait for all ranks; returns the store of the group."""
     global _roll_call
     if runtime.world_size == 1:
         return dist.HashStore()
@@ -197,7 +197,7 @@ def _meet(runtime: Runtime, timeout: float) -> dist.Store:
 
 
 def _agree(runtime: Runtime, settings: Mapping[str, Any]) -> None:
-    """Raise BadUse on rank 0, and end the others, unless all have equal settings."""
+    """Raise BadUse on rank 0, and end the others, unless all ranks have equal settings."""
     mine = {name: value for name, value in settings.items() if not _MAY_DIFFER.fullmatch(name)}
     of_rank: list[Any] = [None] * runtime.world_size
     dist.all_gather_object(of_rank, mine)
@@ -220,7 +220,7 @@ def _agree(runtime: Runtime, settings: Mapping[str, Any]) -> None:
 
 
 def _end_with_launcher() -> None:
-    """Have Linux send this process SIGTERM, upon which it saves and ends, when torchrun dies."""
+    """Have Linux send this process SIGTERM when torchrun dies: it then saves and ends."""
     if launch_env().by_torchrun and sys.platform == "linux":
         pr_set_pdeathsig = 1  # linux/prctl.h
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, int(signal.SIGTERM))

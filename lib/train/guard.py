@@ -45,9 +45,9 @@ class LossGuard:
         )
 
     def check_weights(self, weights: Iterable[Tensor], step: int) -> None:
-        """Raise Diverged, on all ranks, when a weight is not finite; all ranks must ask.
+        """Raise Diverged, on all ranks, when a weight is not finite; all ranks must call.
 
-        Finite gradients can lead there: with ADAM_EPS=0, for instance.
+        Finite gradients can lead to such weights, with ADAM_EPS=0 for instance.
         """
         parts = [local_part(weight.detach()) for weight in weights]
         largest = get_total_norm([p for p in parts if p.numel()], norm_type=math.inf).item()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What learns: a model, the optimizer of its weights, what prunes them, and the learning rate.
+"""What an update of the weights needs: model, optimizer, pruner, learning rate, clipping.
 
 learner = Learner.from_settings(settings, model, trained, total_steps)
 lr = learner.lr(step)
@@ -21,7 +21,7 @@ from lib.pruning.pruner import Pruner
 
 @dataclass(frozen=True)
 class Learner:
-    """`model` as it is trained, spread over the ranks; `lr` by the number of updates done.
+    """`model` is spread over the ranks; `lr` is a function of the number of updates made.
 
     `grad_clip` is the largest 2-norm of a gradient, 0 for no limit.
     """
@@ -38,7 +38,7 @@ class Learner:
     ) -> "Learner":
         """As the settings ask, for `model`, which its wrapper `trained` spreads over the ranks.
 
-        Raises BadUse where the model or the length of the training does not allow it.
+        Raises BadUse when the settings do not suit the model or the length of the training.
         """
         optimizer, pruner = optimizer_from_settings(settings, model, total_steps)
         lr = schedule_from_settings(settings, total_steps)

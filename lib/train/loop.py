@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""What stands around a training step, the same for every model.
+"""What surrounds a training step, the same for every model.
 
     with Loop(settings, runtime, learner, plan, timetable, validate, meter) as loop:
         loop.announce(…)
-        for step in loop:                       # ends, stops, and begins again with less memory
+        for step in loop:                       # ends, stops, repeats a step that ran out of memory
             with loop.catch_out_of_memory():
                 …                               # forward and backward, one micro-batch at a time
             if loop.out_of_memory:
@@ -12,7 +12,7 @@
             loop.end_step(loss, grad_norm, lr)  # guard → log → evaluate → best → save, when due
         loop.finish()
 
-The step itself stays in the model's train.py, for everyone to read.
+The step itself is written out in the model's train.py.
 """
 
 import io
@@ -49,12 +49,12 @@ from lib.train.timetable import Timetable
 class Loop:
     """The steps of one training, and what follows each of them.
 
-    Its `with` block is that of the run (`run`), whose status says how it ended, and of the stop
-    request (`stop`). `state` is where the training stands.
+    Its `with` block is also that of the run (`run`), whose status records how it ended, and of the
+    stop request (`stop`). `state` is the progress of the training.
 
-    validate: called with this loop; returns metrics of the validation set, "loss" among them, the
-    same on all ranks. of_loss: further metrics as functions of the loss, such as perplexity, for
-    training and validation.
+    validate: called with this loop; returns metrics of the validation set, among them "loss", the
+    same on all ranks. of_loss: metrics that are functions of the loss, such as perplexity, to be
+    logged for training and validation.
     """
 
     def __init__(
@@ -76,14 +76,14 @@ class Loop:
         self._pruner = learner.pruner
         self._validate, self._meter, self._of_loss = validate, meter, of_loss or {}
         self._guard = LossGuard()
-        self._step_begun = False  # and not ended: weights and optimizer may be half updated
+        self._step_begun = False  # and not ended: weights and optimizer may be partly updated
         self._unchecked: dict[str, Tensor] = {}  # of the latest step, still on the device
         self._ended = False
 
     def announce(self, data: str, *, model: Mapping[str, Any], dataset: Mapping[str, Any]) -> None:
-        """Say what is about to be trained on what, and keep `model` and `dataset` as metadata.
+        """Print what will be trained on what, and record `model` and `dataset` as metadata.
 
-        `model` has the number of its "parameters"; `data` is a few words, with a number.
+        `model["parameters"]` is their number; `data` describes the training set in a few words.
         """
         run, runtime, plan = self.run, self._runtime, self.state.plan
         peak = self._meter.peak_source
@@ -132,12 +132,12 @@ class Loop:
             self.run.print_summary()
 
     def __iter__(self) -> Iterator[int]:
-        """The number of each step, from 0: how many updates came before it."""
+        """The number of each step, from 0: how many updates precede it."""
         while not self._ended:
             if self.out_of_memory:
                 self._halve_batch()
             elif self._step_begun:
-                raise RuntimeError("the step before was neither ended nor out of memory")
+                raise RuntimeError("the previous step neither ended nor ran out of memory")
             self.stop.check()
             self._step_begun = True
             seed_step(
@@ -148,9 +148,9 @@ class Loop:
 
     @contextmanager
     def catch_out_of_memory(self) -> Iterator[None]:
-        """Set `out_of_memory` where the block runs out of it; the step then begins again.
+        """Set `out_of_memory` when the block runs out of memory.
 
-        That happens in the next turn of the loop. By then the exception is gone, and with it the
+        The next turn of the loop repeats the step. By then the exception is gone, and with it the
         activations that its traceback kept alive.
         """
         try:
@@ -161,8 +161,8 @@ class Loop:
     def end_step(self, loss: Tensor, grad_norm: Tensor, lr: float, **means: Tensor) -> None:
         """Count the step and do what is due: guard → log → evaluate → best → save.
 
-        `loss` and `means` are over this rank's share of the batch; they are logged as train/loss
-        and train/<name>, as means over all ranks. All are 0-d tensors on the device.
+        `loss` and `means` are means over this rank's share of the batch, 0-d tensors on the device.
+        Their means over all ranks are logged as train/loss and train/<name>.
         """
         state, due = self.state, self.timetable
         state.step += 1
@@ -173,8 +173,8 @@ class Loop:
         logs = due.logs(state.step) or self._ended
         evaluates = due.evaluates(state.step) or self._ended
         saves = due.saves(state.step)
-        # To read a number back makes a GPU wait, and ranks wait for each other. On one CPU it is
-        # free.
+        # Reading a number back makes a GPU wait, and ranks wait for each other. On one CPU it
+        # costs nothing.
         if not (logs or evaluates or saves or self._reading_is_free()):
             return
         self._check()
@@ -190,7 +190,7 @@ class Loop:
                 self._progress.update(state.step, metrics)
 
     def finish(self, **final: float) -> None:
-        """Record what came out: the best evaluation, `final` as final/<name>, pruning, plots."""
+        """Record the results: the best evaluation, `final` as final/<name>, pruning, plots."""
         state, run, settings = self.state, self.run, self._settings
         metrics = {f"final/best_{name.replace('/', '_')}": v for name, v in state.best.items()}
         metrics["final/training_time_s"] = state.elapsed_s
@@ -204,7 +204,7 @@ class Loop:
         if settings.PLOTS:
             run.plot()
 
-    # ------------------------------------------------------------ the parts of end_step
+    # ------------------------------------------------------------------ parts of end_step
 
     def _is_out_of_time(self) -> bool:
         limit = self.timetable.max_time
@@ -216,7 +216,7 @@ class Loop:
     def _check(self) -> None:
         """Raise Diverged, on all ranks, unless the loss and the gradient of this step are finite.
 
-        Always before a checkpoint: one with NaN in it must not replace a good one.
+        Called before every checkpoint: one that contains NaN must not replace a good one.
         """
         for name, value in self._unchecked.items():
             self._guard.check(name, mean_over_ranks(whole(value)).item(), self.state.step)
@@ -239,12 +239,12 @@ class Loop:
         return metrics
 
     def _evaluate(self) -> dict[str, float]:
-        """Validate, keep the best, and end the training if it has stopped getting better."""
+        """Validate, save the best weights, and end the training after EARLY_STOP."""
         state, due = self.state, self.timetable
         metrics = self._named("val", self._validate(self))
         self.run.log(metrics, state.step)
         self._guard.check("validation loss", metrics["val/loss"], state.step)
-        if self._pruner.done:  # before that it is denser, and its loss cannot be compared
+        if self._pruner.done:  # until then the network is denser: its loss does not compare
             state.evaluations_since_best += 1
             if metrics["val/loss"] < state.best.get("val/loss", math.inf):
                 state.best, state.best_step = metrics, state.step
@@ -255,7 +255,7 @@ class Loop:
                 name = name.removeprefix("module.")  # of DistributedDataParallel
                 self.run.log_histogram(f"weights/{name}", whole(parameter.detach()), state.step)
         if due.early_stop and state.evaluations_since_best >= due.early_stop:
-            self.run.say(f"no better val loss in {due.early_stop} evaluations: the end")
+            self.run.say(f"no better val loss in {due.early_stop} evaluations: training ends")
             self._ended = True
         return metrics
 
@@ -277,7 +277,7 @@ class Loop:
             self._save_interrupted()
 
     def _save_interrupted(self) -> None:
-        """Save the step that a stop request came after, if it was a whole and a sound one."""
+        """Save the latest step on a stop request, if it is complete and its values are finite."""
         run, step = self.run, self.state.step
         if self._step_begun:
             run.say(f"interrupted in the middle of step {step + 1}, which is not saved")
@@ -295,5 +295,5 @@ class Loop:
         state, step = self.state, self.state.step + 1
         state.plan = smaller_batch(state.plan, self._model, self._runtime, step)
         self.out_of_memory = self._step_begun = False
-        self.run.say(f"out of memory in step {step}: now {state.plan}; the step is done again")
+        self.run.say(f"out of memory in step {step}: now {state.plan}; the step is repeated")
         self.run.set_info(batch=state.plan.as_dict())

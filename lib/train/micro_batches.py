@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""This rank's share of each step's batch, read ahead onto the device.
+"""This rank's share of each step's batch, read ahead and copied to the device.
 
 batches = MicroBatches(read, runtime.device)
 for x, y in batches.of(step, plan):     # plan.micro_steps of them
@@ -16,10 +16,10 @@ from lib.train.batch_finding import BatchPlan
 
 
 class MicroBatches:
-    """`read(plan, step, micro_step)` is a pure function, called in a thread of its own.
+    """`read(plan, step, micro_step)` is a pure function, called in a separate thread.
 
-    Steps may be asked for in any order: what follows the previous one has been read already, and
-    anything else (the start, a step done again, another plan) begins a new reading.
+    Steps may be asked for in any order. The one after the previous step has been read already;
+    any other one (the first, a repeated step, another plan) restarts the thread.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class MicroBatches:
         """The micro-batches of update number `step`, counted from 0."""
         if self._next != (step, plan):
             self._stream = prefetch(self._from(step, plan), self._device)
-        self._next = None  # unknown, should the caller leave off in between
+        self._next = None  # unknown if the caller does not take all of them
         for _ in range(plan.micro_steps):
             yield next(self._stream)
         self._next = step + 1, plan

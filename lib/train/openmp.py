@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""How the threads of a CPU operation wait for the next one; to be called before PyTorch is loaded.
+"""How the threads of a CPU operation wait for the next one; call it before importing PyTorch.
 
 spin_briefly()
 import torch
@@ -7,16 +7,16 @@ import torch
 
 import os
 
-# Turns of a loop, about as long as it takes to wake a thread, so that waiting never costs more
-# than twice what the better choice would have (Karlin et al. 1991, competitive spinning).
+# Iterations, about as long as waking a thread takes, so that waiting never costs more than twice
+# the better of spinning and sleeping (Karlin et al. 1991, competitive spinning).
 _SPINS = 2000
 
 
 def spin_briefly() -> None:
-    """Have threads without work spin for a moment, then sleep, unless the environment says else.
+    """Have idle threads spin for a moment, then sleep, unless the environment says otherwise.
 
-    GNU's OpenMP spins for milliseconds, which slows a training down by a factor as soon as others
-    compute on the machine, too. To sleep at once halves the speed of a small model
+    GNU's OpenMP spins for milliseconds, which makes a training several times slower while other
+    programs compute on the machine. Sleeping at once halves the speed of a small model
     (docs/performance.md). Other OpenMP libraries do not read this setting.
     """
     if "OMP_WAIT_POLICY" not in os.environ:

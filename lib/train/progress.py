@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""How far a training is: a bar on a terminal, now and then a line elsewhere.
+"""The progress of a training: a bar on a terminal, a line every few seconds elsewhere.
 
     with open_progress(total_steps, steps_per_epoch, say=run.say) as progress:
         progress.update(step, {"train/loss": 0.5, "perf/samples_per_s": 8000.0})
 
-The metrics have the names of the journal. Both displays remember those of earlier updates.
+The metrics have their names in the journal. Both displays remember those of earlier updates.
 """
 
 import sys
@@ -14,7 +14,7 @@ from typing import Protocol, TextIO
 
 _SECONDS_BETWEEN_LINES = 5.0
 
-# What is shown of the metrics, and how, in this order.
+# The metrics that are shown, in this order, and their formats.
 _IN_LINES: dict[str, str] = {
     "train/loss": "loss {:.4f}",
     "train/accuracy": "accuracy {:.2%}",
@@ -35,10 +35,10 @@ _TIME_LEFT = 7  # columns, as in 1:23:45
 
 
 class Progress(Protocol):
-    """What both kinds of display offer."""
+    """What both displays have in common."""
 
     def update(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Show that `step` steps are done, and those of `metrics` that the display has room for."""
+        """Show that `step` steps are done, and as many of `metrics` as there is room for."""
 
     def __enter__(self) -> "Progress": ...
 
@@ -52,7 +52,7 @@ def open_progress(
     say: Callable[[str], None] = print,
     stream: TextIO | None = None,
 ) -> Progress:
-    """The display that suits `stream` (default: standard output); lines go through `say`."""
+    """The display for `stream` (default: standard output); lines are written by `say`."""
     stream = stream or sys.stdout
     if stream.isatty():
         return Bar(total_steps, steps_per_epoch, stream)
@@ -60,7 +60,7 @@ def open_progress(
 
 
 class Lines:
-    """A line at the first update, at the last, and in between at most every five seconds."""
+    """A line at the first update, at the last one, and in between at most every five seconds."""
 
     def __init__(
         self,
@@ -101,9 +101,9 @@ class Lines:
 
 
 class Bar:
-    """A bar that redraws itself; what is printed meanwhile appears above it.
+    """A bar that redraws itself; other output appears above it.
 
-    In a narrow terminal the metrics give way to the bar, the last one first; the journal has all.
+    In a narrow terminal the bar shows fewer metrics; the journal has all of them.
     """
 
     def __init__(self, total_steps: int, steps_per_epoch: int, stream: TextIO) -> None:
@@ -134,7 +134,7 @@ class Bar:
         )
 
     def _metrics_within(self, taken: int) -> str:
-        """As many of the metrics, in their order, as fit beside `taken` columns."""
+        """As many of the metrics, in their order, as fit next to `taken` columns."""
         parts = _format(self._metrics, _IN_THE_BAR)
         while parts and len(" ".join(parts)) > self._progress.console.width - taken:
             parts.pop()

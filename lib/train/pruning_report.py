@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""What a run keeps about its pruning, beside the metric `sparsity`.
+"""What a run records about its pruning, besides the metric `sparsity`.
 
     run.set_info(pruning=pruning_info(pruner))      # before the first step
     log_scores(run, pruner, step)                   # at the logging interval
     metrics = finish_pruning(run, pruner, step)     # at the end
 
-Of a run that prunes nothing none of them keeps anything.
+For a run without pruning they record nothing.
 """
 
 import math
@@ -24,7 +24,7 @@ OCTAVE = BINS // 512  # bins of the selection between two powers of two
 def pruning_info(pruner: Pruner | Unpruned) -> dict[str, Any]:
     """{target, end_step} for metadata.yaml.
 
-    Evaluations before `end_step` are of a denser network, and never the best of the run.
+    Evaluations before `end_step` are of a denser network and never count as the best.
     """
     if isinstance(pruner, Unpruned):
         return {}
@@ -41,7 +41,7 @@ def log_scores(run: Any, pruner: Pruner | Unpruned, step: int) -> None:
 def score_histogram(counts: Tensor) -> tuple[list[int], list[float]]:
     """n counts by power of two, from those of lib/pruning/select.py, and their n + 1 edges.
 
-    Empty ends are left out.
+    Leading and trailing empty bins are left out.
     """
     octaves = counts.view(-1, OCTAVE).sum(1)
     filled = octaves.nonzero().flatten()
@@ -50,14 +50,14 @@ def score_histogram(counts: Tensor) -> tuple[list[int], list[float]]:
 
 
 def _edge(octave: int) -> float:
-    """Where the octave begins: 256 of the negative numbers, largest first, then 256 positive."""
+    """The lower edge of `octave`: 256 of negative numbers, largest first, then 256 of positive."""
     exponent = octave - 256 if octave >= 256 else 256 - octave
     size = 0.0 if exponent == 0 else math.ldexp(1.0, exponent - 127)
     return size if octave >= 256 else -size
 
 
 def finish_pruning(run: Any, pruner: Pruner | Unpruned, step: int) -> dict[str, float]:
-    """Verify that the pruned weights are zero, show and record the layers; final/sparsity.
+    """Verify that the pruned weights are zero, print and record the layers; final/sparsity.
 
     Raises RuntimeError naming a layer in which a pruned weight is not zero.
     """
@@ -75,7 +75,7 @@ def finish_pruning(run: Any, pruner: Pruner | Unpruned, step: int) -> dict[str, 
 
 
 def layer_rows(layers: list[dict[str, Any]]) -> list[tuple[str, str, str, str, str]]:
-    """A heading, a row a layer, and the sum over the layers, which are what sparsity is of."""
+    """A heading, a row for each prunable layer, and their total, which sparsity refers to."""
     pruned, total = (sum(layer[key] for layer in layers) for key in ("pruned", "total"))
     everything = {"name": "all prunable", "shape": [], "pruned": pruned, "total": total}
     rows = [("layer", "shape", "pruned", "of", "sparsity")]

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: MIT
-"""Several processes, one training: a model spread over the ranks of a group (lib/train/group.py).
+"""A model spread over several processes, the ranks of a group (lib/train/group.py).
 
     trained = replicate(model, runtime)          # or shard(model, model.h, runtime)
     with reduce_gradients(trained, is_last_micro_step):
         loss.backward()
 
-Everything here is a null operation for a single process, so that a training loop needs no `if`.
-Decisions of the hosts (stop, out of memory) travel through gloo between CPUs: asking all ranks
-costs a fraction of a millisecond and never waits for a GPU.
+For a single process everything here does nothing, so that a training loop needs no `if`. The ranks'
+CPUs agree on stopping and on running out of memory by gloo, which takes a fraction of a
+millisecond and never waits for a GPU.
 """
 
 import warnings
@@ -31,10 +31,10 @@ from lib.train.runtime import Runtime
 
 
 def replicate(model: nn.Module, runtime: Runtime) -> nn.Module:
-    """`model` on every rank, its gradients averaged while the backward pass goes on."""
+    """`model` on every rank; gradients are averaged while the backward pass runs."""
     if runtime.world_size == 1:
         return model
-    # Said of weights with a dimension of size 1, whose strides can be written in two ways.
+    # PyTorch warns of weights with a dimension of size 1, whose strides are ambiguous.
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     devices = [runtime.device.index] if runtime.device.type == "cuda" else None
     return DistributedDataParallel(model, device_ids=devices, gradient_as_bucket_view=True)
@@ -45,9 +45,9 @@ def shard(
 ) -> nn.Module:
     """Spread parameters, gradients and optimizer state over the ranks (FSDP2), in place.
 
-    Each of `blocks` is gathered for as long as it computes; what is left belongs to the root.
-    `methods` of the model, besides its forward, gather its parameters too. Weights travel in the
-    precision of the run, gradients in float32. Needs a process group. Make the optimizer
+    Each of `blocks` is gathered while it computes; the remaining parameters form a block of their
+    own. `methods` of the model gather parameters as its forward does. Weights are communicated in
+    the precision of the run, gradients in float32. Needs a process group. Create the optimizer
     afterwards, from the sharded parameters.
     """
     policy = MixedPrecisionPolicy(
@@ -75,7 +75,7 @@ def reduce_gradients(model: nn.Module, enabled: bool) -> AbstractContextManager:
 
 
 def any_rank(flag: int) -> int:
-    """The largest `flag` of all ranks: true where that of at least one is; all ranks must ask."""
+    """The largest `flag` of all ranks, so true if that of any rank is; all ranks must call."""
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return flag
     votes = torch.tensor([int(flag)])
@@ -84,14 +84,14 @@ def any_rank(flag: int) -> int:
 
 
 def mean_over_ranks(value: Tensor) -> Tensor:
-    """The mean over the ranks of a tensor that each of them has; all ranks must ask."""
+    """The mean of each rank's `value`; all ranks must call."""
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return value
     return sum_over_ranks(value) / dist.get_world_size()
 
 
 def sum_over_ranks(value: Tensor) -> Tensor:
-    """The sum over the ranks of a tensor that each of them has; all ranks must ask."""
+    """The sum of each rank's `value`; all ranks must call."""
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return value
     value = value.clone()
@@ -100,7 +100,7 @@ def sum_over_ranks(value: Tensor) -> Tensor:
 
 
 def whole(value: Tensor) -> Tensor:
-    """A tensor that may be sharded, such as a gradient norm, as a plain one; all ranks must ask."""
+    """A plain tensor from one that may be sharded, as a gradient norm is; all ranks must call."""
     return value.full_tensor() if hasattr(value, "full_tensor") else value
 
 
@@ -110,10 +110,10 @@ def local_part(value: Tensor) -> Tensor:
 
 
 def full_state(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """State dicts of model and optimizer with whole tensors; all ranks must ask, rank 0 gets them.
+    """State dicts of model and optimizer with whole tensors; all ranks must call, rank 0 gets them.
 
-    An unsharded training's are those of `state_dict()`; of a sharded one the tensors are
-    collected in the memory of rank 0's CPU, and the optimizer's state is by parameter name.
+    Of an unsharded training they are those of `state_dict()`. Of a sharded one the tensors are
+    gathered in CPU memory on rank 0, and the optimizer's state is by parameter name.
     """
     if not isinstance(model, FSDPModule):
         bare = model.module if isinstance(model, DistributedDataParallel) else model

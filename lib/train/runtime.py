@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Where and how a program computes: device, precision, threads, seed, and its rank in the launch.
+"""Device, precision, threads, seed and rank of a training.
 
 runtime = setup(seed=0, device="auto", precision="auto", threads=0)
 with runtime.autocast():
@@ -21,7 +21,7 @@ MANY_THREADS = 64  # allowed on any machine
 
 @dataclass(frozen=True)
 class Runtime:
-    """What `setup` decided. `precision` is "float32" or "bfloat16"."""
+    """What `setup` chose. `precision` is "float32" or "bfloat16"."""
 
     device: torch.device
     precision: str
@@ -49,9 +49,9 @@ def setup(
     number of threads of a CPU operation, 0 for PyTorch's choice. A model that is not
     `matmul_bound` gains nothing from bfloat16, so auto gives it float32.
 
-    Seeds all of PyTorch's generators. On a CPU the results are then the same to the last bit as
-    long as the number of threads is. Raises Failure when `device` is not there and BadUse when the
-    launch environment makes no sense.
+    Seeds all of PyTorch's generators. On a CPU, results are then bit for bit the same for the same
+    number of threads. Raises Failure when there is no such `device` and BadUse when the launch
+    environment makes no sense.
     """
     launch = launch_env()
     if threads:
@@ -77,9 +77,9 @@ def setup(
 
 
 def _check_threads(threads: int) -> None:
-    """More threads than cores only cost time, but give the last bits of the machine that has them.
+    """Raise BadUse for a number of threads that cannot be intended.
 
-    Raises BadUse for so many that they were certainly not meant.
+    More threads than cores are slower, but reproduce the last bits of a machine that has the cores.
     """
     cores = os.cpu_count() or 1
     limit = max(MANY_THREADS, 4 * cores)
@@ -91,11 +91,11 @@ def _check_threads(threads: int) -> None:
 
 
 def _keep_freed_memory() -> None:
-    """Have glibc keep what is freed for the next step instead of handing it to the kernel.
+    """Have glibc keep freed memory for the next step instead of returning it to the kernel.
 
-    Activations of some megabytes each are otherwise mapped anew at every step, zeroed and faulted
-    in page by page: 78,000 page faults a step of a 6-layer GPT-2, and none with this. Other C
-    libraries have no mallopt and are left as they are.
+    Otherwise activations of some megabytes each are mapped anew at every step, zeroed and faulted
+    in page by page: 78,000 page faults a step of a 6-layer GPT-2, and none with this. C libraries
+    without mallopt are left as they are.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
@@ -128,7 +128,7 @@ def _device(name: str, local_rank: int) -> torch.device:
 
 
 def _bfloat16_is_faster(device: torch.device) -> bool:
-    """Whether the device has units for it; emulation is slower than float32."""
+    """Whether the device computes in bfloat16 natively; emulation is slower than float32."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type == "cpu":

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Checkpoints of a training; a disk that is full costs a checkpoint and not the training.
+"""Saves the checkpoints of a training; a full disk costs a checkpoint and not the training.
 
 saver = Saver(run, runtime, model, optimizer, settings.science_hash)
 saver.save("last.pt", state)
@@ -35,7 +35,7 @@ class Saver:
         self._unsaved: dict[str, tuple[int, CheckpointError]] = {}  # by name: step, reason
 
     def save(self, name: str, state: TrainingState) -> None:
-        """Write the checkpoint `name`; all ranks must call, for a sharded model is collected.
+        """Write the checkpoint `name`. All ranks must call, since a sharded model is gathered.
 
         When it cannot be written the previous file of that name stays; the run says so, once until
         it can be written again.
@@ -60,11 +60,11 @@ class Saver:
             self._unsaved.pop(name, None)
 
     def has_saved(self, name: str) -> bool:
-        """Whether the file `name` is of the step that was last to be saved under it."""
+        """Whether the latest attempt to save `name` succeeded."""
         return name not in self._unsaved and (self._run.dir / "checkpoints" / name).is_file()
 
     def require_saved(self) -> None:
-        """Raise CheckpointError when the latest state of a checkpoint could not be written."""
+        """Raise CheckpointError if a checkpoint's latest state could not be written."""
         if self._unsaved:
             lacking = [f"{name} lacks step {step}" for name, (step, _) in self._unsaved.items()]
             error = next(iter(self._unsaved.values()))[1]

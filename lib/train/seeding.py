@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Random numbers of a step, such as dropout's, as a function of (seed, step, rank).
 
-A step that is done again, after running out of memory or in a resumed run, draws the same.
+A step that is repeated, after running out of memory or in a resumed run, draws the same numbers.
 """
 
 import torch

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""Where a training stands: everything but weights and optimizer that the next step depends on.
+"""The progress of a training: what the next step depends on, apart from weights and optimizer.
 
     state = TrainingState(plan)
     saved = state.state_dict()          # plain values, for a checkpoint
     state.load_state_dict(saved)
 
-Batches, augmentation and dropout are functions of (seed, step): no random state has to be kept.
+Batches, augmentation and dropout are functions of (seed, step): there is no random state to keep.
 """
 
 from collections.abc import Mapping
@@ -19,10 +19,10 @@ _PLAIN = ("step", "examples", "elapsed_s", "best_step", "evaluations_since_best"
 
 @dataclass
 class TrainingState:
-    """`step` updates are done, with `examples` training examples, in `elapsed_s` seconds.
+    """`step` updates were made, from `examples` training examples, in `elapsed_s` seconds.
 
-    `best` holds the metrics of the evaluation with the lowest val/loss, which was after `best_step`
-    updates; it is empty before the first evaluation that counts. `plan` divides the batch.
+    `best` holds the metrics of the evaluation with the lowest val/loss, after `best_step` updates;
+    it is empty before the first evaluation that counts. `plan` says how the batch is divided.
     """
 
     plan: BatchPlan
@@ -34,12 +34,12 @@ class TrainingState:
     evaluations_since_best: int = 0
 
     def state_dict(self) -> dict[str, Any]:
-        """A copy in plain values."""
+        """A copy as plain values."""
         plain = {name: getattr(self, name) for name in _PLAIN}
         return {**plain, "best": dict(self.best), "batch": self.plan.as_dict()}
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
-        """Take over what `state_dict` gave; how the batch is divided stays as it is here.
+        """Restore what `state_dict` returned; how the batch is divided stays as it is here.
 
         Raises ValueError, with nothing changed, when the batch was of another size.
         """

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: MIT
-"""Ctrl-C, SIGTERM and SIGHUP that wait for a good moment, so that a checkpoint is of one step.
+"""Ctrl-C, SIGTERM and SIGHUP that wait for the end of a step.
 
     with StopRequest() as stop:
         while training:
             stop.check()  # raises here, between two steps, and nowhere else
             …
 
-An exception out of a signal handler could strike between the update of two tensors. Long work
-between the steps, such as an evaluation, calls `check` too.
+An exception raised by a signal handler could come between the updates of two tensors. Long work
+between steps, such as an evaluation, calls `check` too.
 """
 
 import contextlib
@@ -26,9 +26,9 @@ class StopRequest:
 
     `agree` is called with the number of the signal that this process got, 0 for none, and returns
     the largest among the ranks (lib.train.ranks.any_rank): all end after the same step and in the
-    same way, whichever of them the signal reached.
-    A Ctrl-C after that ends the process at once. In a thread other than the main one, where Python
-    delivers no signals, it does nothing.
+    same way, whichever of them got the signal.
+    A Ctrl-C after that ends the process at once. Outside the main thread, where Python delivers no
+    signals, it does nothing.
     """
 
     def __init__(self, agree: Callable[[int], int] = int) -> None:

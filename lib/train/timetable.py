@@ -26,7 +26,7 @@ class Timetable:
 
     @staticmethod
     def from_settings(settings: Any, steps_per_epoch: int, total_steps: int) -> "Timetable":
-        """The settings' intervals. Raises BadUse when the warm-up outlasts the training."""
+        """As the settings ask. Raises BadUse when the warm-up is longer than the training."""
         warmup = settings.WARMUP_STEPS
         if warmup > total_steps:
             raise BadUse(
@@ -46,18 +46,18 @@ class Timetable:
         )
 
     def logs(self, step: int) -> bool:
-        """Whether a row of training metrics follows update number `step`, counted from 1."""
+        """Whether training metrics are logged after update number `step`, counted from 1."""
         return step % self.log_interval == 0 or step == 1
 
     def evaluates(self, step: int) -> bool:
-        """Whether an evaluation follows it."""
+        """Whether an evaluation follows update number `step`."""
         return step % self.eval_interval == 0
 
     def saves(self, step: int) -> bool:
-        """Whether a checkpoint follows it."""
+        """Whether a checkpoint follows update number `step`."""
         return step % self.save_interval == 0
 
     def draws_histograms(self, step: int) -> bool:
-        """Whether the evaluation after it comes with histograms of the weights."""
+        """Whether the evaluation after update number `step` logs histograms of the weights."""
         every = self.histogram_interval
         return every > 0 and step // self.eval_interval % every == 0

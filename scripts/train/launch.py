@@ -2,15 +2,15 @@
 """Train what .config says: python -m scripts.train.launch (which is what `make` calls)
 
 $FRAGMENTS, $SET and $TRACKER hold for this launch alone. The configuration is resolved once and
-frozen (lib/config/frozen.py), so that any number of launches run from one tree, whatever happens to
-.config meanwhile. From the environment, and so from the make line:
+frozen (lib/config/frozen.py), so that launches can run side by side from one tree, whatever happens
+to .config meanwhile. From the environment, and so from the make line:
 
-    NPROC=n          processes on this machine (default: one a GPU, one without a GPU)
-    NNODES=n         machines; n:m lets them come and go between n and m
-    NODE_RANK=k      which of them this is, from 0; without it the machines find their own order,
-                     which those that come and go, or start again, must do
+    NPROC=n          processes on this machine (default: one for each GPU; one without a GPU)
+    NNODES=n         machines; n:m for a number that may vary between n and m
+    NODE_RANK=k      number of this machine, from 0; without it the machines agree on their order,
+                     as they must when their number varies or MAX_RESTARTS is given
     MASTER_ADDR=host MASTER_PORT=29500   where they meet: machine 0
-    MAX_RESTARTS=n   how often to start all processes again after one failed (default 0)
+    MAX_RESTARTS=n   how often to restart all processes after one failed (default 0)
 
 Exit codes: those of the training; of several processes, that of the first one that failed.
 """
@@ -38,7 +38,7 @@ from scripts.config.change import load_or_make, override, overrides
 
 
 class Layout(NamedTuple):
-    """How many processes where, as given; `nproc` is 0 where the machine decides."""
+    """How many processes run where, as given; `nproc` is 0 for the machine's default."""
 
     nproc: int
     nnodes: str
@@ -66,7 +66,7 @@ class Layout(NamedTuple):
 
 
 def layout_from(given: Mapping[str, str]) -> Layout:
-    """The layout that NPROC, NNODES … in `given` ask for. Raises BadUse."""
+    """The layout given by NPROC, NNODES and so on. Raises BadUse."""
     nproc, restarts = given.get("NPROC", ""), given.get("MAX_RESTARTS", "") or "0"
     layout = Layout(
         nproc=_number("NPROC", nproc, "a number of processes from 1 on") if nproc else 0,
@@ -79,7 +79,7 @@ def layout_from(given: Mapping[str, str]) -> Layout:
     low, _, high = layout.nnodes.partition(":")
     _number("NNODES", low, "a number of machines, or n:m")
     if high and _number("NNODES", high, "a number of machines, or n:m") < int(low):
-        raise BadUse(f"NNODES={layout.nnodes}: from the smaller to the larger number")
+        raise BadUse(f"NNODES={layout.nnodes}: the smaller number comes first")
     _number("MASTER_PORT", layout.master_port, "a port, a number from 1 on")
     if layout.nnodes == "1":
         return layout
@@ -90,9 +90,7 @@ def layout_from(given: Mapping[str, str]) -> Layout:
         elastic = f"NNODES={layout.nnodes}" if high else ""
         elastic = f"MAX_RESTARTS={restarts}" if layout.max_restarts else elastic
         if elastic:
-            raise BadUse(
-                f"{elastic} is for machines that find their own order: leave out NODE_RANK"
-            )
+            raise BadUse(f"{elastic} needs machines that agree on their order: leave out NODE_RANK")
         if rank >= int(low):
             raise BadUse(f"NODE_RANK={rank}: with NNODES={low} the last one is {int(low) - 1}")
     return layout
@@ -105,7 +103,7 @@ def _number(name: str, text: str, wanted: str, least: int = 1) -> int:
 
 
 def configure(tree: Tree) -> None:
-    """Load .config and apply what is given for this launch; says what is not a default."""
+    """Load .config and apply what is given for this launch; prints what differs from defaults."""
     layers = overrides()
     path = store.config_path()
     with store.locked():
@@ -119,7 +117,7 @@ def configure(tree: Tree) -> None:
 
 
 def _follow(tree: Tree, path: Path) -> None:
-    """Let config.py follow an edited .config, unless it was made from another file."""
+    """Update config.py after .config was edited, unless it was made from another file."""
     text = configpy.render(tree.values(), str(path))
     try:
         follows = configpy.read(store.CONFIG_PY)[1] == str(path)
@@ -134,7 +132,7 @@ def _follow(tree: Tree, path: Path) -> None:
 
 
 def default_nproc(device: str) -> int:
-    """One process a GPU, unless the CPU is asked for."""
+    """One process for each GPU; one if DEVICE is the CPU or there is no GPU."""
     if device == "cpu":
         return 1
     script = Path(__file__).with_name("detect-gpus.sh")
@@ -153,10 +151,10 @@ def main() -> int:
     if layout.nproc == 1 and layout.alone:
         become(program)
 
-    # torchrun would give each process a single thread, for fear of more threads than cores.
+    # By default torchrun gives each process a single thread.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // layout.nproc)))
-    # Each attempt meets in a store of its own. In a shared one it finds the addresses of processes
-    # that are gone and waits for them for ever.
+    # Each attempt needs a store of its own: in a shared one it finds the addresses of processes
+    # that are gone, and waits for them forever.
     if layout.max_restarts or ":" in layout.nnodes:
         os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
     sys.stdout.flush()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""torchrun that ends as its ranks do: no traceback, their exit code, time to save."""
+"""torchrun without tracebacks, with the exit code of its ranks and time for them to save."""
 
 import contextlib
 import logging
@@ -15,16 +15,16 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
 from lib.errors import Failure
 
-_SAVING_S = 60  # how long the ranks may take for their step and their checkpoint once asked to stop
+_SAVING_S = 60  # for the ranks to finish their step and save, once they are asked to stop
 
 
 def run_ranks(arguments: Sequence[str]) -> int:
     """Run torchrun with `arguments`; returns the exit code, 128 + n after signal n.
 
-    Raises Failure where the machines do not meet.
+    Raises Failure when the rendezvous of the machines fails.
     """
-    logging.disable(logging.ERROR)  # what torchrun reports of signals and ranks is said below
-    signals = "--signals-to-handle=SIGTERM,SIGHUP,SIGQUIT"  # SIGINT is taken below
+    logging.disable(logging.ERROR)  # torchrun's reports of signals and ranks are replaced below
+    signals = "--signals-to-handle=SIGTERM,SIGHUP,SIGQUIT"  # SIGINT is handled below
     options = torchrun.parse_args([f"--shutdown-timeout={_SAVING_S}", signals, *arguments])
     stop = _Interrupt()
     signal.signal(signal.SIGINT, stop)
@@ -36,7 +36,7 @@ def run_ranks(arguments: Sequence[str]) -> int:
         rank, failure = error.get_first_failure()
         code = failure.exitcode
         ended = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
-        print(f"rank {rank} ended with {ended}; so all were stopped", file=sys.stderr)
+        print(f"rank {rank} ended with {ended}: all ranks were stopped", file=sys.stderr)
         return code if code >= 0 else 128 - code
     except (RuntimeError, OSError) as error:  # what the rendezvous raises
         raise Failure(f"the processes did not meet: {error}") from None
@@ -44,9 +44,9 @@ def run_ranks(arguments: Sequence[str]) -> int:
 
 
 class _Interrupt:
-    """The ranks are in sessions of their own, which no Ctrl-C reaches.
+    """Handles Ctrl-C for the ranks, whose sessions the terminal does not reach.
 
-    The first one is passed on as SIGTERM: the ranks save and end. The second one kills them.
+    The first Ctrl-C is passed on as SIGTERM: the ranks save and end. The second one kills them.
     """
 
     pressed = False

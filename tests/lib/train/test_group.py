@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Two ranks in real processes, of which one stops, dies, fails, differs or does not come."""
+"""Two ranks in real processes, one of which stops, dies, fails, differs or is missing."""
 
 import os
 import signal
@@ -93,7 +93,7 @@ def port() -> int:
 @pytest.mark.parametrize(
     ("deed", "message"),
     [
-        ("SIGSTOP", "has not answered for RANK_TIMEOUT=3 s: it hangs or is stopped"),
+        ("SIGSTOP", "did not respond for RANK_TIMEOUT=3 s: it hangs or is stopped"),
         ("SIGKILL", "is gone: it was killed, or its machine or network is down"),
         ("fail", "ended: Failure: of my own"),
     ],
@@ -114,7 +114,7 @@ def test_ranks_with_other_settings_are_refused_by_name(tmp_path, port):
     assert "DATA_DIR" not in errors[0] and errors[1] == ""
 
 
-def test_a_rank_that_does_not_come_is_waited_for_only_so_long(tmp_path, port):
+def test_a_missing_rank_is_waited_for_only_so_long(tmp_path, port):
     code, errors = run(tmp_path, port, n=1)
     assert code == 1
     assert f"error: the ranks did not meet at 127.0.0.1:{port}: " in errors[0]

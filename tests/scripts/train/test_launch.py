@@ -94,9 +94,12 @@ def finish(process: subprocess.Popen) -> tuple[int, str, str]:
         ({"MAX_RESTARTS": "-1"}, "MAX_RESTARTS=-1: how often"),
         (
             {"NNODES": 2, "NODE_RANK": 0, "MASTER_ADDR": "localhost", "MAX_RESTARTS": 1},
-            "MAX_RESTARTS=1 is for machines that find their own order: leave out NODE_RANK",
+            "MAX_RESTARTS=1 needs machines that agree on their order: leave out NODE_RANK",
         ),
-        ({"NNODES": "1:2", "NODE_RANK": 0, "MASTER_ADDR": "localhost"}, "NNODES=1:2 is for"),
+        (
+            {"NNODES": "1:2", "NODE_RANK": 0, "MASTER_ADDR": "localhost"},
+            "NNODES=1:2 needs machines",
+        ),
     ],
 )
 def test_bad_use(start, variables, message):
