@@ -55,5 +55,5 @@ endif
 
 .PHONY: help
 help: ## this list
-	$(Q)awk -v first='Training,Configuration,Runs' \
+	$(Q)awk -v first='Training,Configuration,Data,Runs,Experiment tracking,Pruning' \
 		-v takes='$(foreach t,$(TAKERS),$(foreach v,$(TAKES.$t),$t=$v))' -f scripts/help.awk $(MAKEFILE_LIST)

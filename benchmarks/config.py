@@ -9,6 +9,11 @@ alternation within one run: `make defconfig`, `make config.py` with nothing to d
 adds before training), and the start of the Python interpreter alone. Ends in one line of JSON.
 """
 
+from lib.cli import begin, run_main
+
+if __name__ == "__main__":
+    begin()
+
 import argparse
 import json
 import os
@@ -86,4 +91,4 @@ def report(times: dict[str, list[float]]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

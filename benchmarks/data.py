@@ -11,6 +11,11 @@ tiktoken's cache; elsewhere a byte-level BPE with GPT-2's pattern is trained on 
 and the output says so. The last line is JSON.
 """
 
+from lib.cli import begin, run_main
+
+if __name__ == "__main__":
+    begin()
+
 import heapq
 import json
 import os
@@ -229,4 +234,4 @@ def merged(word: list[bytes], pair: tuple[bytes, bytes]) -> list[bytes]:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

@@ -11,6 +11,11 @@ gpt2/train.py, in the precision that its trial at the start chooses. Prints a ta
 one JSON line.
 """
 
+from lib.cli import begin, run_main
+
+if __name__ == "__main__":
+    begin()
+
 import argparse
 import json
 import os
@@ -333,4 +338,4 @@ def device_name(device: str) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

@@ -9,6 +9,11 @@ scalars), the standard json module with one write a row, and the bare write that
 Ends in one line of JSON.
 """
 
+from lib.cli import begin, run_main
+
+if __name__ == "__main__":
+    begin()
+
 import argparse
 import json
 import os
@@ -104,4 +109,4 @@ def report(times: dict[str, list[int]], rows_read_per_s: float) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

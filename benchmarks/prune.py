@@ -1,23 +1,31 @@
 # SPDX-License-Identifier: MIT
-"""What pruning costs a training step: python -m benchmarks.prune
+"""What pruning costs a training step.
+
+    make bench-prune
+    python -m benchmarks.prune [--layers 12] [--rounds 9]
 
 Measures, with the shapes of GPT-2 124M in float32 (on a GPU if there is one):
+
 - the tail of a step (clip + step) with AdamWPrune at half sparsity, between updates of the masks,
   against the same tail with torch.optim.AdamW(fused=True);
-- an update of the masks (score, exact selection, zeroing), against one fused AdamW step and against
-  finding the threshold by torch.kthvalue over all scores;
-- how the update grows with the number of weights;
-- the memory that is kept, in bytes a prunable weight.
+- an update of the masks (score, exact selection, zeroing), against one step of fused AdamW and
+  against finding the threshold with torch.kthvalue over all scores;
+- how an update scales with the number of weights;
+- the memory that pruning keeps, in bytes per prunable weight.
 
-Works are timed in turn, round by round, so that a neighbour's load falls on all of them. A time is
-the median over the rounds, a ratio the median of the rounds' ratios. The last line is JSON.
-LAYERS=n and ROUNDS=n in the environment make it smaller.
+The contenders are timed in turn, round by round, so that other load on the machine affects all of
+them. A time is the median over the rounds, a ratio the median of the rounds' ratios. The last line
+is JSON.
 """
 
+from lib.cli import begin, run_main
+
+if __name__ == "__main__":
+    begin()
+
+import argparse
 import json
-import os
 import statistics
-import sys
 import time
 from collections.abc import Callable
 
@@ -34,13 +42,12 @@ from lib.pruning.schedules import Schedule
 from lib.pruning.scores import SCORES, State
 from lib.train.runtime import setup
 
-LAYERS = int(os.environ.get("LAYERS", 12))
-ROUNDS = int(os.environ.get("ROUNDS", 9))
 WIDTH = 768
 SPARSITY = 0.5
+KTHVALUE_ROUNDS = 3  # it is slow
 
 Works = dict[str, Callable[[], object]]
-Times = dict[str, list[float]]  # seconds of each work in each round
+Times = dict[str, list[float]]  # name → seconds in each round
 
 
 def gpt2_shapes(layers: int) -> dict[str, tuple[int, ...]]:
@@ -70,7 +77,7 @@ class Setting:
             for name, p in self.parameters.items()
             if p.ndim == 2 and (embeddings or name.startswith("block"))
         }
-        # No update comes by itself: `update_to` sets the step.
+        # No update happens on schedule: `update_to` sets the step.
         self.schedule = Schedule(0.9, 10_000, start=1, end=9_000, frequency=9_000, ramp="linear")
         self.pruner = Pruner(weights, self.schedule)
         options = {"lr": 1e-4, "betas": (0.9, 0.95), "fused": True}
@@ -94,7 +101,7 @@ class Setting:
         self.pruner.update()
 
     def kthvalue(self) -> Tensor:
-        """The way without selection: all scores in one tensor, and its k-th value."""
+        """The alternative to the selection: all scores in one tensor, and its k-th value."""
         formula = SCORES["bitter7"].formula
         scores = torch.cat(
             [
@@ -106,7 +113,7 @@ class Setting:
 
 
 def seconds(works: Works, device: str, rounds: int) -> Times:
-    """Seconds of each work in rounds in which each has its turn, after one that does not count."""
+    """Seconds that each of `works` takes in each round, after a warm-up round."""
     taken: Times = {name: [] for name in works}
     for _ in range(rounds + 1):
         for name, work in works.items():
@@ -125,7 +132,7 @@ def ratio(times: Times, a: str, b: str) -> float:
     return statistics.median(x / y for x, y in zip(times[a], times[b], strict=True))
 
 
-def measure_tail(setting: Setting, device: str) -> Times:
+def measure_tail(setting: Setting, device: str, rounds: int) -> Times:
     setting.update_to(SPARSITY)
     return seconds(
         {
@@ -134,34 +141,40 @@ def measure_tail(setting: Setting, device: str) -> Times:
             "step": setting.dense_step,
         },
         device,
-        ROUNDS,
+        rounds,
     )
 
 
-def measure_update(setting: Setting, device: str, *, kthvalue: bool = False) -> Times:
-    """Updates to ever higher sparsity, from `SPARSITY` on the first time."""
+def measure_update(setting: Setting, device: str, rounds: int, *, kthvalue: bool = False) -> Times:
+    """Updates to ever higher sparsity, starting above `SPARSITY`."""
     start = max(setting.pruner.sparsity, SPARSITY)
-    targets = iter([start + 0.1 * i / (ROUNDS + 1) for i in range(1, ROUNDS + 2)])
+    targets = iter([start + 0.1 * i / (rounds + 1) for i in range(1, rounds + 2)])
     works: Works = {
         "step": setting.dense_step,
         "update": lambda: setting.update_to(next(targets)),
     }
     if kthvalue:
-        return seconds({**works, "kthvalue": setting.kthvalue}, device, 3)
-    return seconds(works, device, ROUNDS)
+        works["kthvalue"] = setting.kthvalue
+    return seconds(works, device, rounds)
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--layers", type=int, default=12, help="of the model (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=9, help="of each timing (%(default)s)")
+    options = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    setup(0, device, "float32", 0)  # as every training begins: freed memory stays at hand
+    setup(0, device, "float32", 0)  # as every training begins: the process keeps freed memory
     console = Console()
     console.print(f"{device}, {torch.get_num_threads()} threads, torch {torch.__version__}")
-    setting = Setting(gpt2_shapes(LAYERS), device)
+    setting = Setting(gpt2_shapes(options.layers), device)
     total = sum(p.numel() for p in setting.parameters.values())
     pruner = setting.pruner
-    tail = measure_tail(setting, device)
-    update = measure_update(setting, device)
-    slow = measure_update(setting, device, kthvalue=True)
+    tail = measure_tail(setting, device, options.rounds)
+    update = measure_update(setting, device, options.rounds)
+    slow = measure_update(setting, device, KTHVALUE_ROUNDS, kthvalue=True)
 
     limits = {"cpu": (1.25, 5.0, 8.0), "cuda": (1.05, 3.0, 0.0)}[device]
     rows = [
@@ -170,17 +183,17 @@ def main() -> int:
         ("kthvalue / update of the masks", slow, "kthvalue", "update", "≥", limits[2]),
     ]
     table = Table(title=f"{total / 1e6:.1f}M parameters, {pruner.total / 1e6:.1f}M prunable")
-    for column in ("", "ms", "ms", "ratio", "promise"):
+    for column in ("", "ms", "ms", "ratio", "goal"):
         table.add_column(column, justify="left" if not column else "right")
     for name, times, a, b, sign, limit in rows:
-        promise = f"{sign} {limit}" if limit else ""
-        table.add_row(name, _ms(times[a]), _ms(times[b]), f"{ratio(times, a, b):.2f}", promise)
+        goal = f"{sign} {limit}" if limit else ""
+        table.add_row(name, _ms(times[a]), _ms(times[b]), f"{ratio(times, a, b):.2f}", goal)
     console.print(table)
 
     kept = sum(m.numel() * m.element_size() for m in pruner.masks.values()) / pruner.total
-    console.print(f"memory kept: {kept:g} bytes a prunable weight")
+    console.print(f"memory kept: {kept:g} bytes per prunable weight")
     del setting, pruner
-    growth = measure_growth(device, console)
+    growth = measure_growth(options, device, console)
     figures = {
         "device": device,
         "parameters": total,
@@ -198,19 +211,19 @@ def _ms(times: list[float]) -> str:
     return f"{1e3 * statistics.median(times):.1f}"
 
 
-def measure_growth(device: str, console: Console) -> dict[str, float]:
-    """Nanoseconds a weight of an update, for about 1M, 10M and 124M weights (with embeddings)."""
-    table = Table(title="growth of an update")
-    for column in ("prunable weights", "ms", "ns a weight"):
+def measure_growth(options: argparse.Namespace, device: str, console: Console) -> dict[str, float]:
+    """Nanoseconds per weight of an update, for about 1M, 10M and 124M weights (with embeddings)."""
+    table = Table(title="time of an update")
+    for column in ("prunable weights", "ms", "ns per weight"):
         table.add_column(column, justify="right")
     figures = {}
     for shapes in (
         {"block.weight": (1024, 1024)},
         {f"block{i}.weight": (1024, 1024) for i in range(10)},
-        gpt2_shapes(LAYERS),
+        gpt2_shapes(options.layers),
     ):
         setting = Setting(shapes, device, embeddings=True)
-        took = statistics.median(measure_update(setting, device)["update"])
+        took = statistics.median(measure_update(setting, device, options.rounds)["update"])
         n = setting.pruner.total
         figures[f"{n / 1e6:.0f}M"] = took / n * 1e9
         table.add_row(f"{n / 1e6:.1f}M", f"{took * 1e3:.1f}", f"{took / n * 1e9:.2f}")
@@ -220,4 +233,4 @@ def measure_growth(device: str, console: Console) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main)

@@ -12,7 +12,7 @@ check: lint ## lint and all tests (under 6 minutes on 2 cores)
 	$(Q)$(PYTEST) -m "not ui"
 
 .PHONY: check-fast
-check-fast: lint ## lint and the quick tests (under a minute)
+check-fast: lint ## lint and the quick tests
 	$(Q)$(PYTEST) -m "not ui and not slow"
 
 .PHONY: lint

@@ -11,6 +11,8 @@ data: | $(READY) $(wildcard $(CONFIGURED)) ## prepare the configured data set: t
 data-check: | $(READY) $(wildcard $(CONFIGURED)) ## verify the checksums of all that `make data` has prepared
 	$(Q)$(PYTHON) -m scripts.data.check
 
+##@ Benchmarks
+
 .PHONY: bench-data
 bench-data: | $(READY) ## tokenising speed, against one tiktoken thread
 	$(Q)$(PYTHON) -m benchmarks.data

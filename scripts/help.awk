@@ -16,10 +16,10 @@ BEGIN {
 /^[A-Za-z0-9_%.<>-]+:.*## / {
     target = $0; sub(/:.*/, "", target)
     text = $0; sub(/^[^#]*## /, "", text)
-    lines[section] = lines[section] sprintf("  %-20s %s\n", target, text)
+    lines[section] = lines[section] sprintf("  %-22s %s\n", target, text)
     m = split(taken[target], names, " "); more = ""
     for (i = 1; i <= m; i++) if (!index(text, names[i] "=")) more = more " " names[i] "="
-    if (more) lines[section] = lines[section] sprintf("  %-20s  with%s\n", "", more)
+    if (more) lines[section] = lines[section] sprintf("  %-22s  with%s\n", "", more)
 }
 END {
     for (i = 1; i <= n; i++)

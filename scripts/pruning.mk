@@ -15,8 +15,10 @@ export: | $(READY) ## weights of a run as a file: RUN=name FORMAT=dense|sparse|2
 	$(Q)$(PYTHON) -m scripts.pruning.export
 
 .PHONY: payoff
-payoff: | $(READY) ## dense against pruned on this machine: RUN=name
+payoff: | $(READY) ## time, memory and file of a run, dense against pruned, on this machine: RUN=name
 	$(Q)$(PYTHON) -m scripts.pruning.payoff
+
+##@ Benchmarks
 
 .PHONY: bench-prune
 bench-prune: | $(READY) ## what pruning costs a training step
