@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Let a trained GPT-2 write.
+"""Generate text with a trained GPT-2.
 
+    make sample [RUN=name] [PROMPT="def main"]
     python gpt2/sample.py RUN                       from the start of a document
-    python gpt2/sample.py RUN --prompt "def main"   from a beginning
+    python gpt2/sample.py RUN --prompt "def main"   continues the prompt
     … --tokens 500 --temperature 0.7 --top-k 50 --seed 1 --checkpoint last
 
-RUN is a name, its unique beginning, or a path; without it, the latest run. Reads the run's own
-configuration and its best checkpoint; computes on the CPU. Characters that would steer a terminal
-are shown as U+FFFD, also in a pipe.
+RUN is a name, its unique beginning, or a path; without it, the latest run. Uses the run's own
+configuration and its best checkpoint, and computes on the CPU. Control characters are replaced by
+U+FFFD in what is printed, also in a pipe.
 """
 
 import argparse
@@ -48,7 +49,7 @@ def continue_text(
     top_k: int,
     seed: int,
 ) -> str:
-    """`prompt` and `count` tokens that the model adds to it."""
+    """`prompt`, continued by `count` tokens of the model."""
     device = model.wte.weight.device
     start = [tokenizer.end_of_text, *tokenizer.encode(prompt).tolist()]
     generator = torch.Generator(device).manual_seed(seed)
@@ -72,10 +73,10 @@ def write_sample(
     runtime: Runtime,
     step: int,
 ) -> None:
-    """Print a sample and keep it as media/sample.txt; on all ranks, as a sharded model asks.
+    """Print a sample and keep it as media/sample.txt. All ranks call: a model may be sharded.
 
-    The file has the text as the model wrote it; what is printed cannot steer a terminal. A file
-    that cannot be written costs the sample, not the run.
+    The file has the text as the model wrote it; what is printed has no control characters. When
+    the file cannot be written, the run goes on without it.
     """
     text = continue_text(
         model,
@@ -123,7 +124,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("run", metavar="RUN", nargs="?", default=os.environ.get("RUN", ""))
-    parser.add_argument("--prompt", default="")
+    parser.add_argument("--prompt", default=os.environ.get("PROMPT", ""))
     parser.add_argument("--tokens", type=int, default=256)
     parser.add_argument("--temperature", type=float, default=0.8)
     parser.add_argument("--top-k", type=int, default=200)

@@ -1,5 +1,13 @@
 # SPDX-License-Identifier: MIT
 
+TAKES.sample := RUN PROMPT
+
+##@ GPT-2
+
+.PHONY: sample
+sample: | $(READY) ## text from a trained GPT-2: RUN=name PROMPT="def main"
+	$(Q)$(PYTHON) gpt2/sample.py
+
 ##@ Benchmarks
 
 .PHONY: bench-gpt2
