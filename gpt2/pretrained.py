@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""GPT-2 weights in the Hugging Face form: a local model.safetensors, or a model on the hub.
+"""GPT-2 weights as Hugging Face publishes them: a local model.safetensors, or a model on the hub.
 
     load_pretrained(model, "openai-community/gpt2")
     load_pretrained(model, "/data/gpt2/model.safetensors")
 
-The form keeps the matrices of the four projections as (inputs, outputs); here, as everywhere in
-PyTorch, they are (outputs, inputs). gpt2/export.py writes it.
+There the matrices of the four projections are (inputs, outputs); here, as everywhere in PyTorch,
+they are (outputs, inputs). gpt2/export.py writes this form.
 """
 
 import re
@@ -69,17 +69,17 @@ def read_weights(source: str) -> dict[str, Tensor]:
     for full_name, weight in found.items():
         name = full_name.removeprefix("transformer.")
         if name == "lm_head.weight" or _BUFFERS.fullmatch(name):
-            continue  # tied to wte.weight; not a weight
+            continue  # tied to wte.weight; no weight of its own
         matrix = weight.t() if PROJECTIONS.fullmatch(name) and weight.ndim == 2 else weight
         weights[name] = matrix.to(torch.float32)
     return weights
 
 
 def published_form(weights: Mapping[str, Tensor], vocab_size: int) -> dict[str, Tensor]:
-    """The other way: weights of gpt2/model.py, named and laid out as the published ones.
+    """The reverse: weights of gpt2/model.py, named and laid out as the published ones.
 
-    The projections are (inputs, outputs), and the token embedding has `vocab_size` rows: without
-    those that only fill the last tile. The output projection is tied to it and is left out.
+    The projections become (inputs, outputs), and the token embedding loses its padding: it has
+    `vocab_size` rows. The output projection is tied to it and is left out.
     """
     published = {}
     for name, weight in weights.items():

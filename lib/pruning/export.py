@@ -45,7 +45,9 @@ def trained_weights(state: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[s
 def export_dense(path: Path, weights: Weights, masks: Weights) -> list[str]:
     """Safetensors with all weights, the pruned ones zero."""
     tensors = {name: tensor.contiguous() for name, tensor in weights.items()}
-    write_atomic(path, to_safetensors(tensors, {"format": "pt"}))  # which transformers ask for
+    write_atomic(
+        path, to_safetensors(tensors, {"format": "pt"})
+    )  # transformers refuse a file without
     return []
 
 
@@ -60,7 +62,7 @@ def export_sparse(path: Path, weights: Weights, masks: Weights) -> list[str]:
 def export_2to4(path: Path, weights: Weights, masks: Weights) -> list[str]:
     """Safetensors in bfloat16; layers that are 2:4 as `NAME.packed` and `NAME.meta`.
 
-    That is the CUTLASS layout of torch.sparse.to_sparse_semi_structured. A layer whose sides its
+    That is the CUTLASS layout of torch.sparse.to_sparse_semi_structured. A layer whose shape its
     kernels do not take stays dense. Raises Failure when no layer is 2:4.
     """
     found, stay = {}, []
@@ -74,7 +76,7 @@ def export_2to4(path: Path, weights: Weights, masks: Weights) -> list[str]:
             stay += [name] if name in masks else []
     if len(found) == len(weights):
         raise Failure(
-            "no layer is pruned 2:4 in sides that the layout takes (a multiple of 32 by one of "
+            "no layer is pruned 2:4 in a shape that the layout takes (a multiple of 32 by one of "
             "64): train with PRUNING_PATTERN=2to4 TARGET_SPARSITY=0.5"
         )
     write_atomic(path, to_safetensors(found, {"layout": "sparse_semi_structured_cutlass"}))

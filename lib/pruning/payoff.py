@@ -18,17 +18,17 @@ from lib.pruning.export import is_2to4
 
 _ROUNDS = 25  # at most
 _LEAST_ROUNDS = 7
-_ROUND_S = 0.02  # of each side: long enough to measure, many times over
-_BUDGET_S = 6.0  # for one batch size, after the least rounds
+_ROUND_S = 0.02  # of each side: far longer than the clock's resolution
+_BUDGET_S = 6.0  # for one batch size, once the least rounds are done
 _SETTLED = 0.05  # spread of the ratio at which measuring ends
-UNSETTLED = 0.2  # spread of the ratio above which it says nothing
+UNSETTLED = 0.2  # spread of the ratio above which it means nothing
 
 OnRound = Callable[[int, int, int], None]  # batch size, rounds done, rounds at most
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of one pass, dense and pruned, and dense / pruned in each round: quartiles."""
+    """Quartiles over the rounds: seconds of a pass, dense and pruned, and their ratio."""
 
     dense: tuple[float, float, float]
     pruned: tuple[float, float, float]
@@ -42,7 +42,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class Payoff:
-    """Dense and pruned figures of the linear layers: bytes, and the time of one pass by batch."""
+    """Of the linear layers, dense and pruned: bytes, and the time of a pass by batch size."""
 
     layers: list[str]
     kernel: str
@@ -51,7 +51,7 @@ class Payoff:
 
 
 def spread(quartiles: tuple[float, float, float]) -> float:
-    """Half of the distance between the outer quartiles, as a share of the median."""
+    """Half the interquartile range, as a share of the median."""
     return (quartiles[2] - quartiles[0]) / (2 * quartiles[1])
 
 
@@ -111,10 +111,10 @@ def compare(
     device: torch.device,
     on_round: Callable[[int], None],
 ) -> Timing:
-    """Time both in turn, so that what else the machine does hits both, until their ratio settles.
+    """Time both in turn, so that other load affects both, until their ratio settles.
 
-    Each round times one after the other, and the next round the other way round. `on_round` is
-    called with the number of rounds done, from 0 on.
+    Each round times one after the other, and the next round in the opposite order. `on_round` is
+    called with the number of rounds done, starting with 0.
     """
     works = (dense, pruned)
     repeats = [max(1, int(_ROUND_S / _time(work, 3, device))) for work in works]

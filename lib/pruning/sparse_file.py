@@ -4,9 +4,9 @@
     save_sparse("model.sparse", model.state_dict())         # bfloat16 values
     model.load_state_dict(load_sparse("model.sparse"))
 
-With n weights of which a share s is zero it takes n·(1/16 + 1 - s) times two bytes, and a header of
-some hundred. The loader gives back exactly the tensors that were saved, rounded to `dtype`; zeros
-lose their sign. Layout, little-endian:
+With n weights of which a share s is zero, it takes n·(1/16 + 1 - s) times two bytes, and some
+hundred bytes of header. The loader returns exactly the tensors that were saved, rounded to `dtype`;
+zeros lose their sign. Layout, little-endian:
 
     8 bytes   magic
     4         CRC-32 of all that follows
@@ -84,10 +84,10 @@ def save_sparse(path: str | Path, tensors: Mapping[str, Tensor], dtype: str = "b
 def load_sparse(path: str | Path) -> dict[str, Tensor]:
     """The tensors of a file that `save_sparse` wrote, by name, dense, floating ones in its dtype.
 
-    Raises SparseFileError when the file is missing, damaged, of another kind, or says of itself
-    what is not so. It is safe to load a file from anybody: what the header claims is held against
-    the length of the file before anything is allocated, so that the tensors take at most 32 times
-    the memory that the file does (a bit of it makes a float32 zero).
+    Raises SparseFileError when the file is missing, damaged, of another kind, or has a header that
+    does not match its contents. It is safe to load a file from anybody: the header is checked
+    against the length of the file before anything is allocated, so that the tensors take at most 32
+    times the memory of the file (a bit of the bitmap becomes a float32 zero).
     """
     try:
         with Path(path).open("rb") as file:
@@ -113,7 +113,7 @@ class _Malformed(Exception):
 
 
 class _Header(NamedTuple):
-    """What the header says, checked by itself and against the length of what follows."""
+    """The header, consistent in itself and with the length of what follows."""
 
     dtype: torch.dtype
     tensors: dict[str, list[int]]  # shapes of the floating tensors
@@ -122,7 +122,7 @@ class _Header(NamedTuple):
 
 
 def _read_header(body: memoryview) -> tuple[_Header, memoryview]:
-    """The header and the bytes behind it. Raises _Malformed."""
+    """The header and the bytes that follow it. Raises _Malformed."""
     if len(body) < _LENGTH.size:
         raise _Malformed("it ends before its header")
     end = _LENGTH.size + _LENGTH.unpack_from(body)[0]
@@ -145,7 +145,7 @@ def _read_header(body: memoryview) -> tuple[_Header, memoryview]:
 
 
 def _check(found: Any) -> _Header:
-    """The header from its JSON, whatever that may hold. Raises _Malformed."""
+    """The header from parsed JSON of any shape. Raises _Malformed."""
     match found:
         case {"dtype": str(dtype), "tensors": list(tensors), "others": list(others),
               "values": int(values)} if dtype in DTYPES and values >= 0:  # fmt: skip
@@ -175,7 +175,7 @@ def _check(found: Any) -> _Header:
 
 
 def _is_shape(shape: list[Any]) -> bool:
-    """Whether PyTorch can index a tensor of this shape, also when it is empty."""
+    """Whether PyTorch can index a tensor of this shape, even an empty one."""
     sides = [n for n in shape if n != 0]
     whole = all(type(n) is int and n >= 0 for n in shape)
     return len(shape) <= 64 and whole and math.prod(sides) < 2**60
@@ -198,7 +198,7 @@ def _unpack(header: _Header, body: memoryview) -> dict[str, Tensor]:
         raise _Malformed(f"its bitmap has {count:,} values and its header {header.values:,}")
     try:
         flat = torch.zeros(n, dtype=dtype)
-    except RuntimeError as error:  # PyTorch's own for a failed allocation
+    except RuntimeError as error:  # what PyTorch raises when an allocation fails
         raise MemoryError from error
     start, end = end, end + count * dtype.itemsize
     flat[torch.from_numpy(filled)] = _tensor(body[start:end], dtype)

@@ -6,10 +6,10 @@
 
 Compares dense and pruned: the size of the exported files, the memory of the weights, and latency
 and throughput of the pruned linear layers, one after the other, at batch sizes 1, 16 and 256. The
-pruned ones compute with the sparse kernels that PyTorch has here: compressed rows (CSR) on a CPU,
-2:4 on a GPU that has it and for layers that are 2:4. Convolutions have no sparse kernel and are
-left out of the times. Dense and pruned are timed in turn until their ratio settles; where it does
-not, as on a busy machine, that is said. Says plainly where pruning does not pay.
+pruned ones use the sparse kernels that PyTorch has here: compressed rows (CSR) on a CPU, 2:4 on a
+GPU that supports it if all layers are 2:4. Convolutions have no sparse kernel and are left out of
+the times. Dense and pruned are timed in turn until their ratio settles; a warning says when it does
+not, as on a busy machine. The last lines say where pruning pays and where it does not.
 """
 
 from lib.cli import begin, run_main
@@ -60,11 +60,11 @@ def main() -> None:
     rows += [_throughput(batch, timing) for batch, timing in found.times.items()]
     print("", *text.columns(rows, right=(1, 2, 3, 4)), sep="\n")
     print(f"\n{found.kernel}; {len(found.layers)} of {len(masks)} pruned layers are linear;")
-    print("medians of rounds that time both in turn, and where the middle half of the rounds lies")
+    print("medians over rounds that time both in turn; the middle half is that of the rounds")
     if unsettled := [batch for batch, timing in found.times.items() if not timing.settled]:
         print(
-            f"warning: the times did not settle at batch size {_list(unsettled)}, which says "
-            "nothing about\npruning. Repeat this while the machine does nothing else.",
+            f"warning: the times did not settle at batch size {_list(unsettled)}: they say nothing "
+            "about pruning.\nRepeat this while the machine does nothing else.",
         )
     print(verdict(found.times))
 
@@ -103,9 +103,9 @@ def _ratio(timing: "Timing") -> tuple[str, str]:
 
 
 def verdict(times: Mapping[int, "Timing"]) -> str:
-    """One sentence on where the sparse kernels are faster than the dense ones.
+    """Sentences on the batch sizes at which the sparse kernels are faster than the dense ones.
 
-    They are where three of four rounds say so, and where the rounds agree.
+    Faster means that the rounds agree and three quarters of them say so.
     """
     faster = [batch for batch, timing in times.items() if timing.settled and timing.ratio[0] > 1]
     slower = [batch for batch, timing in times.items() if timing.settled and timing.ratio[2] < 1]

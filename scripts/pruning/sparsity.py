@@ -4,7 +4,7 @@
     make sparsity [RUN=name]
     python -m scripts.pruning.sparsity [--output-dir DIR] [--checkpoint last|best] [RUN]
 
-Counts zeros in the weights themselves, in layers that were pruned; sparsity is of these layers and
+Counts the zeros among the weights of the pruned layers; sparsity is their share of these layers,
 not of all parameters. RUN is a name, its unique beginning, or a path; without it, the latest run.
 """
 

@@ -17,7 +17,7 @@ Weights = dict[str, Tensor]
 
 
 def load_weights(path: Path) -> tuple[Weights, Weights]:
-    """(weights, masks) by name; the masks are bool, and none when nothing was pruned.
+    """(weights, masks) by name; the masks are bool, and empty when nothing was pruned.
 
     Raises Failure naming `path` when it cannot be read or is another kind of file.
     """
@@ -30,7 +30,7 @@ def load_weights(path: Path) -> tuple[Weights, Weights]:
 
 
 def load_pruned_weights(path: Path) -> tuple[Weights, Weights]:
-    """The same of a run that pruned; Failure for one that did not."""
+    """The same for a run that pruned. Raises Failure for one that did not."""
     weights, masks = load_weights(path)
     if not masks:
         raise Failure(f"{path}: nothing was pruned in this run (PRUNING_METHOD=none)")
@@ -40,7 +40,7 @@ def load_pruned_weights(path: Path) -> tuple[Weights, Weights]:
 def published(run_dir: Path, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     """The weights in the form in which others publish and expect this model.
 
-    A model whose own form differs has an export.py in its package, which offers `published`:
+    A model whose own form differs has an export.py in its package with a function `published`:
     (weights, the `model` part of metadata.yaml) → weights. Without one they stay as they are.
     """
     model = load_run(run_dir).part("model")
