@@ -5,10 +5,10 @@
     python -m scripts.pruning.export [--checkpoint last|best] [--output FILE] [RUN]
 
 The weights are those at the end of training (--checkpoint best: the best on the validation set),
-with the pruned ones zero. dense is safetensors, in the published form of the model where it has one;
+with the pruned ones zero. dense is safetensors, in the published form of the model if it has one;
 sparse is a bitmap and bfloat16 values, which lib.pruning.sparse_file.load_sparse reads; 2to4 is the
-layout of torch.sparse.to_sparse_semi_structured. The file goes into the run's directory unless --output says
-otherwise. RUN is a name, its unique beginning, or a path; without it, the latest run.
+layout of torch.sparse.to_sparse_semi_structured. The file goes into the run's directory unless
+--output says otherwise. RUN is a name, its unique beginning, or a path; without it, the latest run.
 """
 
 from lib.cli import begin, run_main
