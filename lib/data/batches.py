@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Which examples a step sees, as a pure function of (seed, step): resuming replays nothing.
+"""Which examples a step sees, as a pure function of (seed, step), so that resuming replays nothing.
 
 Random numbers come from Philox, a counter-based generator (Salmon et al. 2011): a stream, a seed
 and a counter give the same numbers on every machine, whatever was drawn before.
@@ -34,9 +34,9 @@ def batch_indices(
 ) -> Tensor:
     """Indices into `n` examples for update number `step`, from 0: int64, [batch_size], on `device`.
 
-    Each epoch has n // batch_size steps and an order of its own; no example comes twice in an
-    epoch. All batches have the same size: the n % batch_size examples at the end of an order
-    wait for a later epoch. Raises ValueError when a batch needs more examples than there are.
+    Each epoch has n // batch_size steps and an order of its own, in which no example comes twice.
+    All batches have the same size: the n % batch_size examples at the end of an order are left for
+    another epoch. Raises ValueError when a batch needs more examples than there are.
     """
     if not 1 <= batch_size <= n:
         raise ValueError(f"batch size {batch_size} is not between 1 and the {n} examples")
@@ -45,7 +45,7 @@ def batch_indices(
     return order[position * batch_size : (position + 1) * batch_size]
 
 
-@lru_cache(maxsize=2)  # one upload an epoch, not one a step
+@lru_cache(maxsize=2)  # one upload per epoch, not per step
 def _epoch_order(seed: int, epoch: int, n: int, device: torch.device) -> Tensor:
     order = generator(Stream.ORDER, seed, epoch).permutation(n)
     return torch.from_numpy(order).to(device)

@@ -3,7 +3,7 @@
 
     tensors = cached(data_dir / "digits.safetensors", lambda: {"images": …, "labels": …})
 
-The folder may be deleted at any time; what is missing is prepared again.
+The folder may be deleted at any time: what is missing is prepared again.
 """
 
 import hashlib
@@ -32,10 +32,10 @@ def fingerprint(tensors: Mapping[str, Tensor]) -> str:
 
 
 def cached(path: Path, build: Callable[[], Tensors]) -> Tensors:
-    """What `build` returns, from the file `path` if an earlier call has left it there.
+    """What `build` returns, read from the file `path` if an earlier call has left it there.
 
-    A file that does not match its fingerprint is built again. If the file cannot be written, a
-    warning on standard error says so: the next call has to build again, nothing else is lost.
+    A file that does not match its fingerprint is built again. If it cannot be written, a warning on
+    standard error says so, and the next call has to build again; nothing else is lost.
     """
     if path.exists():
         try:

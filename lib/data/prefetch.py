@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""Have the next batches on the device before they are asked for.
+"""Get the next batches onto the device before they are asked for.
 
     for x, y in prefetch((split.random_batch(step=step, …) for step in range(n)), device):
         …
 
 A thread reads the batches (page faults of the memory map included) and copies them; on CUDA from
-pinned memory and on a stream of its own, so that the copy runs beside the computation.
+pinned memory and on a separate stream, so that copying overlaps with computation.
 """
 
 import queue
@@ -77,7 +77,7 @@ def _copied(batch: Batch, device: torch.device, stream: "torch.cuda.Stream | Non
     """(`batch` on `device`, the event after its copy or None)."""
     if stream is None:
         return tuple(tensor.to(device) for tensor in batch), None
-    with torch.cuda.stream(stream):  # pinning too: else this thread would wake up device 0
+    with torch.cuda.stream(stream):  # pinning as well, or this thread would initialise device 0
         moved = tuple(tensor.pin_memory().to(device, non_blocking=True) for tensor in batch)
         return moved, stream.record_event()
 

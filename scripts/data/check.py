@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Verify every byte of the configured data set: `make data-check`.
 
-Training checks headers, lengths and samples of a corpus at each start; this reads everything. Each
-damaged file is named, a shard with the offset of its first damage, and the exit status is 1.
+Each start of a training checks headers, lengths and samples of a corpus; this reads everything.
+Each damaged file is named, a shard with the offset of its first damage, and the exit code is 1.
 """
 
 from lib.cli import begin, run_main

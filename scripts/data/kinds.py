@@ -8,8 +8,8 @@ from lib.data.images import from_settings as images
 from lib.data.text import from_settings as text
 from lib.errors import BadUse
 
-# By capability, modules with prepare_data(settings) -> str and check_data(settings), which yields
-# lines.
+# By capability: modules with prepare_data(settings), which returns a line, and
+# check_data(settings), which yields lines.
 KINDS: dict[str, ModuleType] = {
     "HAS_IMAGE_DATA": images,
     "HAS_TEXT_DATA": text,

@@ -2,8 +2,8 @@
 """Prepare the configured data set: `make data`.
 
 Tokenises a corpus into <DATA_DIR>/<DATASET>-<TOKENIZER>/, or decodes images into one file of
-DATA_DIR, as the model of the configuration needs it. What is there already stays. When it is
-stopped, by whatever means, the next `make data` goes on. Exits 1 when the data cannot be had.
+DATA_DIR, as the configured model needs it. What is there already stays. However it is stopped, the
+next `make data` resumes. The exit code is 1 when the data is not available.
 """
 
 from lib.cli import begin, run_main

@@ -16,14 +16,13 @@ MAX_SHIFT = 2.0  # pixels, in each direction
 def augment(
     images: Tensor, seed: int, step: int, first: int = 0, batch_size: int | None = None
 ) -> Tensor:
-    """`images` [n, channels, height, width], each turned and shifted at random.
+    """`images` [n, channels, height, width], each rotated and shifted at random.
 
-    They are those from `first` on of a step's batch of `batch_size` images (default: all of it):
-    each image of the batch is changed in the same way however the batch is divided.
-
-    By up to MAX_DEGREES and MAX_SHIFT, uniformly, with linear interpolation; what comes in from
-    outside repeats the border. The random numbers are drawn on the CPU, four bytes each, so that
-    every device sees the same; the pixels stay on their device.
+    Uniformly by up to MAX_DEGREES and MAX_SHIFT, with linear interpolation; beyond its edge an
+    image repeats its border. `images` are those from `first` on in a step's batch of `batch_size`
+    (default: the whole batch): an image is changed in the same way however the batch is divided.
+    The random numbers are drawn on the CPU, so that every device gets the same ones; the pixels
+    stay on their device.
     """
     n, _, height, width = images.shape
     drawn = generator(Stream.AUGMENT, seed, step).random((3, batch_size or n), dtype="float32")

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""Small image data sets, whole in the memory of the device, with a split that can be repeated.
+"""Small image data sets, held in the memory of the device, with a reproducible split.
 
     data = load_images("digits", seed=0, val_fraction=0.1, data_dir="data", device=device)
     data.train.images, data.train.labels, data.val …, data.test …
     run.set_info(dataset=data.info)
 
-The test images take no part in training nor in choosing anything; the validation images are a
-part of the training images that is never trained on.
+The test images take no part in training nor in any selection; the validation images are a part of
+the training images that is never trained on.
 """
 
 from pathlib import Path
@@ -66,7 +66,8 @@ def load_images(
     """The data set `name` of SOURCES, prepared once and then read from `data_dir`.
 
     `val_fraction` of each class of the training images, chosen by `seed`, is for validation.
-    `files` names local files in place of the network; `workers` processes decode, 0 for one a core.
+    `files` names local files to read instead of the network; `workers` processes decode, 0 for one
+    per core.
     Raises Failure when the images cannot be read, BadUse when too few are left for a validation
     set.
     """
@@ -79,7 +80,7 @@ def load_images(
             f"validation images of {len(train) + len(val)}; neither can be 0"
         )
     images = source.to_canvas(raw["train_images"])
-    # Rounded, so that the order in which a machine adds up does not show.
+    # Rounded, so that the order of summation, which differs between machines, has no effect.
     std, mean = (round(value.item(), 4) for value in torch.std_mean(images[train]))
 
     def split(images: Tensor, labels: Tensor) -> Split:

@@ -15,14 +15,14 @@ from lib.data.cache import Tensors, cached
 from lib.data.images.split import hold_out
 
 TEST_FRACTION = 0.2
-TEST_SEED = 0  # not the run's: results of runs with different seeds are about the same test images
+TEST_SEED = 0  # not the run's, so that runs with different seeds are tested on the same images
 
 
 def load(data_dir: Path, files: str = "", workers: int = 0) -> Tensors:
     """train_images, test_images: uint8 [n, 8, 8], 0 to 16; train_labels, test_labels: int64 [n].
 
-    The set comes without a division. A fifth of each digit, the same in all runs, is the test set.
-    `files` and `workers` have no meaning here: nothing is read from elsewhere.
+    The data set has no test split of its own: a fifth of each digit, the same in all runs, becomes
+    one. `files` and `workers` have no effect here.
     """
     whole = cached(prepared_file(data_dir), _from_scikit_learn)
     rest, test = hold_out(whole["labels"], TEST_FRACTION, TEST_SEED)

@@ -12,7 +12,7 @@ from lib.data.images.datasets import SOURCES, ImageData, load_images
 
 
 def images_from_settings(settings: Any, device: str | torch.device = "cpu") -> ImageData:
-    """The images, whole, in the memory of `device`; errors as in `load_images`."""
+    """All images, in the memory of `device`; errors as in `load_images`."""
     return load_images(
         settings.DATASET,
         seed=settings.SEED,
@@ -25,14 +25,14 @@ def images_from_settings(settings: Any, device: str | torch.device = "cpu") -> I
 
 
 def prepare_data(settings: Any) -> str:
-    """Have the images in DATA_DIR; a line that says what is there."""
+    """Prepare the images in DATA_DIR if need be; returns a line that says what is there."""
     info = images_from_settings(settings).info
     sizes = ", ".join(f"{count:,} {split}" for split, count in info["sizes"].items())
     return f"{_file(settings)}: {sizes} images, fingerprint {info['fingerprint'][:16]}"
 
 
 def check_data(settings: Any) -> Iterator[str]:
-    """Read every byte of the prepared file; a line for it. Raises Failure when it is damaged."""
+    """Read every byte of the prepared file and yield a line for it. Raises Failure if damaged."""
     path = _file(settings)
     yield f"{path}: {len(cache.read(path))} tensors are sound"
 

@@ -2,7 +2,8 @@
 """MNIST (LeCun, Cortes and Burges): 60,000 training and 10,000 test images of 28 × 28 pixels.
 
 They come from ylecun/mnist on the Hugging Face hub, or from Parquet files of the same schema (an
-`image` with its PNG bytes, a `label`) in a local folder. Decoded once, kept as one tensor file.
+`image` with its PNG bytes, a `label`) in a local folder. They are decoded once and kept in one
+file.
 """
 
 import hashlib
@@ -32,7 +33,7 @@ def load(data_dir: Path, files: str = "", workers: int = 0) -> Tensors:
     """train_images, test_images: uint8 [n, 28, 28]; train_labels, test_labels: int64 [n].
 
     `files` is a folder with train-*.parquet and test-*.parquet, empty for the hub. `workers`
-    processes decode the images, 0 for one a core. Raises BadUse when `files` does not hold them,
+    processes decode the images, 0 for one per core. Raises BadUse when `files` does not hold them,
     Failure when the hub cannot be reached or an image cannot be read.
     """
 
@@ -50,7 +51,7 @@ def load(data_dir: Path, files: str = "", workers: int = 0) -> Tensors:
 
 
 def prepared_file(data_dir: Path, files: str = "") -> Path:
-    """Where `load` keeps the images: other files, or files that have changed, are kept apart."""
+    """Where `load` keeps the images; other local files, or changed ones, are kept separately."""
     key = f"-{_key(_local_files(Path(files)))}" if files else ""
     return data_dir / f"mnist{key}.safetensors"
 
@@ -69,13 +70,13 @@ def _local_files(folder: Path) -> dict[str, list[str]]:
     if missing:
         raise BadUse(
             f"DATA_FILES={folder}: no {' and no '.join(missing)} there. Give the folder "
-            f"with the Parquet files of {REPOSITORY}, or leave it empty to download them"
+            f"with the Parquet files of {REPOSITORY}, or leave DATA_FILES empty to download them"
         )
     return found
 
 
 def _key(sources: dict[str, list[str]]) -> str:
-    """8 hex digits that change when a file is another or has changed."""
+    """8 hex digits that depend on the path, size and time of each file."""
     paths = [Path(name).resolve() for names in sources.values() for name in names]
     stats = [path.stat() for path in paths]
     text = repr([(str(p), s.st_size, s.st_mtime_ns) for p, s in zip(paths, stats, strict=True)])
@@ -94,13 +95,13 @@ def _from_files(sources: dict[str, list[str]], scratch: str) -> Any:
 
 
 def _from_hub() -> Any:
-    """The same from the Hugging Face hub, or from what an earlier download left in its cache."""
+    """The same from the Hugging Face hub, or from its cache after an earlier download."""
     import datasets
 
     datasets.disable_progress_bars()
     try:
         probe(REPOSITORY)
-    except Exception as unreachable:  # of many families
+    except Exception as unreachable:  # of many unrelated types
         try:
             with _offline():
                 return datasets.load_dataset(REPOSITORY)
@@ -114,7 +115,7 @@ def _from_hub() -> Any:
 
 @contextmanager
 def _offline() -> Iterator[None]:
-    """Have the libraries look into their cache alone: they would retry for half a minute."""
+    """Let the libraries use their cache alone; otherwise they would retry for half a minute."""
     import datasets
     import huggingface_hub
 
@@ -146,7 +147,7 @@ def _decode(split: Any, workers: int, scratch: str) -> tuple[Tensor, Tensor]:
     kinds = datasets.Features(
         image=datasets.Array2D((SIZE, SIZE), "uint8"), label=datasets.Value("uint8")
     )
-    processes = min(workers, len(split) // 1000)  # a process costs more than a thousand images
+    processes = min(workers, len(split) // 1000)  # starting one costs more than that
     try:
         if set(split.column_names) != {"image", "label"}:
             raise ValueError(f"columns image and label expected, found {split.column_names}")
@@ -170,5 +171,5 @@ def _pixels(encoded: list[dict[str, Any]]) -> dict[str, np.ndarray]:
     images = [np.asarray(Image.open(io.BytesIO(one["bytes"])).convert("L")) for one in encoded]
     wrong = {image.shape for image in images} - {(SIZE, SIZE)}
     if wrong:
-        raise ValueError(f"images of {wrong} pixels in place of {SIZE} × {SIZE}")
+        raise ValueError(f"images of {wrong} pixels instead of {SIZE} × {SIZE}")
     return {"image": np.stack(images)}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Dividing labelled examples in two, each class in the same proportion."""
+"""Dividing labelled examples into two parts, each class in the same proportion."""
 
 import numpy as np
 import torch
@@ -9,7 +9,7 @@ from lib.data.batches import Stream, generator
 
 
 def hold_out(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
-    """(indices that stay, indices held out), both ascending; depends on the arguments alone.
+    """(indices that stay, indices held out), both ascending; a pure function of the arguments.
 
     `fraction` of each class in `labels` [n] is held out, rounded, chosen at random by `seed`.
     """

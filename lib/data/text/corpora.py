@@ -4,17 +4,17 @@
     corpus = open_corpus("tinystories")
     for text in corpus.documents(part=0, skip=0): …
 
-A corpus is a fixed sequence of parts (files), each a fixed sequence of documents, so that (part,
-documents read) is all that a resumed preparation has to know. `source` says what identifies the
-texts (files, sizes, pinned revision) and goes into meta.json.
+A corpus is a fixed sequence of parts (files), each a fixed sequence of documents, so that a resumed
+preparation needs to know only (part, documents read). `source` identifies the texts (files, sizes,
+pinned revision) and is stored in meta.json.
 
     pystdlib     the standard library of the Python that runs this, without its tests
     shakespeare  1.1 MB, from GitHub
     tinystories, openwebtext, finewebedu    from the Hugging Face hub, streamed
-    custom       local .txt, .jsonl, .parquet, or .bin files that are tokens already
+    custom       local .txt, .jsonl or .parquet files, or .bin files of tokens
 
-Nothing is fetched before documents are asked for. Every corpus but pystdlib
-takes `files`: local copies in place of the network.
+Nothing is fetched before documents are asked for. Every corpus but pystdlib takes `files`: local
+copies to read instead of the network.
 """
 
 import hashlib
@@ -76,7 +76,7 @@ def open_corpus(name: str, files: str = "", text_column: str = "text") -> Corpus
     """The corpus called `name`.
 
     `files`: paths, directories and patterns separated by white space. Raises DataError when the
-    name is unknown, or a file is missing or of a kind that can not be read.
+    name is unknown, or a file is missing or of an unknown kind.
     """
     if name not in CORPORA:
         raise DataError(f"corpus {name!r}: there are {', '.join(CORPORA)}")
@@ -92,25 +92,25 @@ def open_corpus(name: str, files: str = "", text_column: str = "text") -> Corpus
 def _open_files(paths: list[Path], text_column: str) -> Corpus | ReadyFiles:
     ready = [path for path in paths if path.suffix == ".bin"]
     if ready and len(ready) < len(paths):
-        raise DataError("DATA_FILES: .bin files hold tokens and can not be mixed with texts")
+        raise DataError("DATA_FILES: .bin files hold tokens and cannot be mixed with texts")
     return ReadyFiles(ready) if ready else LocalFiles(paths, text_column)
 
 
 def find_files(patterns: str, suffixes: tuple[str, ...]) -> list[Path]:
-    """The files that paths, directories and glob patterns stand for, sorted, each once."""
+    """The files that paths, directories and glob patterns name, sorted, without duplicates."""
     found: set[Path] = set()
     for pattern in patterns.split():
         path = Path(pattern)
         root = Path(path.anchor)
         matches = [path] if path.exists() else list(root.glob(str(path.relative_to(root))))
         if not matches:
-            raise DataError(f"DATA_FILES: {pattern}: there is no such file")
+            raise DataError(f"DATA_FILES: {pattern}: no such file")
         for match in matches:
             inside = sorted(match.rglob("*")) if match.is_dir() else [match]
             found.update(f for f in inside if not match.is_dir() or f.suffix in suffixes)
     for path in sorted(found):
         if path.suffix not in suffixes:
-            raise DataError(f"DATA_FILES: {path}: of a kind not among {', '.join(suffixes)}")
+            raise DataError(f"DATA_FILES: {path}: not one of {', '.join(suffixes)}")
     if not found:
         raise DataError(f"DATA_FILES: {patterns}: no {', '.join(suffixes)} files there")
     return sorted(found)
@@ -143,7 +143,7 @@ class StandardLibrary:
             with tokenize.open(path) as file:  # in the encoding that the file declares
                 yield file.read()
         except (SyntaxError, UnicodeDecodeError) as error:
-            raise DataError(f"{path}: can not be decoded: {error}") from error
+            raise DataError(f"{path}: cannot be decoded: {error}") from error
 
 
 class LocalFiles:
@@ -182,11 +182,11 @@ class Shakespeare:
                 contents = response.read()
         except OSError as error:
             raise DataError(
-                f"corpus shakespeare: {self._url} can not be fetched ({error}).\n  Download it "
+                f"corpus shakespeare: {self._url} cannot be fetched ({error}).\n  Download it "
                 "where there is a network and set DATA_FILES to it; or choose DATASET=pystdlib"
             ) from error
         if hashlib.sha256(contents).hexdigest() != self._sha256:
-            raise DataError(f"corpus shakespeare: what {self._url} gave is not the expected file")
+            raise DataError(f"corpus shakespeare: {self._url} did not return the expected file")
         return contents.decode()
 
 
@@ -201,7 +201,7 @@ class HubCorpus:
 
     @cached_property
     def _stream(self):
-        """The data set, its hub asked once that it is there."""
+        """The data set, after one request whether the hub has it."""
         from datasets import load_dataset
 
         path, config, revision = self.hub
@@ -214,9 +214,9 @@ class HubCorpus:
             return stream.select_columns(["text"])
         except DataError:
             raise
-        except Exception as error:  # the libraries raise of many families when the hub is away
+        except Exception as error:  # of many unrelated types when the hub is away
             raise DataError(
-                f"corpus {self.name}: the Hugging Face hub can not be reached for {path} "
+                f"corpus {self.name}: the Hugging Face hub cannot be reached for {path} "
                 f"({_first_line(error)}).\n  Where there is a network, download its .parquet files "
                 "and set DATA_FILES to them; or choose DATASET=pystdlib, which needs no network"
             ) from error
@@ -233,7 +233,7 @@ class HubCorpus:
         except Exception as error:  # see above
             raise DataError(
                 f"corpus {self.name}: reading file {part + 1} of {self.parts} of {self.hub.path} "
-                f"failed ({_first_line(error)}); `make data` goes on from where it stopped"
+                f"failed ({_first_line(error)}); `make data` resumes where it stopped"
             ) from error
 
 

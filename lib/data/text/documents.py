@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""Documents out of local files, one at a time: READERS[suffix](path, text_column, skip).
+"""Documents from local files, one at a time: READERS[suffix](path, text_column, skip).
 
-    .txt      plain text, UTF-8, cut into passages of some 4 KiB at blank lines or line ends
-    .jsonl    a JSON object a line
-    .parquet  a row a document
+    .txt      plain text, UTF-8, cut into passages of about 4 KiB at blank lines or line ends
+    .jsonl    one JSON object per line
+    .parquet  one document per row
 
-A text file is cut up because a validation split is drawn document by document, and because a file
-of any size must stream. Damage is a DataError that names the line or the row.
+A text file is cut up because the validation split is drawn document by document, and because a file
+of any size must be streamed. Damage raises a DataError that names the line or the row.
 """
 
 import json
@@ -17,12 +17,12 @@ from typing import TextIO
 
 from lib.data.text.shards import DataError
 
-PASSAGE = 4096  # characters; a blank line ends a passage from here on, any line end from twice this
+PASSAGE = 4096  # characters; then a blank line ends a passage, after twice as many any line
 LONGEST_LINE = 1 << 16  # characters; a longer line is cut
 
 
 def passages(file: TextIO) -> Iterator[str]:
-    """Cut a text into passages; joined, they are the text again."""
+    """Cut a text into passages, which joined give the text again."""
     lines: list[str] = []
     length = 0
     while line := file.readline(LONGEST_LINE):
@@ -106,7 +106,7 @@ def _open_parquet(path: Path, column: str):
 
 
 def text_bytes(path: Path, column: str) -> int:
-    """Roughly how many bytes of text the file holds; DataError when it can not be read."""
+    """Roughly how many bytes of text the file holds; DataError when it cannot be read."""
     if path.suffix != ".parquet":
         return path.stat().st_size
     with _open_parquet(path, column) as file:

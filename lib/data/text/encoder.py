@@ -5,8 +5,8 @@
         for work, encoded in pool.map(works): …
 
 A worker is a fresh interpreter that runs `worker()`, fed through its standard input: it imports
-only what it needs, shares no lock with the main program, and ends by itself when that is gone,
-because its input ends.
+only what it needs, shares no lock with the main program, and ends by itself when the main program
+is gone, because its input ends.
 """
 
 import contextlib
@@ -34,7 +34,7 @@ LONGEST_PIECE = 1 << 20  # characters given to the tokenizer at once
 
 @dataclass(frozen=True)
 class Work:
-    """Some documents, and how far into the corpus they reach: (part, documents of that part)."""
+    """Some documents, and where in the corpus they end: (part, documents of that part)."""
 
     texts: list[str]
     end: tuple[int, int]
@@ -50,7 +50,7 @@ class Encoded:
 
 
 def split_of(raw: bytes, val_fraction: float) -> str:
-    """The split of a document, by its contents alone: equal documents never part."""
+    """The split of a document, by its contents alone, so that equal documents stay together."""
     draw = int.from_bytes(hashlib.blake2b(raw, digest_size=8).digest(), "big") / 2**64
     return "val" if draw < val_fraction else "train"
 
@@ -73,7 +73,7 @@ def encode_documents(tokenizer: Tokenizer, val_fraction: float, texts: list[str]
 
 
 def _pieces(text: str) -> Iterator[str]:
-    """`text` in pieces that bound the tokenizer's memory, cut after a line where there is one."""
+    """`text` in pieces that bound the tokenizer's memory, cut at line ends where possible."""
     start = 0
     while len(text) - start > LONGEST_PIECE:
         end = text.rfind("\n", start, start + LONGEST_PIECE) + 1
@@ -107,7 +107,7 @@ class EncoderPool:
                 _send(process.stdin, (tokenizer, val_fraction))
 
     def map(self, works: Iterator[Work]) -> Iterator[tuple[Work, Encoded]]:
-        """The results in order; a few works at most are read ahead. DataError if a worker dies."""
+        """The results in order, reading at most a few works ahead. DataError if a worker dies."""
         pending: deque[tuple[Work, Future[Encoded]]] = deque()
         for work in works:
             pending.append((work, self._threads.submit(self._encode, work.texts)))
@@ -124,8 +124,8 @@ class EncoderPool:
             return pickle.load(process.stdout)
         except (EOFError, BrokenPipeError, pickle.UnpicklingError) as error:
             raise DataError(
-                f"a tokenizing process ended (exit status {process.wait()}; -9 is often the kernel "
-                "short of memory: set NUM_WORKERS lower); `make data` goes on from where it stopped"
+                f"a tokenising process ended (exit status {process.wait()}; -9 is often a lack of "
+                "memory: set NUM_WORKERS lower); `make data` resumes where it stopped"
             ) from error
         finally:
             self._idle.put(process)
@@ -151,9 +151,9 @@ def _send(stream, message: object) -> None:
 
 def worker() -> None:
     """What a worker runs: the tokenizer first, then lists of texts, until the input ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main program's to handle
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main program handles Ctrl-C
     results = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a library prints must not run into the results
+    os.dup2(2, 1)  # what a library prints must not mix with the results
     works = sys.stdin.buffer
     tokenizer, val_fraction = pickle.load(works)
     with contextlib.suppress(EOFError, BrokenPipeError):

@@ -16,7 +16,7 @@ from lib.data.text.tokenizers import Tokenizer, load_tokenizer
 def corpus_from_settings(settings: Any, tokenizer: Tokenizer, quiet: bool = False) -> Path:
     """The directory with the tokenised corpus, prepared first if need be; `quiet`: without a bar.
 
-    Of several callers at once one prepares while the others wait. Raises DataError.
+    With several callers at once, one prepares while the others wait. Raises DataError.
     """
     corpus = open_corpus(settings.DATASET, settings.DATA_FILES, settings.TEXT_COLUMN)
     name = corpus_name(settings)
@@ -35,12 +35,12 @@ def corpus_from_settings(settings: Any, tokenizer: Tokenizer, quiet: bool = Fals
 
 
 def corpus_name(settings: Any) -> str:
-    """What the corpus is called in directories and runs: DATASET, or one's own name for it."""
+    """What the corpus is called in directories and runs: DATASET_NAME if it has one, or DATASET."""
     return settings.DATASET_NAME or settings.DATASET
 
 
 def prepare_data(settings: Any) -> str:
-    """Have the tokens in DATA_DIR; a line that says what is there."""
+    """Prepare the tokens in DATA_DIR if need be; returns a line that says what is there."""
     directory = corpus_from_settings(settings, load_tokenizer(settings.TOKENIZER))
     splits = shards.read_meta(directory)["splits"]
     train, val = (splits[split]["tokens"] for split in ("train", "val"))
@@ -48,7 +48,7 @@ def prepare_data(settings: Any) -> str:
 
 
 def check_data(settings: Any) -> Iterator[str]:
-    """Read every byte of every shard; a line for each that is sound.
+    """Read every byte of every shard and yield a line for each that is sound.
 
     Raises DataError at the end, with a line for each damaged file and the offset of its first
     damage.

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: MIT
-"""Tokenise a corpus into shards: once, restartable, the same bytes with any number of workers.
+"""Tokenise a corpus into shards: once, restartable, byte-identical for any number of workers.
 
     directory = prepare(Path("data"), "pystdlib", open_corpus("pystdlib"), load_tokenizer("bytes"),
                         val_fraction=0.05, shard_tokens=100_000_000)
     tokens = TokenSet.open(directory)
 
 The shards grow in `<data>/.<name>-<tokenizer>.partial/`, which becomes `<data>/<name>-<tokenizer>/`
-when all is there. Documents are tokenised out of order and written in order; only the text in
-flight is in memory.
+when it is complete. Documents are tokenised out of order and written in order; only the text being
+processed is in memory.
 """
 
 import errno
@@ -25,8 +25,8 @@ from lib.data.text.shards import DataError
 from lib.data.text.staging import Staging, State, check_same
 from lib.data.text.tokenizers import Tokenizer
 
-WORK_CHARACTERS = 1 << 19  # of text that a worker gets at once
-BPE_BYTES = 4.5  # of text a token, rather more than there are
+WORK_CHARACTERS = 1 << 19  # of text per piece of work
+BPE_BYTES = 4.5  # of text per token, rather too many
 
 
 def data_directory(data_dir: Path, name: str, tokenizer: str) -> Path:
@@ -46,11 +46,11 @@ def prepare(
     on_progress: Callable[[State], None] = lambda state: None,
     say: Callable[[str], None] = print,
 ) -> Path:
-    """Have `data_dir/<name>-<tokenizer>` and return it; at once when it is there already.
+    """Prepare `data_dir/<name>-<tokenizer>` unless it is there already, and return it.
 
-    workers: processes that tokenise, 0 for one a CPU. Of several callers at once one works, the
-    others wait. Raises DataError when the directory was made with other settings, the corpus can
-    not be read, a split comes out empty, or the disk is full.
+    workers: processes that tokenise, 0 for one per CPU. With several callers at once, one works and
+    the others wait. Raises DataError when the directory was made with other settings, the corpus
+    cannot be read, a split turns out empty, or the disk is full.
     """
     directory = data_directory(data_dir, name, tokenizer.name)
     recipe = {
@@ -60,7 +60,7 @@ def prepare(
         "val_fraction": val_fraction,
         "shard_tokens": shard_tokens,
     }
-    if directory.exists():  # perhaps where nothing can be written
+    if directory.exists():  # possibly in a read-only place
         check_same(directory, recipe)
         return directory
     with _disk_errors(data_dir), _locked(data_dir, directory.name):
@@ -85,7 +85,7 @@ def cpu_count() -> int:
 def _encoded(
     corpus: Corpus | ReadyFiles, tokenizer: Tokenizer, recipe: dict, state: State, workers: int
 ) -> Iterator[tuple[tuple[int, int], Encoded]]:
-    """(how far into the corpus, its tokens since the one before) from `state` on."""
+    """From `state` on: (how far into the corpus, the tokens up to there since the last pair)."""
     if isinstance(corpus, ReadyFiles):
         yield from corpus.encoded(tokenizer, *state.end)
         return
@@ -96,7 +96,7 @@ def _encoded(
 
 
 def _works(corpus: Corpus, part: int, skip: int) -> Iterator[Work]:
-    """The corpus from document `skip` of `part` on, in portions for a worker."""
+    """The corpus from document `skip` of `part` on, in pieces of work."""
     texts: list[str] = []
     size = 0
     for current in range(part, corpus.parts):
@@ -112,7 +112,7 @@ def _works(corpus: Corpus, part: int, skip: int) -> Iterator[Work]:
 
 
 def _check_space(data_dir: Path, size: int | None, state: State, tokenizer: Tokenizer) -> None:
-    """DataError when the shards of the rest can certainly not fit."""
+    """Raise DataError when the remaining shards certainly do not fit."""
     text = (size or 0) - state.text_bytes
     tokens = text if tokenizer.vocab_size < 1000 else text / BPE_BYTES
     need, free = tokens * tokenizer.dtype.itemsize, shutil.disk_usage(data_dir).free
@@ -125,14 +125,14 @@ def _check_space(data_dir: Path, size: int | None, state: State, tokenizer: Toke
 
 @contextmanager
 def _disk_errors(data_dir: Path) -> Iterator[None]:
-    """Say what to do when the disk is full or not to be written to."""
+    """Say what to do when the disk is full or cannot be written to."""
     try:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DataError(
-                f"{data_dir}: the disk is full: free some space and run `make data` again, it goes "
-                "on from where it stopped; or set DATA_DIR to another disk"
+                f"{data_dir}: the disk is full: free some space and run `make data` again, which "
+                "resumes where it stopped; or set DATA_DIR to another disk"
             ) from error
         if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST):
             raise DataError(
@@ -144,7 +144,7 @@ def _disk_errors(data_dir: Path) -> Iterator[None]:
 
 @contextmanager
 def _locked(data_dir: Path, name: str) -> Iterator[None]:
-    """Hold the lock of one prepared directory; wait for whoever has it."""
+    """Hold the lock of one prepared directory, after waiting for its present holder."""
     data_dir.mkdir(parents=True, exist_ok=True)
     with (data_dir / f".{name}.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

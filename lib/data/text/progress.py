@@ -13,7 +13,7 @@ LINE_SECONDS = 10.0
 
 @contextmanager
 def preparation_progress(name: str, size: int | None) -> Iterator[Callable[[State], None]]:
-    """Gives a function to call with the state now and then; `size`: bytes of text, if known."""
+    """A function to call with the state from time to time; `size`: bytes of text, if known."""
     if sys.stderr.isatty():
         with _bar(name, size) as update:
             yield update

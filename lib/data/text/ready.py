@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""Files that are tokens already: copied into shards instead of being tokenised.
+"""Files of tokens, which are copied into shards instead of being tokenised.
 
-Three kinds of .bin file are told apart by their first bytes: our own shards; the files of llm.c
-(1,024 bytes of header that begin with 20240520, then uint16), in which tokenised FineWeb is handed
-around; and bare uint16 as nanoGPT writes them. A file with `val` in its name is validation data.
+Three kinds of .bin file are distinguished by their first bytes: our own shards; the files of llm.c
+(1,024 bytes of header that begin with 20240520, then uint16), the form in which tokenised FineWeb
+is distributed; and bare uint16 as nanoGPT writes them. A file with `val` in its name is validation
+data.
 """
 
 from collections.abc import Iterator
@@ -80,7 +81,7 @@ def open_tokens(path: Path) -> tuple[int, np.ndarray]:
         offset = LLMC_HEADER_BYTES
         expected = offset + 2 * int(words[2])
         if size != expected:
-            raise DataError(f"{path}: its header promises {expected:,} bytes, it has {size:,}")
+            raise DataError(f"{path}: its header says {expected:,} bytes, it has {size:,}")
     if size == offset or size % 2:
         raise DataError(f"{path}: {size:,} bytes are not a sequence of uint16 tokens")
     return offset, np.memmap(path, "<u2", "r", offset=offset)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Token shards: the files a tokenised corpus is kept in.
+"""Token shards: the files that a tokenised corpus is kept in.
 
     offset 0   header, 64 bytes, little-endian:
                magic "AWPTOKEN", version u32, bytes a token u32 (2 or 4), count u64,
@@ -7,12 +7,12 @@
     offset 64  payload: count tokens, uint16 or uint32
     then       CRC-32 (u32) of each chunk_bytes of the payload
 
-The checksums of the chunks let a reader test samples of a 200 MB file in a millisecond and name
-the place of any damage; the SHA-256 identifies the contents (`tail -c +65 F | head -c N |
-sha256sum` computes it without this program). The header is written last, so that a shard whose
-writing was interrupted is never taken for a whole one.
+The checksums of the chunks let a reader check samples of a 200 MB file in a millisecond and locate
+any damage; the SHA-256 identifies the contents (`tail -c +65 F | head -c N | sha256sum` computes it
+without this program). The header is written last, so that an incomplete shard is never taken for a
+complete one.
 
-A directory of shards also has meta.json: where the tokens come from, and tokens, documents and
+A directory of shards also has meta.json: where the tokens come from, and the tokens, documents and
 shards of each split.
 """
 
@@ -39,7 +39,7 @@ HEADER_BYTES = _HEADER.size
 
 
 class DataError(Failure):
-    """Data that can not be used: the message names file and offset, or setting, and the cure."""
+    """Data that cannot be used: the message names file and offset, or setting, and the cure."""
 
 
 def token_dtype(vocab_size: int) -> np.dtype:
@@ -55,7 +55,7 @@ def read_meta(directory: Path) -> dict:
     except FileNotFoundError as error:
         raise DataError(f"{directory}: no prepared data here; `make data` prepares it") from error
     except (OSError, ValueError) as error:
-        raise DataError(f"{path}: can not be read: {error}") from error
+        raise DataError(f"{path}: cannot be read: {error}") from error
     if not isinstance(meta, dict) or meta.get("format") != FORMAT:
         raise DataError(f"{path}: not of format {FORMAT}; remove {directory} and run `make data`")
     return meta
@@ -88,16 +88,14 @@ class ShardHeader:
                 raw = file.read(HEADER_BYTES)
                 size = os.fstat(file.fileno()).st_size
         except OSError as error:
-            raise DataError(f"{path}: can not be read: {error.strerror}") from error
+            raise DataError(f"{path}: cannot be read: {error.strerror}") from error
         if len(raw) < HEADER_BYTES:
             raise DataError(
                 f"{path}: truncated at offset {size}, within the header of {HEADER_BYTES} bytes"
             )
         magic, version, itemsize, count, vocab_size, chunk_bytes, digest = _HEADER.unpack(raw)
         if magic != MAGIC:
-            raise DataError(
-                f"{path}: offset 0: not a token shard, or one never finished: {magic!r}"
-            )
+            raise DataError(f"{path}: offset 0: not a token shard, or an unfinished one: {magic!r}")
         if version != VERSION:
             raise DataError(f"{path}: offset 8: version {version}, this program reads {VERSION}")
         if itemsize not in (2, 4) or not (count and vocab_size and chunk_bytes):
@@ -106,10 +104,10 @@ class ShardHeader:
         header = cls(path, dtype, count, vocab_size, chunk_bytes, digest.hex())
         expected = HEADER_BYTES + header.payload_bytes + 4 * header.chunks
         if size != expected:
-            what = "truncated at" if size < expected else "has more than its contents after"
+            what = "truncated at" if size < expected else "has extra bytes after"
             raise DataError(
                 f"{path}: {what} offset {min(size, expected)}: "
-                f"its {count:,} tokens make a file of {expected:,} bytes, not {size:,}"
+                f"{count:,} tokens need a file of {expected:,} bytes, not {size:,}"
             )
         return header
 
@@ -173,7 +171,7 @@ def check_entry(header: ShardHeader, entry: dict, vocab_size: int) -> None:
 
 
 class ShardWriter:
-    """Writes one shard front to back; with `keep=n` it goes on after the first n tokens."""
+    """Writes one shard from front to back; with `keep=n` it continues after the first n tokens."""
 
     def __init__(self, path: Path, vocab_size: int, keep: int = 0):
         self.path, self.vocab_size = path, vocab_size
@@ -194,12 +192,12 @@ class ShardWriter:
         self._digest(payload)
 
     def sync(self) -> None:
-        """Everything appended so far is on the disk when this returns."""
+        """Return when everything appended so far is on the disk."""
         self._file.flush()
         os.fsync(self._file.fileno())
 
     def finish(self) -> None:
-        """Write checksums and header: now it is a shard."""
+        """Write checksums and header, which complete the shard."""
         crcs = [*self._crcs, self._crc] if self._filled else self._crcs
         self._file.write(np.array(crcs, "<u4").tobytes())
         self.sync()
@@ -213,12 +211,14 @@ class ShardWriter:
         self._file.close()
 
     def _take_back(self, keep: int) -> None:
-        """Cut the file after `keep` tokens and bring count and digests to that state."""
+        """Cut the file after `keep` tokens; count and digests cover what is left."""
         end = HEADER_BYTES + keep * self.dtype.itemsize
         self._file.flush()
         size = os.fstat(self._file.fileno()).st_size
         if size < end:
-            raise DataError(f"{self.path}: ends at offset {size}, {end} was recorded as written")
+            raise DataError(
+                f"{self.path}: ends at offset {size}, but {end} bytes were recorded as written"
+            )
         self._file.truncate(end)
         while block := self._file.read(CHUNK_BYTES):
             self._digest(memoryview(block))
@@ -239,8 +239,8 @@ class ShardWriter:
 class SplitWriter:
     """Writes one split as `<split>-00000.bin`, `<split>-00001.bin` … of `shard_tokens` tokens each.
 
-    `position`, the number of tokens so far, is all there is to remember: a writer opened with an
-    earlier position cuts what was written after it and goes on from there.
+    `position`, the number of tokens so far, is all that has to be remembered: a writer opened with
+    an earlier position cuts off what was written after it and continues there.
     """
 
     def __init__(
@@ -271,13 +271,13 @@ class SplitWriter:
             self._shard.sync()
 
     def finish(self) -> None:
-        """Make the shard being written a whole one; the last of the split may be shorter."""
+        """Complete the shard being written; the last one of the split may be shorter."""
         if self._shard is not None:
             self._shard.finish()
             self._shard = None
 
     def close(self) -> None:
-        """Leave the shard being written unfinished, to be taken up again at `position`."""
+        """Leave the shard being written unfinished, to be continued at `position`."""
         if self._shard is not None:
             self._shard.close()
 

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""A directory of shards in the making: takes tokens in order, survives being killed, is published
-by one rename.
+"""A directory of shards under construction: it takes tokens in order, survives being killed and is
+published by one rename.
 
-Every few seconds progress.json records how far into the corpus it has come and how many tokens
-each split had then, after these tokens are on the disk. Whatever stops the preparation, the next
-one cuts the shards back to that record and goes on from there.
+Every few seconds progress.json records how far into the corpus the preparation has come and how
+many tokens each split has, once these tokens are on the disk. Whatever stops it, the next
+preparation cuts the shards back to that record and continues there.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ CHECKPOINT_SECONDS = 5.0
 
 @dataclass
 class State:
-    """How far a preparation is: what progress.json holds."""
+    """How far a preparation has come: what progress.json holds."""
 
     end: tuple[int, int] = (0, 0)  # part of the corpus, documents of that part
     tokens: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SPLITS, 0))
@@ -42,7 +42,7 @@ class State:
 
 
 class Staging:
-    """`directory` in the making for `recipe` (JSON values: dataset, source, shard_tokens …)."""
+    """`directory` under construction by `recipe` (JSON values: dataset, source, shard_tokens …)."""
 
     def __init__(
         self, directory: Path, recipe: dict, tokenizer: Tokenizer, say: Callable[[str], None]
@@ -79,7 +79,7 @@ class Staging:
             "recipe": self._recipe,
             "vocab_size": self._tokenizer.vocab_size,
             "end_of_text": self._tokenizer.end_of_text,
-            "text_bytes": self.state.text_bytes or None,  # unknown of files that were tokens
+            "text_bytes": self.state.text_bytes or None,  # unknown for files of tokens
             "splits": {split: self._describe(split) for split in SPLITS},
         }
         write_atomic(self.directory / META, json.dumps(meta, indent=2, ensure_ascii=False) + "\n")
@@ -87,7 +87,7 @@ class Staging:
         (self._target / PROGRESS).unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Leave what is unfinished to the next preparation; nothing, if nothing was written."""
+        """Leave what is unfinished to the next preparation, and nothing if nothing was written."""
         for writer in self._writers.values():
             writer.close()
         with contextlib.suppress(OSError):  # not empty, or published
@@ -101,12 +101,12 @@ class Staging:
             saved = None
         if saved and saved["recipe"] == self._recipe:
             tokens = sum(saved["state"]["tokens"].values())
-            say(f"{self._target}: going on after {tokens:,} tokens")
+            say(f"{self._target}: resuming after {tokens:,} tokens")
             sweep(self.directory)
             return State(**saved["state"] | {"end": tuple(saved["state"]["end"])})
         if saved:
             changes = changed(saved["recipe"], self._recipe)
-            say(f"{self._target}: begun anew, an unfinished one had other settings: {changes}")
+            say(f"{self._target}: starting anew, the unfinished one had other settings: {changes}")
         shutil.rmtree(self.directory, ignore_errors=True)
         self.directory.mkdir(parents=True)
         return State()
@@ -119,7 +119,7 @@ class Staging:
     def _check_splits(self) -> None:
         name, fraction = self._recipe["dataset"], self._recipe["val_fraction"]
         if not any(self.state.tokens.values()):
-            raise DataError(f"corpus {name}: there is no text in it")
+            raise DataError(f"corpus {name}: it has no text")
         for split in SPLITS:
             if not self.state.tokens[split]:
                 total = sum(self.state.documents.values())
@@ -141,7 +141,7 @@ class Staging:
 
 
 def check_same(directory: Path, recipe: dict) -> None:
-    """DataError unless the published `directory` was made by `recipe`."""
+    """Raise DataError unless the published `directory` was made by `recipe`."""
     made = read_meta(directory)["recipe"]
     if made != as_json(recipe):
         raise DataError(

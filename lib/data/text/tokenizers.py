@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 END_OF_TEXT = "<|endoftext|>"
 
-# Where tiktoken fetches the files of its gpt2 encoding from, and their SHA-256.
+# The URLs of the files of tiktoken's gpt2 encoding, and their SHA-256.
 GPT2_FILES = {
     "https://openaipublic.blob.core.windows.net/gpt-2/encodings/main/vocab.bpe": (
         "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5"
@@ -100,7 +100,7 @@ TOKENIZERS = {"gpt2": _gpt2, "bytes": _bytes}
 
 
 def load_tokenizer(name: str) -> Tokenizer:
-    """The tokenizer called `name`; DataError when it is unknown or its files can not be had."""
+    """The tokenizer called `name`; DataError when it is unknown or its files cannot be had."""
     if name not in TOKENIZERS:
         raise DataError(f"tokenizer {name!r}: there are {', '.join(TOKENIZERS)}")
     return TOKENIZERS[name]()
@@ -114,7 +114,7 @@ def cache_path(url: str) -> Path:
 
 
 def _ensure_cached(url: str, sha256: str) -> None:
-    """Have `url` in tiktoken's cache: tiktoken itself would wait for a silent network for ever."""
+    """Fetch `url` into tiktoken's cache; tiktoken itself would wait for it for ever."""
     path = cache_path(url)
     try:
         if hashlib.sha256(path.read_bytes()).hexdigest() == sha256:
@@ -125,7 +125,7 @@ def _ensure_cached(url: str, sha256: str) -> None:
         with urllib.request.urlopen(url, timeout=NETWORK_TIMEOUT) as response:
             contents = response.read()
         if hashlib.sha256(contents).hexdigest() != sha256:
-            raise OSError("what came is not the expected file")
+            raise OSError("the download is not the expected file")
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, contents)
     except OSError as error:
@@ -135,8 +135,8 @@ def _ensure_cached(url: str, sha256: str) -> None:
 def _how_to_bring(error: OSError) -> str:
     copies = "\n".join(f"    {url}\n        as {cache_path(url).name}" for url in GPT2_FILES)
     return (
-        f"tokenizer gpt2: its files are not in {cache_path('').parent} and can not be fetched "
+        f"tokenizer gpt2: its files are not in {cache_path('').parent} and cannot be fetched "
         f"({error}).\n  On a machine with a network download\n{copies}\n"
         "  into one directory, bring that here and set TIKTOKEN_CACHE_DIR to it; "
-        "or choose the tokenizer that needs no files: TOKENIZER=bytes"
+        "or choose the tokenizer that needs none: TOKENIZER=bytes"
     )

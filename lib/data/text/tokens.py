@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Batches of token windows out of prepared shards.
+"""Batches of token windows from prepared shards.
 
     tokens = TokenSet.open(Path("data/pystdlib-bytes"))
     tokens.check(block_size=256, vocab_size=257)
@@ -7,8 +7,8 @@
 
 A split is one long sequence of tokens, whatever files hold it; a window is `block_size` inputs
 and, one token later, as many targets. A batch is a pure function of its arguments: resuming needs
-no replay, and the windows of a step are the same for any number of ranks and of micro-steps, only
-divided differently among them. The random numbers are computed here, from the definition of
+no replay, and the windows of a step are the same for any number of ranks and micro-steps, only
+divided differently among them. The random numbers are computed here, by the definition of
 SplitMix64, so that no library version changes which windows a step reads.
 """
 
@@ -80,8 +80,9 @@ class Split:
         count = (self.count - 1) // block_size
         if count < 1:
             raise DataError(
-                f"{self.name}: {self.count:,} tokens hold no window of block size {block_size} "
-                "(and a token): choose a smaller one, or a larger corpus or VAL_FRACTION"
+                f"{self.name}: {self.count:,} tokens are not enough for a window of "
+                f"block size {block_size} and one more: choose a smaller block size, or a larger "
+                "corpus or VAL_FRACTION"
             )
         return count
 
@@ -189,7 +190,7 @@ def permute(index: np.ndarray, n: int, seed: int, epoch: int) -> np.ndarray:
 def _rows(
     step: int, rank: int, world_size: int, global_batch: int, micro_step: int, micro_steps: int
 ) -> np.ndarray:
-    """The numbers, counted from step 0, of the rows that this rank reads in this micro-step."""
+    """The numbers, counted from step 0 on, of the rows that this rank reads in this micro-step."""
     parts = world_size * micro_steps
     if global_batch % parts:
         raise ValueError(

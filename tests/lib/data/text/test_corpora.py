@@ -199,7 +199,7 @@ def test_without_network_the_hub_says_so_before_anything_is_read(name, monkeypat
 
     monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", unreachable)
     corpus = open_corpus(name)
-    with pytest.raises(DataError, match=rf"corpus {name}: .*hub can not be reached") as raised:
+    with pytest.raises(DataError, match=rf"corpus {name}: .*hub cannot be reached") as raised:
         corpus.documents(0, 0).__next__()
     assert "DATA_FILES" in str(raised.value)
 
@@ -238,7 +238,7 @@ def test_shakespeare_is_fetched_and_checked(tmp_path):
     corpus = Shakespeare(file.as_uri(), digest)
     assert "".join(documents(corpus)) == text
     assert documents(corpus, 0, 3) == documents(corpus)[3:]
-    with pytest.raises(DataError, match="not the expected file"):
+    with pytest.raises(DataError, match="did not return the expected file"):
         documents(Shakespeare(file.as_uri(), "0"))
 
 
@@ -301,7 +301,7 @@ def test_a_token_that_the_tokenizer_lacks_is_placed(tmp_path):
 def test_ready_files_that_are_torn_or_lack_validation_are_refused(tmp_path):
     path = write_llmc(tmp_path / "val.bin", np.arange(100))
     path.write_bytes(path.read_bytes()[:-2])
-    with pytest.raises(DataError, match=r"val\.bin: its header promises 1,224 bytes, it has 1,222"):
+    with pytest.raises(DataError, match=r"val\.bin: its header says 1,224 bytes, it has 1,222"):
         open_tokens(path)
     path.write_bytes(b"odd")
     with pytest.raises(DataError, match="not a sequence of uint16"):
@@ -319,12 +319,12 @@ def test_unknown_names_and_missing_files_are_refused(tmp_path):
         open_corpus("wikipedia")
     with pytest.raises(DataError, match="set DATA_FILES"):
         open_corpus("custom")
-    with pytest.raises(DataError, match="there is no such file"):
+    with pytest.raises(DataError, match="no such file"):
         open_corpus("custom", str(tmp_path / "*.txt"))
     with pytest.raises(DataError, match=r"no .*parquet.* files there"):
         open_corpus("custom", str(tmp_path))
     (tmp_path / "a.csv").write_text("x")
-    with pytest.raises(DataError, match=r"a\.csv: of a kind not among \.txt, \.jsonl, \.parquet"):
+    with pytest.raises(DataError, match=r"a\.csv: not one of \.txt, \.jsonl, \.parquet"):
         open_corpus("custom", str(tmp_path / "a.csv"))
 
 
@@ -340,7 +340,7 @@ def test_files_are_sorted_and_taken_once(tmp_path):
 def test_texts_and_tokens_are_not_mixed(tmp_path):
     (tmp_path / "a.txt").write_text("x")
     (tmp_path / "val.bin").write_bytes(b"xx")
-    with pytest.raises(DataError, match="can not be mixed"):
+    with pytest.raises(DataError, match="cannot be mixed"):
         open_corpus("custom", str(tmp_path))
 
 

@@ -157,7 +157,7 @@ def test_kills_at_random_instants_leave_the_same_bytes(tmp_path, corpus):
     last = _start(tmp_path, data)
     said += last.communicate()[0]
     assert last.returncode == 0
-    assert "going on after" in said
+    assert "resuming after" in said
     assert contents(data / "custom-bytes") == expected
 
 
@@ -200,7 +200,7 @@ def test_an_unfinished_preparation_of_other_settings_is_begun_anew(tmp_path, cor
     _interrupt(tmp_path / "data", corpus, monkeypatch)
     said = []
     directory = run(tmp_path / "data", corpus, val_fraction=0.3, say=said.append)
-    assert "begun anew" in said[0] and "val_fraction 0.1 → 0.3" in said[0]
+    assert "starting anew" in said[0] and "val_fraction 0.1 → 0.3" in said[0]
     assert contents(directory) == contents(run(tmp_path / "other", corpus, val_fraction=0.3))
 
 
@@ -235,7 +235,7 @@ def test_a_full_disk_is_said_and_the_next_run_goes_on(tmp_path, corpus, monkeypa
             run(tmp_path / "data", corpus)
     said = []
     assert contents(run(tmp_path / "data", corpus, say=said.append)) == expected
-    assert "going on after" in said[0]
+    assert "resuming after" in said[0]
 
 
 def test_a_corpus_that_can_not_fit_is_refused_at_once(tmp_path, corpus, monkeypatch):
@@ -254,7 +254,7 @@ def test_a_data_directory_that_is_a_file_is_refused(tmp_path, corpus):
 @pytest.mark.parametrize("text", ["", "\n\n"])
 def test_an_empty_corpus_is_refused(tmp_path, text):
     (tmp_path / "a.jsonl").write_text(text)
-    with pytest.raises(DataError, match="there is no text in it"):
+    with pytest.raises(DataError, match="it has no text"):
         run(tmp_path / "data", open_corpus("custom", f"{tmp_path}/a.jsonl"))
 
 

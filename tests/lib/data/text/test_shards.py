@@ -98,7 +98,7 @@ def test_a_shard_with_more_behind_it_is_refused(tmp_path):
     path = write(tmp_path / "a.bin", tokens_of(1000)).path
     size = path.stat().st_size
     path.write_bytes(path.read_bytes() + b"x")
-    with pytest.raises(DataError, match=rf"more than its contents after offset {size}"):
+    with pytest.raises(DataError, match=rf"extra bytes after offset {size}"):
         ShardHeader.read(path)
 
 
@@ -137,7 +137,7 @@ def test_a_token_outside_the_vocabulary_is_placed(tmp_path):
 
 
 def test_a_missing_shard_is_named(tmp_path):
-    with pytest.raises(DataError, match=r"a\.bin: can not be read: No such file"):
+    with pytest.raises(DataError, match=r"a\.bin: cannot be read: No such file"):
         ShardHeader.read(tmp_path / "a.bin")
 
 
@@ -183,7 +183,7 @@ def test_meta_that_is_missing_or_damaged_is_said(tmp_path):
     with pytest.raises(DataError, match="make data"):
         read_meta(tmp_path)
     (tmp_path / "meta.json").write_text("{")
-    with pytest.raises(DataError, match=r"meta\.json: can not be read"):
+    with pytest.raises(DataError, match=r"meta\.json: cannot be read"):
         read_meta(tmp_path)
     (tmp_path / "meta.json").write_text('{"format": 99}')
     with pytest.raises(DataError, match="not of format 1"):

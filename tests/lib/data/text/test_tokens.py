@@ -183,9 +183,11 @@ def test_batches_do_not_depend_on_the_size_of_the_shards(tmp_path, tokens):
 
 def test_a_block_size_past_the_data_is_refused(tokens):
     tokens.check(block_size=332, vocab_size=VOCAB)
-    with pytest.raises(DataError, match=r"set val: 333 tokens hold no window of block size 333"):
+    with pytest.raises(
+        DataError, match=r"set val: 333 tokens are not enough for a window of block size 333"
+    ):
         tokens.check(block_size=333, vocab_size=VOCAB)
-    with pytest.raises(DataError, match="hold no window"):
+    with pytest.raises(DataError, match="not enough for a window"):
         tokens.val.random_batch(seed=0, step=0, global_batch=1, block_size=333)
 
 
@@ -216,7 +218,7 @@ def test_a_damaged_shard_is_named_when_the_set_is_opened(tmp_path):
     with pytest.raises(DataError, match=r"train-00003\.bin: truncated at offset 900"):
         TokenSet.open(directory)
     path.unlink()
-    with pytest.raises(DataError, match=r"train-00003\.bin: can not be read"):
+    with pytest.raises(DataError, match=r"train-00003\.bin: cannot be read"):
         TokenSet.open(directory)
 
 
