@@ -4,9 +4,9 @@
     make bench-config
     python -m benchmarks.config [--runs N]
 
-Works on a copy of the tree in a temporary directory, so that your configuration stays. In
-alternation within one run: `make defconfig`, `make config.py` with nothing to do (what plain `make`
-adds before training), and the start of the Python interpreter alone. Ends in one line of JSON.
+Works on a copy of the tree in a temporary directory, so that your configuration is untouched. Times
+in turn: `make defconfig`, `make config.py` with nothing to do (what a plain `make` adds before
+training), and the start of the Python interpreter alone. The last line is JSON.
 """
 
 from lib.cli import begin, run_main
@@ -34,7 +34,7 @@ NEEDED = ("Makefile", "Kconfig", "lib", "scripts", "defconfigs", "*/Kconfig*", "
 
 
 def measure(commands: dict[str, list[str]], folder: Path, runs: int) -> dict[str, list[float]]:
-    """Seconds of each run of each command, in alternation, after one run to warm the caches."""
+    """Seconds of each run of each command, in turn, after one run to warm the caches."""
     environment = {key: value for key, value in os.environ.items() if key != "MAKEFLAGS"}
     times: dict[str, list[float]] = {name: [] for name in commands}
     for run in range(runs + 1):

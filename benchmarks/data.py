@@ -2,13 +2,12 @@
 """Tokenising speed of `make data` against one tiktoken thread, and the cost of a batch:
 `make bench-data`.
 
-The corpus is Python's standard library, several times over. "One thread" is `encode_ordinary` on
-texts already in memory, nothing else; ours is a whole preparation from starting the processes to
-the rename: reading, hashing, tokenising, checksums, writing, syncing. The two alternate and the
-best of three rounds counts. On a busy machine look at the CPU seconds: they tell what the work
-costs, the clock tells what was left over for it. The tokenizer is gpt2 where its files are in
-tiktoken's cache; elsewhere a byte-level BPE with GPT-2's pattern is trained on the corpus first,
-and the output says so. The last line is JSON.
+The corpus is Python's standard library, several times over. "One thread" is only `encode_ordinary`
+on texts already in memory; ours is a whole preparation, from starting the processes to the rename:
+reading, hashing, tokenising, checksums, writing, syncing. They are timed in turn, and the best of
+three rounds counts. On a busy machine compare the CPU seconds instead. The tokenizer is gpt2 if its
+files are in tiktoken's cache; otherwise a byte-level BPE with GPT-2's pattern is trained on the
+corpus first, and the output says so. The last line is JSON.
 """
 
 from lib.cli import begin, run_main
@@ -93,14 +92,14 @@ def report(
 
 
 class Cost(NamedTuple):
-    """Seconds that passed, and seconds of all processors together."""
+    """Wall-clock seconds, and CPU seconds of all processes."""
 
     wall: float
     cpu: float
 
 
 class Copies:
-    """A corpus several times over, so that the start of the processes does not decide."""
+    """A corpus several times over, so that the start of the processes hardly counts."""
 
     def __init__(self, corpus: StandardLibrary):
         self._corpus = corpus
@@ -126,7 +125,7 @@ def measure(tasks: dict[str, Callable[[], object]]) -> dict[str, Cost]:
 
 
 def cpu_seconds() -> float:
-    """Of this process and of those it has waited for."""
+    """CPU seconds of this process and of those it has waited for."""
     used = os.times()
     return used.user + used.system + used.children_user + used.children_system
 
@@ -204,7 +203,7 @@ def train_bpe(text: str, pattern: str, merges: int) -> dict[bytes, int]:
     ranks = {bytes([byte]): byte for byte in range(256)}
     while heap and len(ranks) < 256 + merges:
         count, pair = heapq.heappop(heap)
-        if not count or -count != pairs[pair]:  # it has changed since
+        if not count or -count != pairs[pair]:  # outdated
             continue
         ranks.setdefault(pair[0] + pair[1], len(ranks))
         changed = set()

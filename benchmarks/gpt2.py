@@ -2,13 +2,12 @@
 """GPT-2 training speed against a plain implementation, on this machine: `make bench-gpt2`.
 
     make bench-gpt2                      tokens a second; on a GPU when there is one
-    python -m benchmarks.gpt2 --loss     also 500 steps of each on real text: is the loss the same?
+    python -m benchmarks.gpt2 --loss     also the losses of both after 500 steps on real text
 
-Both sides train in a process of their own and take turns, a few steps each, so that whatever else
-the machine does hits both; the fastest step of each counts. The reference is
-benchmarks/reference_gpt2.py. Ours is the model, the optimizer and the tail of the step of
-gpt2/train.py, in the precision that its trial at the start chooses. Prints a table and ends with
-one JSON line.
+Each side trains in a process of its own; they take turns of a few steps, so that other load on the
+machine affects both, and the fastest step of each counts. The reference is
+benchmarks/reference_gpt2.py. Ours is the model, the optimizer and the update of gpt2/train.py, in
+the precision that its trial chooses. The last line is JSON.
 """
 
 from lib.cli import begin, run_main
@@ -52,9 +51,9 @@ LOSS_STEPS, LOSS_SEEDS, LOSS_WINDOWS = 500, 3, 64
 
 @dataclass(frozen=True)
 class Case:
-    """One model and batch; `target` is the ratio to the reference that is aimed at.
+    """One model and batch; `target` is the ratio to the reference to reach.
 
-    `loop_steps` of the whole program are measured; 0 for none.
+    `loop_steps`: steps of the whole program to measure; 0 for none.
     """
 
     layers: int
@@ -112,7 +111,7 @@ class Ours:
 
 
 class Reference:
-    """Plain PyTorch; on a GPU with what a well-known trainer uses there: autocast and compile."""
+    """Plain PyTorch; on a GPU with autocast and torch.compile, as is usual there."""
 
     def __init__(self, case: Case, seed: int, device: str) -> None:
         torch.manual_seed(seed)
@@ -164,7 +163,7 @@ def work(side: str, case: Case, seed: int, device: str, data: str) -> None:
 def batch(
     case: Case, tokens: TokenSet | None, seed: int, step: int, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """A batch of real text, or of noise, which takes the same time."""
+    """A batch of real text, or of random tokens, which take the same time."""
     if tokens is not None:
         return tokens.train.random_batch(
             seed=seed, step=step, global_batch=case.batch, block_size=case.block
@@ -184,7 +183,7 @@ def timed(trainer: Ours | Reference, x: Tensor, y: Tensor) -> float:
 
 
 class Worker:
-    """The other end of `work`, in a process of its own: memory allocators are per process."""
+    """A process that runs `work`: each side gets its own memory allocator."""
 
     def __init__(self, side: str, case: Case, seed: int, device: str, data: str = "") -> None:
         arguments = json.dumps([side, asdict(case), seed, device, data])
@@ -210,7 +209,7 @@ class Worker:
 
 
 def measure(case: Case, device: str, rounds: int, steps: int) -> dict:
-    """Both sides by turns: the fastest step and the median of each, and what follows from them."""
+    """Both sides in turn: the fastest and the median step of each, and their ratios."""
     workers = {side: Worker(side, case, 0, device) for side in SIDES}
     seconds: dict[str, list[float]] = {side: [] for side in SIDES}
     for worker in workers.values():
@@ -306,7 +305,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--loss", action="store_true", help="compare losses, too (CPU; an hour)")
+    parser.add_argument("--loss", action="store_true", help="also compare losses (CPU; an hour)")
     parser.add_argument("--rounds", type=int, default=10, help="turns of each side")
     parser.add_argument("--steps", type=int, default=3, help="steps in a turn")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
@@ -315,7 +314,7 @@ def main() -> None:
         side, case, seed, device, data = json.loads(given.worker)
         work(side, Case(**case), seed, device, data)
         return
-    spin_briefly()  # the processes started from here, as gpt2/train.py does
+    spin_briefly()  # for the processes started from here, as in gpt2/train.py
     device = "cuda" if torch.cuda.is_available() else "cpu"
     cases = CUDA_CASES if device == "cuda" else CPU_CASES
     results = [measure(case, device, given.rounds, given.steps) for case in cases]

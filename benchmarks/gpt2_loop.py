@@ -3,8 +3,8 @@
 
     python -m benchmarks.gpt2_loop '{"gpt2-n-layer": 4, …}'      flags of gpt2/train.py
 
-Trains on the CPU with the program's own code, a clock around these three. Both times are of the
-same steps, so that other work on the machine does not count for the loop. Prints a line of JSON;
+Trains on the CPU with the program's own code and a clock around these three. Both times come from
+the same steps, so that other load on the machine does not count as overhead. Prints a line of JSON;
 `make bench-gpt2` runs it for each of its models.
 """
 
@@ -29,7 +29,7 @@ from lib.train.learner import Learner
 
 
 class Clock:
-    """Adds up the time that passes inside the functions it wraps, from `restart` on."""
+    """Adds up the time spent in the functions it wraps, from `restart` on."""
 
     def __init__(self) -> None:
         self.restart()
@@ -40,7 +40,7 @@ class Clock:
 
     @property
     def total_s(self) -> float:
-        """Seconds since the restart, inside and around."""
+        """Seconds since the restart, in the functions and outside."""
         return time.perf_counter() - self._started
 
     def wrap(self, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -57,10 +57,10 @@ class Clock:
 
 
 def loop_overhead(flags: dict[str, Any]) -> dict[str, float]:
-    """Time of all steps but the first over the time inside forward, backward and update, less one.
+    """Total time over the time in forward, backward and update, minus one; without the first step.
 
-    Logging is included as often as `flags` say, evaluation and checkpoints are not: they come
-    after the last step.
+    Logging is included, as often as `flags` say; evaluation and checkpoints are not, because they
+    come after the last step.
     """
     clock, times = Clock(), []
 

@@ -4,9 +4,9 @@
     make bench-journal
     python -m benchmarks.journal [--rows N] [--dir DIR]
 
-Measured in alternation within one run: Journal.log, the same with 0-d tensors' stand-ins (NumPy
-scalars), the standard json module with one write a row, and the bare write that is the floor.
-Ends in one line of JSON.
+Times in turn: Journal.log, the same with NumPy scalars, which it converts as it does tensors, the
+standard json module with one write per row, and the bare write, the lower bound. The last line is
+JSON.
 """
 
 from lib.cli import begin, run_main
@@ -39,7 +39,7 @@ def metrics(step: int) -> dict[str, float]:
 
 
 def contenders(folder: Path) -> tuple[dict[str, Callable[[int], Any]], Journal]:
-    """name → f(step) that makes one row durable against kill -9."""
+    """name → f(step), which writes one row so that it survives kill -9."""
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
     json_fd = os.open(folder / "json.jsonl", flags)
     bare_fd = os.open(folder / "bare", flags)

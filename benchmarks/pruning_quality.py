@@ -6,11 +6,11 @@ all by AdamW with the same steps, data order, learning rate schedule, weight dec
 frequency (those of defconfigs/lenet5-digits and the defaults of the Pruning menu), and takes the
 final weights, never the best epoch. Accuracy is on the images that were never trained on
 (validation and test together: nothing is selected by them). Prints the mean ± standard deviation
-over the seeds, what each method is above magnitude with the same seed with its 95 % interval, and
-how each score ranks the weights of a dense network compared with |w|; the last line is JSON.
+over the seeds, the difference from magnitude with the same seed and its 95 % interval, and the rank
+correlation of each score with |w| over the weights of a dense network; the last line is JSON.
 
-Each training is kept in --results as it is done: an interrupted benchmark goes on where it was,
-trains only what is missing, and --results with all of them only prints. --plot FILE draws both
+Each training is appended to --results when it is done: the benchmark trains only what is missing
+there, so that it can be interrupted, and only prints when all are there. --plot FILE draws both
 tables.
 """
 
@@ -69,13 +69,13 @@ METHODS: dict[str, Method] = {
     },
     "GraNet-style": Method(("--pruning-method", "magnitude", "--regrowth", "0.5")),
     "magnitude, erk": Method(("--pruning-method", "magnitude", "--pruning-scope", "erk")),
-    # The original's bitter2 is magnitude with more steps; not comparable with the other rows.
+    # The original bitter2 is magnitude with more steps; not comparable with the other rows.
     "bitter2, 1.21× the steps": Method(
         ("--pruning-method", "state", "--pruning-score", "bitter2"), longer=1.21
     ),
 }
 DENSE, MAGNITUDE = "dense", "magnitude"
-# Told apart by the colour-blind too, and by their markers in print.
+# Distinguishable for the colour-blind, and in print by their markers.
 COLOURS = ("0.4", "#4477aa", "#ee6677", "#228833", "#aa3377", "#ccbb44", "#66ccee", "#bbbbbb")
 MARKERS = ("_", "o", "s", "^", "v", "D", "P", "X")
 
@@ -92,7 +92,7 @@ class Cell(NamedTuple):
 def cells(
     methods: Sequence[str], sparsities: Sequence[float], seeds: int, epochs: int
 ) -> Iterator[Cell]:
-    """All trainings, seed by seed, so that an interrupted table is even."""
+    """All trainings, seed by seed, so that an interrupted benchmark has as many of each method."""
     for seed in range(seeds):
         yield Cell(DENSE, 0.0, seed, epochs)
         for method in methods:
@@ -170,7 +170,7 @@ def spearman(a: torch.Tensor, b: torch.Tensor) -> float:
 
 
 def read_results(path: Path) -> dict[Cell, dict[str, Any]]:
-    """The trainings kept in `path`; a line that was not written to its end counts as missing."""
+    """The trainings kept in `path`; a line that was cut off counts as missing."""
     done = {}
     if path.exists():
         for line in path.read_text().splitlines():
@@ -181,7 +181,7 @@ def read_results(path: Path) -> dict[Cell, dict[str, Any]]:
 
 
 def run_all(wanted: list[Cell], results: Path, jobs: int) -> dict[Cell, dict[str, Any]]:
-    """Train what is not in `results` yet, in `jobs` processes, and keep each as it is done."""
+    """Train what is not in `results` yet, in `jobs` processes, and append each to it."""
     done = read_results(results)
     missing = [cell for cell in wanted if cell not in done]
     results.parent.mkdir(parents=True, exist_ok=True)
@@ -202,7 +202,7 @@ def run_all(wanted: list[Cell], results: Path, jobs: int) -> dict[Cell, dict[str
 
 
 class Estimate(NamedTuple):
-    """A mean over seeds, and how far it may be off: a deviation or half an interval."""
+    """A mean over seeds, and its standard deviation or half its confidence interval."""
 
     mean: float
     spread: float
@@ -234,10 +234,10 @@ def means(done: Done, options: argparse.Namespace) -> Table:
 
 
 def differences(done: Done, options: argparse.Namespace) -> Table:
-    """Accuracy above that of magnitude with the same seed: mean and half of its 95 % interval.
+    """Accuracy less that of magnitude with the same seed: mean and half of its 95 % interval.
 
-    Pairs share data split, initial weights and order of batches, so that what differs between
-    seeds cancels. The interval is Student's, for a mean of so many differences.
+    Pairs share data split, initial weights and order of batches, so that the differences between
+    seeds cancel. The interval is Student's.
     """
     table: Table = {}
     for method in options.methods if MAGNITUDE in options.methods else []:
@@ -272,7 +272,7 @@ def print_table(title: str, table: Table, sparsities: Sequence[float]) -> None:
 
 
 def draw(done: Done, options: argparse.Namespace) -> None:
-    """Accuracy, and what it is above magnitude's, against sparsity; SVG or PNG by the name."""
+    """Accuracy, and its difference from magnitude, against sparsity; SVG or PNG by the suffix."""
     import io
 
     import matplotlib

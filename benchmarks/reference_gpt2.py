@@ -2,9 +2,9 @@
 """The yardstick of `make bench-gpt2`: a plain GPT-2 trained the plain way.
 
 float32, `scaled_dot_product_attention`, whole logits into `cross_entropy`, AdamW with foreach
-kernels (betas 0.9 and 0.95, weight decay 0.1 on matrices), gradients clipped at 1: what a small,
-well-known GPT-2 trainer does on a CPU by default. No trick is wanted here; the file stays short
-so that anybody can check that the comparison is fair.
+kernels (betas 0.9 and 0.95, weight decay 0.1 on matrices), gradients clipped at 1: the usual
+defaults of small GPT-2 trainers on a CPU. It has no optimisations and stays short, so that anybody
+can check that the comparison is fair.
 """
 
 from __future__ import annotations

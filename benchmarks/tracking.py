@@ -4,9 +4,8 @@
     make bench-tracking
     python -m benchmarks.tracking [--rows 1000000] [--replay-rows 100000] [--pairs 5]
 
-All in one run and, where it is a comparison, in turns, so that the ratios mean something on a busy
-machine. The trackers are real; everything is kept below a temporary directory. Ends with one line
-of JSON.
+What is compared is measured in turn, so that the ratios mean something on a busy machine. The
+trackers are real; everything they write stays in a temporary directory. The last line is JSON.
 """
 
 from lib.cli import begin, run_main
@@ -46,7 +45,7 @@ SETTINGS = {
     "TRACKER_FINISH_TIMEOUT": 600,
     "TRACKER_PROJECT": "bench",
 }
-_ROUND = 250  # calls in a row of one system before it is another one's turn
+_ROUND = 250  # consecutive calls of one system before the next one's turn
 
 
 def make_run(name: str) -> Run:
@@ -73,7 +72,7 @@ def timed(log: Callable[[dict[str, float], int], Any], start: int, calls: int) -
 
 
 def one_row(rounds: int) -> dict[str, dict[str, float]]:
-    """run.log with four trackers on, beside Trackio and W&B called directly."""
+    """run.log with four trackers on, and Trackio and W&B called directly."""
     import trackio
     import wandb
 
@@ -91,7 +90,7 @@ def one_row(rounds: int) -> dict[str, dict[str, float]]:
         for number in range(rounds):
             for name, log in systems.items():
                 times[name] += timed(log, number * _ROUND, _ROUND)
-            time.sleep(0.05)  # a training is not only logging
+            time.sleep(0.05)  # as a training does other things between
     direct_trackio.finish()
     direct_wandb.finish()
     return {
@@ -142,7 +141,7 @@ def lenet5(tracker: str, name: str, epochs: int) -> float:
 
 
 def training_speed(pairs: int, epochs: int) -> dict[str, float]:
-    """Ratio of the speed with all trackers to that with none, of pairs taken in turns."""
+    """Ratio of the speed with all trackers to that with none, in pairs of trainings."""
     lenet5("none", "warm-up", 1)
     ratios = []
     for number in range(pairs):

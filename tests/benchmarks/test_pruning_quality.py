@@ -7,12 +7,14 @@ import random
 import statistics
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 from scipy import stats
 
 from benchmarks import pruning_quality
 from benchmarks.pruning_quality import DENSE, STATE_SCORES, Cell, mean_and_interval, read_results
+from lib.files import ROOT
 
 METHODS = ("magnitude", "movement", "bitter7")
 
@@ -67,6 +69,20 @@ def test_a_torn_line_is_trained_again_and_the_next_is_whole(results, monkeypatch
     run(monkeypatch, results)
     assert trained == [missing]
     assert read_results(results)[missing] == {"accuracy": 0.25}
+
+
+def test_the_page_has_the_tables_of_the_kept_trainings():
+    """docs/pruning.md, from benchmarks/pruning_quality.jsonl."""
+    page = (ROOT / "docs" / "pruning.md").read_text()
+    done = read_results(ROOT / "benchmarks" / "pruning_quality.jsonl")
+    trained = {cell.method: None for cell in done if cell.method != DENSE}
+    options = SimpleNamespace(methods=[*trained], sparsities=[0.9, 0.95, 0.98])
+    assert len(done) == 10 * (1 + len(trained) * 3)
+    tables = pruning_quality.means(done, options), pruning_quality.differences(done, options)
+    for method, row in (item for table in tables for item in table.items()):
+        cells = [str(row[s]) for s in options.sparsities]
+        line = f"| {cells[0]} | | |" if method == DENSE else f"| {' | '.join(cells)} |"
+        assert f"| {method} {line}" in page
 
 
 def test_the_interval_is_student_s():
