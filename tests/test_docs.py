@@ -157,7 +157,7 @@ def test_symbols_and_defconfigs_of_make(page):
 
 def test_programs_and_their_flags(page):
     wrong = []
-    for _, *command in (words for words in commands(page) if words[0] == "python"):
+    for _, *command in (words for words in commands(page) if words[0] == "python" and words[1:]):
         module = command[:1] == ["-m"]
         program = f"{command[1].replace('.', '/')}.py" if module else command[0]
         if program == "name/train.py" or program.startswith("-"):
