@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a person reads about a run: numbers with units, and the table at the end of training."""
+"""What people read about runs: numbers with units, columns, the table at the end of training."""
 
 import math
 import os
@@ -22,7 +22,7 @@ _COLOURS = {
 
 
 def duration(seconds: Any) -> str:
-    """ "0.4 s", "12 s", "3 min 05 s", "2 h 07 min", "3 d 04 h"; empty for what is no duration."""
+    """ "0.4 s", "12 s", "3 min 05 s", "2 h 07 min", "3 d 04 h"; empty for anything else."""
     if type(seconds) not in (int, float) or not 0 <= seconds < math.inf:
         return ""
     if seconds < 10:
@@ -56,7 +56,7 @@ def size(count: int) -> str:
 
 
 def metric(name: str, value: Any) -> str:
-    """A metric as its name says it is meant: accuracies in per cent, *_s as a duration."""
+    """A metric, formatted by its name: accuracies in per cent, *_s as a duration."""
     if type(value) not in (int, float) or not math.isfinite(value):
         return str(value)
     if name.endswith(("accuracy", "sparsity")):
@@ -70,10 +70,10 @@ def metric_label(name: str) -> str:
 
 
 def printable(value: Any) -> str:
-    """Text from elsewhere as a terminal may show it: line breaks and tabs stay as they are.
+    """Text from elsewhere, safe to show on a terminal; line breaks and tabs stay as they are.
 
-    Every other character that is not printable becomes U+FFFD: control characters, which could move
-    the cursor or set colours, marks that reorder text, and bytes that are not UTF-8.
+    Every other unprintable character becomes U+FFFD: control characters, which could move the
+    cursor or set colours, marks that reorder text, and bytes that are not UTF-8.
     """
     return "".join(c if c.isprintable() or c in "\n\t" else _REPLACEMENT for c in str(value))
 
@@ -87,7 +87,7 @@ def columns(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> list[
     """Lines with the cells of `rows` in columns; those numbered in `right` are right-aligned.
 
     Every cell is made `one_line`. Nothing is cut to the width of the terminal, so that names can be
-    copied and lines searched.
+    copied and lines be searched.
     """
     cells = [[one_line(cell) for cell in row] for row in rows]
     widths = [max(map(_width, column)) for column in zip(*cells, strict=True)]
@@ -113,7 +113,7 @@ def _width(cell: str) -> int:
 
 
 def coloured(line: str, status: str, stream: TextIO) -> str:
-    """A line about something of this status, in its colour when `stream` is a terminal."""
+    """`line` in the colour of `status`, if `stream` is a terminal."""
     code = _COLOURS.get(status)
     if code is None or not stream.isatty() or "NO_COLOR" in os.environ:
         return line

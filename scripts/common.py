@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""What the programs behind make share: their flags, and which run or checkpoint these mean.
+"""What the programs behind make share: flags, and the run or checkpoint that they select.
 
-A run is named in the same way everywhere, as an argument or as RUN in the environment: by its
-name, the unique beginning of its name, or its path; without it, the latest run is meant.
+A run is given in the same way everywhere, as an argument or as RUN in the environment: its name,
+the unique beginning of its name, or its path; the default is the latest run.
 """
 
 import argparse
@@ -36,7 +36,7 @@ def run_parser(doc: str) -> argparse.ArgumentParser:
         metavar="RUN",
         nargs="?",
         default=os.environ.get("RUN", ""),
-        help="name of the run, the unique beginning of it, or a path (default: the latest run)",
+        help="name of the run, its unique beginning, or a path (default: the latest run)",
     )
     return made
 
@@ -49,7 +49,7 @@ def checkpoint_parser(doc: str) -> argparse.ArgumentParser:
 
 
 def output_dir(given: str | None) -> str:
-    """`given`, else what the tree is configured for."""
+    """`given`, else OUTPUT_DIR of config.py, else its default."""
     if given is not None:
         return given
     try:

@@ -9,7 +9,7 @@
 TAKES.track := RUN TRACKER
 TAKES.track-status := RUN
 
-track: | $(READY) ## send a run to trackers again or for the first time: RUN=name TRACKER=…
+track: | $(READY) ## send a run to trackers, or what they lack of it: RUN=name TRACKER=…
 	$(Q)$(PYTHON) -m scripts.tracking.track
 
 track-status: | $(READY) ## what each tracker has of a run, and its last error: RUN=name

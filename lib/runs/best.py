@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""The best evaluation of a run, told by its journal: what best.pt holds the weights of.
+"""The best evaluation of a run, from its journal: the one whose weights best.pt holds.
 
     best = best_evaluation(run_dir / "logs" / "metrics.jsonl", metadata)
     best.step, best.metrics["val/loss"]
 
 The best evaluation is the one with the lowest val/loss. Of a run that prunes, only evaluations from
-the last step of the pruning schedule on count (`pruning.end_step` in metadata.yaml): what was
-measured before is the quality of a denser network.
+the last step of the pruning schedule on count (`pruning.end_step` in metadata.yaml): earlier
+ones measured a denser network.
 """
 
 import contextlib
@@ -28,9 +28,9 @@ class Evaluation:
 
 
 def best_evaluation(journal: Path, metadata: Mapping[str, Any]) -> Evaluation | None:
-    """The evaluation with the lowest finite val/loss; the first one of equals.
+    """The evaluation with the lowest finite val/loss; the first among equals.
 
-    None where no evaluation counts, and where there is no journal that can be read.
+    None if no evaluation counts or the journal cannot be read.
     """
     best, lowest, first_step = None, math.inf, _end_of_pruning(metadata)
     with contextlib.suppress(OSError):

@@ -45,7 +45,7 @@ def make_directory(output_dir: Path, name: str) -> Path:
     number = 1
     while True:
         try:
-            directory.mkdir(0o700)  # a diff, a command line: more than colleagues need to see
+            directory.mkdir(0o700)  # the diff and the command line are private
             return directory
         except FileExistsError:
             number += 1

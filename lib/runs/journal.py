@@ -7,7 +7,7 @@
 
 Writing a row is one os.write on an O_APPEND descriptor: once `log` has returned, the row is in
 the kernel's hands and outlives the process, kill -9 included. A row that cannot be written
-(disk full, not a number) never raises into training: it is counted, its reason is said once.
+(disk full, not a number) never ends the training: it is counted, and the reason is printed once.
 
 JSON has no NaN and no infinity; in `metrics` they are the strings "NaN", "Infinity" and
 "-Infinity", and `read_rows` gives the floats back.
@@ -42,10 +42,10 @@ def _say_on_stderr(text: str) -> None:
 
 
 class Journal:
-    """The writing end. One journal, one writing process, one thread.
+    """The writing end: for one thread of one process.
 
-    `refused` counts the rows that are not in the file, by reason; `rows` those that are. `warn` is
-    called with one sentence at the first row of each reason.
+    `rows` counts the rows in the file, `refused` those that are not, by reason. `warn` is called
+    with one sentence for the first row of each reason.
 
     Raises OSError when `path` cannot be opened for appending.
     """
@@ -55,18 +55,18 @@ class Journal:
         self.rows = 0
         self.refused: Counter[str] = Counter()
         self._warn = warn
-        # (CUDA events to wait for, the row) or, behind such rows, (nothing, the finished line)
+        # (CUDA events to wait for, the row) or, after such rows, (nothing, the encoded line)
         self._waiting: deque[tuple[Sequence[Any], Any]] = deque()
         self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         size = os.fstat(self._fd).st_size
-        # True while the file ends within a line; the next write then starts with a newline.
+        # True while the last line lacks its newline; the next write then begins with one.
         self._torn = size > 0 and os.pread(self._fd, 1, size - 1) != b"\n"
 
     def log(self, metrics: Mapping[str, Any], step: int) -> None:
         """Append one row of scalars: int, float, bool, NumPy scalars, 0-d tensors.
 
-        A CUDA tensor is not waited for: its row, and every later one, is held back until an
-        asynchronous copy of the value has arrived, which later calls notice.
+        A CUDA tensor is not waited for: its row and all later ones are held back until an
+        asynchronous copy of the value has arrived; later calls check for it.
 
         Raises TypeError when `step` is not an int, ValueError when it is negative.
         """
@@ -83,13 +83,13 @@ class Journal:
         self._submit({"step": step, "time": now, "metrics": metrics}, events)
 
     def record(self, fields: Mapping[str, Any], step: int) -> None:
-        """Append a row that is not scalars, such as {"media": {name: {"type": …, …}}}."""
+        """Append a row without scalars, such as {"media": {name: {"type": …, …}}}."""
         if type(step) is not int or step < 0:
             raise _bad_step(step)
         self._submit({"step": step, "time": time.time(), **fields})
 
     def event(self, name: str, **fields: Any) -> None:
-        """Append an event of the run's life: start, resume, finish."""
+        """Append an event: start, resume, finish."""
         self._submit({"time": time.time(), "event": name, **fields})
 
     def flush(self) -> None:
@@ -106,11 +106,11 @@ class Journal:
         self.flush()
         if self._fd >= 0:
             fd, self._fd = self._fd, -1
-            with contextlib.suppress(OSError):  # NFS reports here what fsync has said already
+            with contextlib.suppress(OSError):  # NFS may repeat here what fsync reported
                 os.close(fd)
 
     def _submit(self, row: dict[str, Any], events: Sequence[Any] = ()) -> None:
-        """Write the row, unless its values or those of earlier rows are still on their way."""
+        """Write the row, or queue it while values of it or of earlier rows are in flight."""
         try:
             item = row if events else _encode(row)
         except TypeError as error:  # a name that is not text, an integer past 64 bits
@@ -145,7 +145,7 @@ class Journal:
             line = b"\n" + line
         try:
             written = os.write(self._fd, line)
-            while written < len(line):  # a disk about to be full takes a part of the row
+            while written < len(line):  # a nearly full disk takes a part of the row
                 self._torn = True
                 line = line[written:]
                 written = os.write(self._fd, line)
@@ -169,7 +169,7 @@ def _bad_step(step: Any) -> Exception:
 
 
 def _to_scalars(metrics: Mapping[str, Any]) -> tuple[dict[str, Any], list[Any]]:
-    """Plain Python scalars, or pinned host copies under way and the CUDA events to wait for.
+    """Plain Python scalars, or pinned host copies in flight and the CUDA events to wait for.
 
     Raises TypeError, naming the metric, for a value that is not one number.
     """
@@ -179,7 +179,7 @@ def _to_scalars(metrics: Mapping[str, Any]) -> tuple[dict[str, Any], list[Any]]:
         if type(value) in _PLAIN:
             values[name] = value
         elif getattr(value, "is_cuda", False) and value.ndim == 0:
-            # PyTorch copies into pinned memory here, so neither side waits.
+            # PyTorch copies into pinned memory here, so that neither side waits.
             values[name] = value.detach().to("cpu", non_blocking=True)
             devices[value.device] = None
         else:
@@ -200,8 +200,8 @@ def _to_scalar(name: str, value: Any) -> float | int | bool:
 
 
 def _event_on(device: Any) -> Any:
-    """An event that is done when the copies enqueued so far on `device` are."""
-    cuda = sys.modules["torch"].cuda  # loaded, since a CUDA tensor exists
+    """An event that completes with the copies enqueued so far on `device`."""
+    cuda = sys.modules["torch"].cuda  # imported already, since a CUDA tensor exists
     event = cuda.Event()
     event.record(cuda.current_stream(device))
     return event
@@ -215,7 +215,7 @@ def _arrived(row: dict[str, Any]) -> dict[str, Any]:
 
 def _encode(row: dict[str, Any]) -> bytes:
     line = orjson.dumps(row, None, _JSON)
-    if b"null" in line and "metrics" in row:  # what orjson writes for NaN and infinity
+    if b"null" in line and "metrics" in row:  # orjson's NaN and infinity
         metrics = {name: _finite_or_text(value) for name, value in row["metrics"].items()}
         line = orjson.dumps({**row, "metrics": metrics}, None, _JSON)
     return line
@@ -244,11 +244,11 @@ def read_rows(
 ) -> Iterator[tuple[dict[str, Any], int]]:
     """Yield each complete row from byte `offset` on, and the offset at which it ends.
 
-    Reading on from the last offset later continues where this call stopped: a last line without
-    its newline, torn or still being written, is left for then. A damaged line within the file is
-    skipped and handed to `on_damage`; in what is yielded, `step` is an int from 0, `time` a number,
+    A later call with the last offset continues there: a last line without its newline, torn or
+    still being written, is left for it. A damaged line within the file is skipped and handed to
+    `on_damage`; in what is yielded, `step` is an int from 0, `time` a number,
     `metrics` name → number and `media` name → dict, each where it is present. Lines without the
-    bytes `containing` are passed over unparsed, to search a long journal quickly. Raises
+    bytes `containing` are skipped unparsed, to search a long journal quickly. Raises
     FileNotFoundError when there is no journal.
     """
     path = Path(path)
@@ -283,7 +283,7 @@ def _restore_non_finite(row: Any) -> None:
 
 
 def _is_row(row: Any) -> bool:
-    """Whether every field has its type, so that no reader needs to check that again."""
+    """Whether every field has the right type, so that no reader needs to check it again."""
     if not isinstance(row, dict):
         return False
     step, metrics, media = row.get("step", 0), row.get("metrics", {}), row.get("media", {})

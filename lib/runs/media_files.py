@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""The files that a journal names: inside the run directory or not at all, and their digests.
+"""Files that a journal names, which must be inside its run directory; and their digests.
 
-A run directory may come from somebody else, so that the paths in its journal are not to be
-trusted: `../../.ssh/id_rsa`, followed blindly, would be uploaded to a tracker.
+A run directory may come from somebody else, so the paths in its journal are not trusted:
+`../../.ssh/id_rsa`, followed blindly, would be uploaded to a tracker.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ from typing import Any
 
 
 class NoMediaFile(ValueError):
-    """A journal names a file that is not there, or not inside its run directory."""
+    """A journal names a file that is missing or outside its run directory."""
 
 
 def media_file(run_dir: Path, path: Any) -> Path:
@@ -25,7 +25,7 @@ def media_file(run_dir: Path, path: Any) -> Path:
     except FileNotFoundError:
         raise NoMediaFile(f"{run_dir / path} is gone") from None
     except (OSError, RuntimeError, TypeError, ValueError) as error:  # too long, a loop, NUL bytes
-        raise NoMediaFile(f"{str(path)[:100]!r} is no path in {run_dir}: {error}") from None
+        raise NoMediaFile(f"{str(path)[:100]!r} is not a path in {run_dir}: {error}") from None
     if top not in found.parents:
         raise NoMediaFile(f"{path!r} is outside the run directory {run_dir}")
     if not found.is_file():
@@ -34,6 +34,6 @@ def media_file(run_dir: Path, path: Any) -> Path:
 
 
 def sha256(path: Path) -> str:
-    """The digest of a file in hex, read in pieces."""
+    """The SHA-256 digest of a file, in hex; the file is read in pieces."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""run.log_image and its siblings: what is not a scalar, into the journal.
+"""run.log_image and its siblings, which log what is not a scalar.
 
-Small things stand in the journal itself; an image, a figure, a table, an artifact is a file below
-media/ in the run directory, and the journal has its path. Nothing here talks to a tracker, and a
-full disk is said once and never raised into training; a wrong argument raises ValueError.
+Small items are stored in the journal itself. Images, figures, tables and artifacts are files below
+media/ in the run directory, and the journal has their paths. Nothing here talks to a tracker. A
+full disk is reported once and never ends the training; a wrong argument raises ValueError.
 
     run.log_image("val/samples", pixels, step, caption="first batch")
     run.log_histogram("weights/conv1", model.conv1.weight, step)
@@ -30,7 +30,7 @@ from lib.runs.directory import make_private
 from lib.runs.media_files import sha256
 from lib.runs.redact import redact, redact_tree
 
-_HEAD = 50  # rows of a table that stand in the journal, for trackers with no tables
+_HEAD = 50  # rows of a table that the journal has, for trackers without tables
 
 
 class MediaLog:
@@ -57,13 +57,13 @@ class MediaLog:
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=100)
         png = buffer.getvalue()
-        width, height = struct.unpack(">II", png[16:24])  # of the header every PNG starts with
+        width, height = struct.unpack(">II", png[16:24])  # in the header of every PNG
         item = {"caption": redact(caption), "width": width, "height": height}
         self._file(name, step, ".png", png, {"type": "figure", **item})
 
     def log_histogram(self, name: str, values: Any, step: int, bins: int = 64) -> None:
-        """The distribution of all finite values of an array; one without any is left out."""
-        import numpy as np  # here, because listing runs should not load NumPy
+        """The distribution of the finite values of an array; without any, nothing is logged."""
+        import numpy as np  # here, since listing runs should not load NumPy
 
         flat = _to_numpy(values).astype(np.float64).ravel()
         flat = flat[np.isfinite(flat)]
@@ -75,13 +75,13 @@ class MediaLog:
     def log_counts(
         self, name: str, counts: Sequence[int], edges: Sequence[float], step: int
     ) -> None:
-        """A histogram that is counted already: n counts between n + 1 rising edges."""
+        """A histogram counted elsewhere: n counts between n + 1 rising edges."""
         import numpy as np
 
         if len(edges) != len(counts) + 1:
             raise ValueError(f"histogram {name!r}: n counts have n + 1 edges")
         numbers, bounds = np.asarray(counts), np.asarray(edges, dtype=np.float64)
-        middles = (bounds[1:] + bounds[:-1]) / 2  # what each value in a bin is taken for
+        middles = (bounds[1:] + bounds[:-1]) / 2  # stand for each value in their bins
         total, squares = (numbers * middles).sum(), (numbers * middles**2).sum()
         self._histogram(name, numbers, bounds, step, total, squares)
 
@@ -136,8 +136,8 @@ class MediaLog:
         name: str | None = None,
         step: int = 0,
     ) -> None:
-        """A file as it is now. It is kept under media/artifacts by a hard link where possible, so
-        that it costs no room and may be replaced or deleted afterwards.
+        """A file as it is now. It is kept under media/artifacts, by a hard link where possible,
+        which takes no space; the original may be replaced or deleted afterwards.
         """
         source = Path(path)
         if not source.is_file():
@@ -159,7 +159,7 @@ class MediaLog:
         self.record({"media": {f"artifact/{name}": item}}, step)
 
     def _file(self, name: str, step: int, suffix: str, data: bytes, item: dict[str, Any]) -> None:
-        """Write media/<name>/<step><suffix>, and its path with `item` into the journal."""
+        """Write media/<name>/<step><suffix>, and log `item` with its path."""
         parts = [re.sub(r"[^A-Za-z0-9_.-]", "_", part).strip(".") for part in name.split("/")]
         path = self.dir.joinpath("media", *filter(None, parts), f"{step:08d}{suffix}")
         if self._try(lambda: _write(path, data)):
@@ -208,7 +208,7 @@ def _to_pil(image: Any) -> Any:
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[:, :, 0]
     if not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (3, 4))):
-        raise ValueError(f"no image has the shape {np.shape(image)}")
+        raise ValueError(f"an image cannot have the shape {np.shape(image)}")
     if np.issubdtype(pixels.dtype, np.floating):
         pixels = np.nan_to_num(pixels) * 255.0
     return Image.fromarray(pixels.clip(0, 255).round().astype(np.uint8))
@@ -229,9 +229,9 @@ def _write(path: Path, data: bytes) -> None:
 
 def _link_or_copy(source: Path, target: Path) -> None:
     make_private(target.parent)
-    if target.exists():  # the same content, by its name
+    if target.exists():  # the name has the digest: the same content
         return
-    with contextlib.suppress(OSError):  # another file system, or one without links
+    with contextlib.suppress(OSError):  # another file system, or one without hard links
         os.link(source, target)
         return
     with source.open("rb") as original, atomic(target, sync=False) as copy:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""What metadata.yaml says beside the results: the code, the machine, the packages.
+"""What metadata.yaml says besides the results: the code, the machine, the packages.
 
-Everything here is best effort and quick (some 20 ms): no git, no checkout, no CUDA give None and
-never an error. PyTorch is asked only if it has been imported already.
+Everything here is best effort and quick (about 20 ms): without git, a checkout or CUDA the values
+are None, and nothing raises. PyTorch is asked only if it has been imported already.
 """
 
 import os
@@ -31,9 +31,9 @@ _UNTRACKED_LIMIT = 20  # names
 def git_state(root: Path = ROOT) -> tuple[dict[str, Any], str]:
     """({commit, branch, dirty, untracked}, the redacted diff of tracked files against the commit).
 
-    `untracked` names files, and folders with a slash at the end, that git does not know and that
-    the diff lacks; the first 20 of them. A detached HEAD has branch None; outside a checkout, and
-    without git, all four are None.
+    `untracked` names files, and folders with a slash at the end, that git does not track and that
+    are not in the diff; the first 20 of them. A detached HEAD has branch None; without a
+    checkout or git, all four are None.
     """
     state: dict[str, Any] = dict.fromkeys(("commit", "branch", "dirty", "untracked"))
     status = _git(root, "status", "--porcelain=v2", "--branch", "--untracked-files=normal")
@@ -141,7 +141,7 @@ def _direct_requirements(path: Path) -> list[str]:
 
 
 def _installed(names: list[str]) -> dict[str, str]:
-    """Versions from the names of the *.dist-info folders: 1 ms, importlib.metadata takes 50."""
+    """Versions from the names of the *.dist-info folders: takes 1 ms, importlib.metadata 50."""
     wanted = {re.sub(r"[-_.]+", "_", name).lower(): name for name in names}
     found: dict[str, str] = {}
     for folder in dict.fromkeys(sys.path):

@@ -3,10 +3,10 @@
 
     plot_run("outputs/training/lenet5_adamw_20250101-120000")
 
-Train and validation share a figure, so that overfitting shows: from the dotted line on, the best
-evaluation (lib/runs/best.py), only the train curve still improves. The journal is read as a stream
-that keeps at most one point of a curve for each pixel column, so that memory does not grow with the
-length of a run. matplotlib is imported when drawing.
+Train and validation share a figure, so that overfitting shows: beyond the dotted line, which marks
+the best evaluation (lib/runs/best.py), only the train curve improves. The journal is read as a
+stream, and each curve keeps at most one point for each pixel column, so that memory does not grow
+with the length of a run. matplotlib is imported only when something is drawn.
 """
 
 import io
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_BLUE, _RED = "#4477aa", "#ee6677"  # told apart by the colour-blind too
+_BLUE, _RED = "#4477aa", "#ee6677"  # the colour-blind can tell them apart, too
 _WIDTH, _HEIGHT, _DPI = 8.0, 4.5, 120  # inches, inches, pixels an inch
 _LARGEST = 1e100  # matplotlib cannot lay out axes for values near the end of float's range
-_MAX_POINTS = int(_WIDTH * _DPI)  # of one curve; even, since they are merged in pairs
-_SMOOTHED_SHARE = 40  # means reach 1/40 of the curve each way; values of single batches are noisy
+_MAX_POINTS = int(_WIDTH * _DPI)  # of a curve; even, since points are merged in pairs
+_SMOOTHED_SHARE = 40  # the running mean takes 1/40 of the curve each way
 _LONG_TITLE = 90  # characters that fit above the axes
 
 
@@ -59,17 +59,17 @@ Points = list[tuple[int, float]]  # (step, value)
 
 
 class _Curve:
-    """Points as they come, at most _MAX_POINTS: each the mean of as many values, at its last step.
+    """At most _MAX_POINTS points, each the mean of equally many values, at the step of the last.
 
-    When there is no room left, neighbours are merged in pairs, and each point from then on stands
-    for twice as many values.
+    When there are that many, neighbours are merged in pairs, and each point stands for twice as
+    many values from then on.
     """
 
     def __init__(self) -> None:
         self._steps: list[int] = []
         self._sums: list[float] = []
-        self._width = 1  # values of a point
-        self._filled = 1  # values that the last point has so far
+        self._width = 1  # values per point
+        self._filled = 1  # values in the last point so far
 
     def add(self, step: int, value: float) -> None:
         """Append one value."""
@@ -122,7 +122,7 @@ def plot_run(
 
 
 def _metadata(directory: Path) -> dict[str, Any]:
-    """The metadata; empty when it is missing or damaged, which is no reason not to draw."""
+    """The metadata; empty if it is missing or damaged; the curves are drawn all the same."""
     try:
         return metadata.load(directory / "metadata.yaml")
     except (OSError, ValueError):
@@ -191,7 +191,7 @@ def _draw(
 
 
 def _use_log_axis(axes: "Axes") -> None:
-    """Plain numbers at the decades, and between them where there are fewer than two."""
+    """Plain numbers at the decades; also between them if there are fewer than two."""
     from matplotlib.ticker import FuncFormatter, NullFormatter
 
     axes.set_yscale("log")
@@ -203,9 +203,9 @@ def _use_log_axis(axes: "Axes") -> None:
 
 
 def _fit_margins(figure: "Figure", axes: "Axes") -> None:
-    """Room on the left for the tick labels as wide as they are.
+    """Make room on the left for the tick labels.
 
-    That is all that varies; a layout engine would double the time.
+    Nothing else varies in size; a layout engine would double the time.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
@@ -217,7 +217,7 @@ def _fit_margins(figure: "Figure", axes: "Axes") -> None:
 
 
 def _draw_noisy(axes: "Axes", points: Points, colour: str, label: str) -> None:
-    """The points pale, their running mean strong."""
+    """Pale points under their running mean."""
     half_width = len(points) // _SMOOTHED_SHARE
     if half_width:
         axes.plot(*_columns(points), color=colour, alpha=0.3, linewidth=0.8)
@@ -239,7 +239,7 @@ def _draw_best(axes: "Axes", name: str, best: Evaluation | None) -> None:
 
 
 def _running_mean(points: Points, half_width: int) -> Points:
-    """The mean of each point and as many before as after it, which does not lag behind."""
+    """The mean of each point and equally many on either side, which does not lag."""
     values = [value for _, value in points]
     smooth = []
     for i, (step, _) in enumerate(points):

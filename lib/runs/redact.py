@@ -6,13 +6,13 @@
     redact_command(["x", "--token", "a b"])    -> "x --token '[redacted]'"
     redact_tree({"api_key": "abc", "lr": 0.1}) -> {"api_key": "[redacted]", "lr": 0.1}
 
-A value counts as secret by its own shape where that is unmistakable (ghp_…, hf_…, user:password@
-in a URL), where it is the value of an environment variable with a secret name, and beside a name
-that says so (lib/runs/secret_patterns.py). Git commits and hashes look just like a W&B key and
-stay, since no name accuses them.
+A value counts as secret if its shape is unmistakable (ghp_…, hf_…, user:password@ in a URL), if an
+environment variable with a secret name has it, and if it follows a name that says so
+(lib/runs/secret_patterns.py). Git commits and other hashes look just like a W&B key; they stay,
+unless such a name precedes them.
 
-What is to be written as YAML or as .config is redacted value by value, before it is rendered: a
-replacement within the rendered text could break its syntax.
+What becomes YAML or .config is redacted value by value, before it is rendered: a replacement in the
+rendered text could break its syntax.
 """
 
 import os
@@ -32,17 +32,17 @@ _SECRET_NAME = re.compile(rf"{WORD}$")
 _LITERAL = re.compile(STRING)
 _OPENING = re.compile(r"""[rbufRBUF]{0,2}("{3}|'{3}|"|')""")
 _FILE_OF_DIFF = re.compile(r"^(?=diff --git )", re.MULTILINE)
-# Files in which what is assigned without quotes is an expression or prose, and no secret.
+# Files in which what is assigned without quotes is an expression or prose, not a secret.
 _CODE = {".c", ".cc", ".cpp", ".cu", ".cuh", ".go", ".h", ".hpp", ".java", ".jl", ".js", ".lua"}
 _CODE |= {".md", ".py", ".pyi", ".pyx", ".rb", ".rs", ".rst", ".ts", ".txt"}
-_SHORT = 8  # characters; a shorter value of the environment is hidden where it is a whole word
-_SHORTEST = 4  # below that, hiding it would say more than it hides
+_SHORT = 8  # characters; shorter values of the environment are hidden only as whole words
+_SHORTEST = 4  # shorter values occur everywhere by chance
 
 
 def redact(text: str, *, code: bool = False) -> str:
-    """`text` with every secret in it replaced by "[redacted]"; doing so twice changes nothing.
+    """`text` with every secret in it replaced by "[redacted]"; a second time changes nothing.
 
-    In source code (`code`) the right side of `token = line.split()` is no secret: beside a name,
+    In source code (`code`) the right side of `token = line.split()` is not a secret: after a name,
     only string literals and shell assignments count there.
     """
     for secret in _environment_secrets():
@@ -57,7 +57,7 @@ def redact(text: str, *, code: bool = False) -> str:
 
 
 def _hide_named(text: str, hide: Callable[[re.Match[str]], str]) -> str:
-    """`text` without the secrets that stand beside a name."""
+    """`text` without the secrets that follow a name."""
     lines, near, last = text.split("\n"), [], -1
     for number, line in enumerate(lines):
         if HINT.search(line.lower()):
@@ -143,13 +143,13 @@ def _hide_in_code(match: re.Match[str]) -> str:
 
 
 def _is_vocabulary(name: str, literal: str) -> bool:
-    """Whether `token = "a"` is about text: a token that grants access is longer."""
+    """Whether `token = "a"` means a token of text: one that grants access is longer."""
     is_token = name.rstrip("\"']").lower().endswith("token")
     return is_token and len(literal.strip("\"' ")) < 4
 
 
 def _environment_secrets() -> list[str]:
-    """Values of variables with secret names, longest first; a path to a file is none."""
+    """Values of variables with secret names, longest first; paths to files do not count."""
     found = {
         value
         for name, value in os.environ.items()

@@ -9,8 +9,9 @@
     run.print_summary()
 
 Leaving the block normally makes the run completed; Ctrl-C, SIGTERM or SIGHUP (raised in the block
-as lib.signals.Terminated) interrupted; any other exception failed. kill -9 leaves it running, but
-frees the lock on `.lock`: the next program that looks (lib/runs/stored.py) marks it interrupted.
+as lib.signals.Terminated) interrupted; any other exception failed. kill -9 leaves its status at
+running but frees the lock on `.lock`: the next program to look (lib/runs/stored.py) marks it
+interrupted.
 """
 
 import contextlib
@@ -50,7 +51,7 @@ class Tracking(Protocol):
     """What forwards the journal of a run (lib/tracking/launch.py)."""
 
     def finish(self) -> None:
-        """Wait for it to end, once the journal is closed and the lock of the run is free."""
+        """Wait for its end; called when the journal is closed and the lock of the run is free."""
 
 
 class Run(MediaLog):
@@ -73,7 +74,7 @@ class Run(MediaLog):
         self.metadata = {**metadata.first_fields(self.name, self.id, directory), **info}
         metadata.save(directory / "metadata.yaml", self.metadata)
         self.journal = Journal(directory / "logs" / "metrics.jsonl", warn=self.say)
-        self.log = self.journal.log  # bound here: one call less on the hot path
+        self.log = self.journal.log  # bound here, which saves a call on the hot path
         self.record = self.journal.record
         self.flush = self.journal.flush
         self.journal.event("start", run_name=self.name, run_id=self.id)
@@ -109,10 +110,9 @@ class Run(MediaLog):
     ) -> "Run | NullRun":
         """Make `output_dir`/`name`, or `name`_2, _3 … when taken, with `files` (name → text) in it.
 
-        The texts are written as they are, so secrets must be gone before they were rendered. `info`
-        replaces fields of metadata.yaml. Ranks other than 0 get a run that does nothing. Raises
-        BadUse for a bad name or launch environment and RunError when the directory cannot be made
-        and filled.
+        The texts are written as they are: secrets must be gone from them. `info` replaces fields of
+        metadata.yaml. Ranks other than 0 get a run that does nothing. Raises BadUse for a bad name
+        or launch environment, and RunError when the directory cannot be made and filled.
         """
         if not launch_env().is_main:
             return NullRun()
@@ -142,7 +142,8 @@ class Run(MediaLog):
     def track(self, launch: Callable[..., Tracking | None]) -> None:
         """Start tracking; leaving the `with` block waits for it, for a while.
 
-        `launch(run_dir, say=…)` starts what forwards the journal; None if there is nothing to do.
+        `launch(run_dir, say=…)` starts what forwards the journal; it returns None if there is
+        nothing to do.
         """
         self._tracking = launch(self.dir, say=self.say)
 
@@ -174,16 +175,16 @@ class Run(MediaLog):
 
     def say(self, text: str) -> None:
         """Print a message and keep it in logs/train.log, without the secrets in it."""
-        with contextlib.suppress(OSError):  # no reader or no terminal any more; training goes on
+        with contextlib.suppress(OSError):  # nobody reads any more; training goes on
             print(redact(text), flush=True)
         self._keep(text)
 
     def print_summary(self) -> None:
-        """Print what came out, where it is and what to type next; for after the `with` block."""
+        """Print results, paths and what to type next; for use after the `with` block."""
         text.print_summary(self.dir, self.metadata)
 
     def _keep(self, text: str) -> None:
-        with contextlib.suppress(OSError, ValueError):  # disk full, file closed: it was printed
+        with contextlib.suppress(OSError, ValueError):  # disk full, file closed; it was printed
             self._train_log.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {redact(text)}\n")
             self._train_log.flush()
 
@@ -197,12 +198,12 @@ class Run(MediaLog):
             self._finish(*_outcome(error))
         if self._tracking is not None:
             self._tracking.finish()
-        with contextlib.suppress(OSError):  # what a full disk did not take
+        with contextlib.suppress(OSError):  # a full disk may not take what is buffered
             self._train_log.close()
         self._signals.__exit__(None, None, None)
 
     def _finish(self, status: str, error: BaseException | None) -> None:
-        # On a full disk this makes room; the status comes before whatever else could use it up.
+        # On a full disk this makes room, first of all for the status.
         with contextlib.suppress(OSError):
             (self.dir / RESERVE).unlink(missing_ok=True)
         self.journal.event("finish", status=status)
@@ -212,7 +213,7 @@ class Run(MediaLog):
             "end_time": metadata.now(),
             "duration_s": round(time.monotonic() - self._started, 3),
         }
-        if status != "completed":  # the program did not come to say how good it had become
+        if status != "completed":  # the program did not get to report its best
             best = best_metrics(self.journal.path, self.metadata)
             ended["final_metrics"] = best | dict(self.metadata["final_metrics"])
         if error is not None:

@@ -3,8 +3,8 @@
 
     fields = load_mapping(run_dir / "metadata.yaml")
 
-A file that is too large, nested too deeply (libyaml's loader recurses in C and would end the
-process), or that multiplies itself by aliases is refused before it is loaded.
+A file that is too large, nested too deeply (libyaml's loader recurses in C and would crash the
+process), or has aliases, which can expand without limit, is refused before it is loaded.
 """
 
 import re
@@ -34,7 +34,7 @@ def load_mapping(path: Path, *, without: Iterable[str] = ()) -> dict[str, Any]:
         loaded = yaml.load(text, Loader=yaml.CSafeLoader)
     except OSError:
         raise
-    except Exception as error:  # PyYAML raises nearly anything for a value that contradicts its tag
+    except Exception as error:  # PyYAML raises almost anything for a value that contradicts its tag
         raise ValueError(f"{path}: {' '.join(str(error).split())}") from error
     if not isinstance(loaded, Mapping):
         raise ValueError(f"{path}: not a mapping")
@@ -51,7 +51,7 @@ def _read(path: Path) -> str:
 
 
 def _check(text: str) -> None:
-    """Raise ValueError for what must not be loaded; the parser's events do not nest."""
+    """Raise ValueError for what must not be loaded; parsing into events does not recurse."""
     depth = 0
     for event in yaml.parse(text, Loader=yaml.CSafeLoader):
         if isinstance(event, _OPENING):
@@ -70,9 +70,11 @@ def to_plain(value: Any) -> Any:
         return {to_plain(str(key)): to_plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [to_plain(item) for item in value]
-    if isinstance(value, str):  # bytes of a command line that are no text arrive as surrogates
+    if isinstance(value, str):  # bytes that are not UTF-8 arrive as surrogates
         return value.encode("utf-8", "backslashreplace").decode()
-    if type(value) is int and value.bit_length() > 64:  # no float, and no decimals from 4300 digits
+    if (
+        type(value) is int and value.bit_length() > 64
+    ):  # Python refuses to write 4300 digits and more in decimal
         return hex(value)
     if value is None or type(value) in (bool, int, float):
         return value

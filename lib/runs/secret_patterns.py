@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What secrets look like: the names they go by, and the shapes that give them away.
+"""What secrets look like: the names that precede them, and their own shapes.
 
 The shapes are the prefixes that services print in their documentation so that leaked keys can be
 found. A new one is a line in `SHAPES` and a line in tests/lib/runs/test_redact.py.
@@ -10,7 +10,7 @@ import re
 # Where a word begins within a name: after no letter or digit, or at a capital in camelCase.
 BEGIN = r"(?:(?<![A-Za-z0-9])|(?<=[a-z])(?=[A-Z]))"
 _KEYS = "secret|private|auth|account|signing|encryption|master|deploy|license|subscription"
-# eos_token and its like are vocabulary; a forward pass is no password.
+# eos_token and the like are vocabulary; a forward pass is not a password.
 _TOKEN = r"(?<!(?:eos|bos|eot|pad|unk|sep|cls|end)[_-])(?<!mask[_-])token"
 _PASS = r"(?<=[a-z0-9][_-])(?<!forward_)(?<!backward_)(?<!first_)(?<!second_)(?:pass|pwd|creds)"
 # The end of a name that holds a secret: WANDB_API_KEY, hf-token, dbPassword, PGPASSWORD, DB_PASS.
@@ -21,8 +21,8 @@ WORD = (
     r"|(?<=[A-Z]_)PAT|(?<![A-Za-z0-9_$])pwd)"  # but PWD is the current directory
 )
 
-# In lower case: a line with none of these in it, nor in the lines before, holds no such name. To
-# look for them first makes redacting a large diff several times as fast.
+# Where none of these is in a line, in lower case, or in the lines before, there is no such name.
+# Looking for them first makes redacting a large diff several times faster.
 HINT = re.compile("key|secret|token|pass|pwd|cred|authorization|_pat|login|bearer")
 REACH = 8  # lines from a name to its value
 
@@ -33,7 +33,7 @@ STRING = (
 _VALUE = rf"""(?P<value>{STRING}|\S*[^\s"',;)\]}}])"""
 _EQUALS = r"[ \t]*(?:[?:+]?=(?![=~])>?|:(?!=))[ \t]*"
 
-# Each finds `name`, `sep` and the `value` that has to go.
+# Each finds `name`, `sep` and the `value` to be replaced.
 NAMED = [
     # passwd: str = "VALUE"
     re.compile(
@@ -67,7 +67,7 @@ NAMED = [
     ),
 ]
 
-# References, placeholders, types and plain absences are no secrets.
+# References, placeholders, types and empty values are not secrets.
 HARMLESS = re.compile(
     r"""["']?(?:|~|[yn|>]|(?i:null|none|true|false)|(?:str|bytes|string|int|bool)
     |\[redacted\]?|<[^<>]*>|\$\{?[A-Z_][A-Z0-9_]*\}?|\$[({].*|\{[^{}]*\}|\*+)

@@ -5,8 +5,8 @@
         print(run.name, run.status, run.metadata["final_metrics"])
     run = load_run(resolve("outputs/training", "lenet5_adamw_2025"))
 
-A run that says "running" while nobody holds its lock was killed. Whoever looks first writes down
-that it was interrupted, when its last row was logged, and how good it had become. A run whose
+A run that says "running" while nobody holds its lock was killed. The first program to look marks it
+interrupted and records when its last row was logged and its best metrics until then. A run whose
 metadata.yaml is damaged is listed as unreadable, with the reason.
 """
 
@@ -27,9 +27,9 @@ from lib.runs.best import best_metrics
 from lib.runs.journal import DamagedRow, read_rows
 from lib.text import one_line
 
-RESERVE = ".reserve"  # keeps room for the last words of a run on a full disk
+RESERVE = ".reserve"  # makes room for the final status on a full disk
 
-# What a table of runs has no use for; not parsing it makes 500 runs a matter of 0.2 s.
+# Not in the table of runs; without parsing these, 500 runs take 0.2 s.
 _DETAILS = [
     "description",
     "hypothesis",
@@ -56,7 +56,7 @@ class StoredRun:
 
     @property
     def name(self) -> str:
-        """The name of the directory, which is right even when it was renamed."""
+        """The name of the directory, which is right even after a rename."""
         return self.dir.name
 
     @property
@@ -75,7 +75,7 @@ class StoredRun:
         return found if isinstance(found, dict) else {}
 
     def started(self) -> datetime | None:
-        """The start time, None when it is missing or no time."""
+        """The start time; None if it is missing or invalid."""
         try:
             return datetime.fromisoformat(str(self.metadata.get("start_time"))).astimezone()
         except (ValueError, OverflowError):
@@ -83,14 +83,14 @@ class StoredRun:
 
 
 def load_run(directory: str | Path) -> StoredRun:
-    """The run in `directory`. Raises UnreadableRun when it is none."""
+    """The run in `directory`. Raises UnreadableRun if it is not one."""
     return _load(Path(directory))
 
 
 def find_runs(output_dir: str | Path) -> list[StoredRun]:
     """The runs in `output_dir`, oldest first, without the details of their metadata.
 
-    A folder with neither metadata.yaml nor journal is no run; a missing `output_dir` holds none.
+    A folder with neither metadata.yaml nor a journal is not a run; a missing `output_dir` has none.
     """
     runs = []
     for directory in _run_directories(Path(output_dir)):
@@ -109,7 +109,7 @@ def _is_run(directory: Path) -> bool:
             (directory / name).lstat()
         except (FileNotFoundError, NotADirectoryError):
             continue
-        except OSError:  # somebody else's, most likely
+        except OSError:  # most likely of another user
             return True
         return True
     return False
@@ -118,7 +118,7 @@ def _is_run(directory: Path) -> bool:
 def resolve(output_dir: str | Path, given: str = "") -> Path:
     """The directory of the run that `given` names: a name, its unique beginning, or a path.
 
-    Nothing given: the latest run. Raises BadUse, with what comes near, when there is no such run.
+    Without it, the latest run. Raises BadUse, with similar names, when there is no such run.
     """
     output_dir = Path(output_dir)
     if not given:
@@ -159,7 +159,7 @@ def disk_usage(directory: str | Path) -> int:
                 continue
             try:
                 info = entry.stat(follow_symlinks=False)
-            except OSError:  # gone in between, like a temporary file
+            except OSError:  # gone meanwhile, like a temporary file
                 continue
             if stat.S_ISREG(info.st_mode) and info.st_ino not in linked:
                 total += info.st_size
@@ -180,7 +180,7 @@ def last_metrics(journal: str | Path, tail: int = 2**16) -> dict[str, Any]:
 def _last_rows(journal: str | Path, tail: int = 2**16) -> Iterator[dict[str, Any]]:
     with contextlib.suppress(OSError):
         offset = max(0, Path(journal).stat().st_size - tail)
-        # From within a row, the rest of it is a damaged row of its own.
+        # If this is within a row, what remains of it is skipped as damaged.
         for row, _ in read_rows(journal, offset, on_damage=_ignore):
             yield row
 
@@ -203,7 +203,7 @@ def _load(directory: Path, without: Iterable[str] = ()) -> StoredRun:
         return run
     if not lock.is_free(directory / ".lock"):
         return StoredRun(directory, _with_best(run))
-    # It may have ended properly between the two looks.
+    # It may have ended properly between the two checks.
     whole = StoredRun(directory, _read(directory))
     if whole.status == "running":
         whole = StoredRun(directory, _interrupted(whole))
@@ -223,20 +223,20 @@ def _read(directory: Path, without: Iterable[str] = ()) -> dict[str, Any]:
 
 
 def _clear_up(directory: Path) -> None:
-    """Remove what a killed run left behind: its reserve, and files half-written."""
+    """Remove what a killed run left behind: its reserve and half-written files."""
     (directory / RESERVE).unlink(missing_ok=True)
     for folder in (directory, *(path for path in directory.iterdir() if path.is_dir())):
         sweep(folder)
 
 
 def _interrupted(run: StoredRun) -> dict[str, Any]:
-    """The metadata of a run that was killed; its last sign of life was its last row."""
+    """The metadata of a run that was killed; it ended with its last row."""
     changes: dict[str, Any] = {"status": "interrupted"}
     started = run.started()
     last = _last_time(run.journal)
     if started and last is not None:
         seconds = max(0.0, last - started.timestamp())
-        with contextlib.suppress(OverflowError):  # a time that is no time
+        with contextlib.suppress(OverflowError):  # not a valid time
             ended = started + timedelta(seconds=seconds)
             changes["end_time"] = ended.isoformat(timespec="milliseconds")
             changes["duration_s"] = round(seconds, 3)
@@ -244,7 +244,7 @@ def _interrupted(run: StoredRun) -> dict[str, Any]:
 
 
 def _last_time(journal: Path) -> float | None:
-    for tail in (2**16, 2**24):  # a row is hardly ever longer than the first
+    for tail in (2**16, 2**24):  # hardly any row is longer than the first
         times = [row["time"] for row in _last_rows(journal, tail) if "time" in row]
         if times:
             return times[-1]

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
 """How far a tracker has got: tracking/<backend>.json in the run directory.
 
-`rows` and `offset` say the same in rows and in bytes of the journal. `steps` is the last step of
-every metric and `resumed` whether the run was resumed, which is all it takes to leave out what a
-resumed run repeats. The file is replaced by rename after each delivery, without syncing: after
-a power cut it may be older than the truth, never torn.
+`rows` and `offset` are the same place, in rows and in bytes of the journal. `steps` has the last
+step of every metric and `resumed` whether the run was resumed: enough to leave out what a resumed
+run repeats. The file is replaced by rename after each delivery, without syncing: after a power cut
+it may be out of date, but never torn.
 """
 
 import fcntl
@@ -29,15 +29,15 @@ _MAX_TIME = 253_370_764_800  # 9999-01-01, in seconds since the epoch: datetime 
 
 @dataclass
 class Cursor:
-    """The place of one tracker in the journal and how it is doing."""
+    """How far one tracker is in the journal, and its condition."""
 
     rows: int = 0
     offset: int = 0
-    written: int = 0  # one more than the index of the last row that the tracker was given
+    written: int = 0  # one more than the index of the last row given to the tracker
     dropped: int = 0  # values, each a metric or a medium of a row, that the tracker refused
     refusal: str = ""  # the last of them, and why
-    cut: dict[str, str] = field(default_factory=dict)  # facts that it does not have in full
-    repeated: int = 0  # values that a resumed run wrote again
+    cut: dict[str, str] = field(default_factory=dict)  # facts that it has not in full, and why
+    repeated: int = 0  # values that a resumed run logged again
     condition: str = "starting"  # starting, delivering, retrying, failed, finished
     error: str = ""
     where: str = ""
@@ -59,8 +59,8 @@ class Cursor:
     def advance(self, row: dict[str, Any], end: int) -> Row:
         """Move past a row of the journal and return what a tracker should get of it.
 
-        After an event `resume`, what is logged again at steps reached before is left out, so that
-        steps never go back in a tracker. System metrics and artifacts are not repetitions.
+        After a `resume` event, values at steps that were logged before are left out, so that the
+        steps in a tracker never go back. System metrics and artifacts do not count as repeated.
         """
         index, self.rows, self.offset = self.rows, self.rows + 1, end
         if row.get("event") == "resume":
@@ -97,7 +97,7 @@ class Cursor:
         return fresh
 
     def remarks(self) -> list[str]:
-        """What the tracker does not have although it was delivered to, for a user."""
+        """For users: what the tracker does not have although the run was delivered."""
         said = []
         if self.dropped:
             values = "value" if self.dropped == 1 else "values"
@@ -116,7 +116,7 @@ class Cursor:
 
 
 def load(run_dir: Path, name: str) -> Cursor | None:
-    """The cursor of a tracker; None when it never was one of this run, or the file is damaged."""
+    """The cursor of a tracker; None if it has none of this run, or the file is damaged."""
     try:
         stored = json.loads(path_of(run_dir, name).read_text())
         return Cursor(**{f.name: stored[f.name] for f in fields(Cursor)})
@@ -125,7 +125,7 @@ def load(run_dir: Path, name: str) -> Cursor | None:
 
 
 def valid_step(step: object) -> bool:
-    """Whether trackers can take `step`: all of them have 64 bits with a sign for it."""
+    """Whether trackers can take `step`: all of them store it as a signed 64-bit integer."""
     return type(step) is int and 0 <= step <= _MAX_STEP
 
 
@@ -152,7 +152,7 @@ def path_of(run_dir: Path, name: str) -> Path:
 
 @contextmanager
 def exclusive(run_dir: Path, name: str) -> Iterator[Callable[[], bool]]:
-    """The right to deliver to one tracker: call it to take it, False while another has it."""
+    """The right to deliver to one tracker: call it to take it; False while another has it."""
     path = path_of(run_dir, name).with_suffix(".lock")
     make_private(path.parent)
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -167,6 +167,6 @@ def _try_lock(fd: int) -> bool:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    except OSError:  # a file system without locks: better twice than never
+    except OSError:  # a file system without locks: delivering is still better
         return True
     return True

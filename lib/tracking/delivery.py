@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""One tracker's share of the forwarder: a thread that reads the journal and fills the tracker.
+"""A thread of the forwarder for each tracker, which reads the journal and fills the tracker.
 
-Whatever the tracker does, only this thread waits or fails. After an error the backend is opened
-again, with growing pauses, so that a server that was down is filled as soon as it is back. A value
-that the tracker cannot take is left out and counted; the rest of its row is delivered.
+Whatever the tracker does, only its thread waits or fails. After an error the backend is opened
+again, with growing pauses, so that a server that was down is filled once it is back. A value that
+the tracker cannot take is left out and counted; the rest of its row is delivered.
 """
 
 import contextlib
@@ -25,11 +25,11 @@ from lib.tracking.describe import describe, modified
 POLL_S = 0.5
 _LONGEST_PAUSE_S = 30.0
 _TRIES_AFTER_THE_END = 3
-_REFUSALS_SAID = 10  # different ones; the rest is counted all the same
+_REFUSALS_SAID = 10  # different ones; the others are only counted
 
 
 class Ending:
-    """Set once, when no more rows will come; `status` and `time` then say how and when it ended."""
+    """Declared once, when no more rows will come; `status` and `time` say how and when it ended."""
 
     def __init__(self) -> None:
         self.status = ""
@@ -50,8 +50,8 @@ class Ending:
 class Delivery(threading.Thread):
     """Delivers the journal of `run_dir` to the tracker `name` until `ending`.
 
-    `say` is called with one sentence for each new kind of trouble. `cursor.condition` tells the
-    outcome: finished, failed, or disabled.
+    `say` is called with one sentence for each new kind of trouble. `cursor.condition` is the
+    outcome: finished or failed.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Delivery(threading.Thread):
 
     def run(self) -> None:
         with cursors.exclusive(self._run_dir, self.name) as lock:
-            while not lock():  # an earlier forwarder of this run is about to end
+            while not lock():  # an earlier forwarder of this run is still ending
                 self._say(f"{self.name}: waiting, another process is delivering to it")
                 time.sleep(POLL_S)
             while not self._attempt():
@@ -103,7 +103,7 @@ class Delivery(threading.Thread):
     def _deliver(self) -> None:
         backend = self._open()
         while True:
-            ended = bool(self._ending)  # asked before reading: then nothing comes after it
+            ended = bool(self._ending)  # asked before reading, so that no row is missed
             self._describe(backend)
             more = self._deliver_batch(backend)
             if more:
@@ -144,7 +144,7 @@ class Delivery(threading.Thread):
     def _deliver_batch(self, backend: Backend) -> bool:
         """Deliver up to one batch; False when there was nothing to read.
 
-        The cursor moves on only when the tracker has the rows.
+        The cursor advances only when the tracker has the rows.
         """
         after = copy.copy(self.cursor)  # shares `state` with the backend
         after.steps = dict(self.cursor.steps)
@@ -179,7 +179,7 @@ class Delivery(threading.Thread):
             yield row
 
     def _count(self, refusals: Sequence[Refusal], after: Cursor) -> None:
-        """Count what is left out, and say the first of each kind."""
+        """Count what is left out; report the first of each kind."""
         for name, step, reason in refusals:
             after.dropped += 1
             after.refusal = f"{name} at step {step}: {reason}" if step >= 0 else f"{name}: {reason}"

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What a tracker is told about a run, read from the files of the run directory.
 
-The forwarder is given a directory and nothing else, so that a live run and a replay years later
+The forwarder gets a directory and nothing else, so that a live run and a replay years later
 say the same: config.yaml (every setting) and metadata.yaml (code, machine, data, model).
 """
 
@@ -20,14 +20,14 @@ from lib.runs.safe_yaml import load_mapping
 _FACTS = ("seed", "science_hash", "version", "command", "git", "environment", "device", "precision")
 _FACTS += ("batch", "pruning", "dataset", "model")
 
-# Both become parts of file names in trackers, and a run directory may come from anybody.
+# Parts of file names in trackers; and a run directory may come from anybody.
 _SAFE = re.compile(r"(?!.*\.\.)[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
 
 
 @dataclass(frozen=True)
 class Description:
     """A run as trackers see it. `settings` is symbol → value; `metadata` is metadata.yaml without
-    secrets; `facts` is what matters of both: flat name → number, text or bool.
+    secrets; `facts` is what matters in both: flat name → number, text or bool.
     """
 
     dir: Path
@@ -105,7 +105,7 @@ def _model(meta: Mapping[str, Any]) -> str:
 
 
 def timestamp(text: Any) -> float | None:
-    """Seconds since the epoch of a time in metadata.yaml; None when it is none."""
+    """Seconds since the epoch of a time in metadata.yaml; None if it is not one."""
     try:
         return max(0.0, datetime.fromisoformat(str(text)).timestamp())
     except (ValueError, OverflowError, OSError):

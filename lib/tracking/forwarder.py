@@ -4,7 +4,7 @@
     python -m lib.tracking.forwarder RUN_DIR --trackers wandb,mlflow [--finish-timeout 60]
                                      [--system-interval 15] [--background]
 
-Follows a run that is going on until it ends or its process is gone, which makes the run
+Follows a run in progress until it ends, or until its process is gone, which makes the run
 interrupted; replays one that has ended. What the SDKs print goes into logs/tracking.log. With
 --background the priority is low until the run has ended.
 Exit code 0 when every tracker has everything, 1 otherwise.
@@ -50,7 +50,7 @@ class Console:
         os.close(fd)
 
     def say(self, text: str) -> None:
-        """One line on the terminal and in the log, once however often it happens."""
+        """Print a line to the terminal and the log, once, however often it is said."""
         text = redact(text)
         if text in self._said:
             return
@@ -73,8 +73,8 @@ def forward(
 ) -> list[Delivery]:
     """Deliver until the run has ended and `finish_timeout` seconds more, at most.
 
-    A finish_timeout of 0 waits for as long as it takes. Returns the deliveries; a thread that is
-    still alive could not finish.
+    A finish_timeout of 0 waits without limit. Returns the deliveries; a thread that is still alive
+    did not finish.
     """
     if background:
         _set_priority(_NICE)
@@ -99,7 +99,7 @@ def forward(
 def _watch(run_dir: Path, system_interval: float, deliveries: list[Delivery]) -> None:
     """Return when the run has ended; load_run marks it interrupted if its process is gone.
 
-    Meanwhile the machine is measured, at the last step of the journal.
+    Meanwhile it measures the machine, at the last step of the journal.
     """
     journal = run_dir / "logs" / "metrics.jsonl"
     system = SystemMetrics(journal, system_interval)
@@ -117,14 +117,14 @@ def _watch(run_dir: Path, system_interval: float, deliveries: list[Delivery]) ->
 
 
 def _is_over(run_dir: Path) -> bool:
-    """True when nobody holds the run's lock; where there are no locks, when its status says so."""
+    """True if nobody holds the run's lock; where there are no locks, if its status says so."""
     if lock.is_free(run_dir / ".lock"):
         return True
     return metadata.load(run_dir / "metadata.yaml").get("status") != "running"
 
 
 def _give_up(run_dir: Path, delivery: Delivery, seconds: float, say: Callable[[str], None]) -> None:
-    """Its thread hangs and is left behind; only the cursor file is told."""
+    """Leave a hanging thread behind, and record that in the cursor file."""
     cursor = delivery.cursor
     cursor.condition = "failed"
     cursor.error = cursor.error or f"did not finish within {seconds:g} s"
@@ -135,9 +135,9 @@ def _give_up(run_dir: Path, delivery: Delivery, seconds: float, say: Callable[[s
 
 
 def _set_priority(nice: int) -> None:
-    """Also for the session: where Linux schedules by session, nice alone is void.
+    """For the session, too: where Linux schedules by session, nice alone has no effect.
 
-    Going back up is for everyone with sessions, and else for root only.
+    Raising the priority again is allowed to everyone for a session, and to root only for nice.
     """
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, nice)
@@ -148,7 +148,7 @@ def _set_priority(nice: int) -> None:
 @contextlib.contextmanager
 def _temporary_files() -> Iterator[None]:
     """A folder for what the SDKs put into the temporary directory, whose exit handlers do not run
-    (see below). It is removed at the end; what killed forwarders left is removed at the start.
+    (see the end of this file). It is removed at the end; what killed forwarders left, at the start.
     """
     sweep(Path(tempfile.gettempdir()))
     with tempfile.TemporaryDirectory(prefix=_PREFIX, ignore_cleanup_errors=True) as folder:
@@ -162,14 +162,14 @@ def _temporary_files() -> Iterator[None]:
 def sweep(directory: Path) -> None:
     """Remove the folders of forwarders that are gone: nobody holds the lock in them.
 
-    One that has just been changed is left: the service of a killed forwarder may be about to write
-    its last rows.
+    A folder that was changed just now is left: its forwarder may not have taken the lock yet, or
+    the service of a killed one may be writing its last rows.
     """
-    for held in directory.glob(f"{_PREFIX}*/{_IN_USE}"):
+    for folder in directory.glob(f"{_PREFIX}*"):
         with contextlib.suppress(OSError):
-            settled = time.time() - held.parent.stat().st_mtime > _SETTLED_S
-            if settled and lock.is_free(held):
-                shutil.rmtree(held.parent, ignore_errors=True)
+            settled = time.time() - folder.stat().st_mtime > _SETTLED_S
+            if settled and lock.is_free(folder / _IN_USE):
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def main(argv: list[str] | None = None) -> int:

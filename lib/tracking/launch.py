@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The training process' side of tracking: start the forwarder, keep it alive, wait for its end.
 
-Training pays for starting one process, a few milliseconds, and for a thread that sleeps until that
-process ends. A forwarder that dies is started again; nothing is lost, since it goes on where the
-trackers are.
+This costs training a few milliseconds, for starting one process, and a thread that sleeps until
+that process ends. A forwarder that dies is started again and continues where the trackers are.
 """
 
 import importlib.util
@@ -29,7 +28,7 @@ _STABLE_S = 30.0  # a forwarder that lived this long starts again at once
 def launch(
     run_dir: Path, trackers: Sequence[str], settings: Mapping[str, Any], say: Callable[[str], None]
 ) -> "Tracking | None":
-    """Start forwarding to those trackers that are usable; `settings` is symbol → value."""
+    """Start forwarding to the trackers that are usable; `settings` is symbol → value."""
     usable = check(trackers, settings, say)
     if not usable:
         return None
@@ -39,7 +38,7 @@ def launch(
         finish_timeout=settings["TRACKER_FINISH_TIMEOUT"],
         system_interval=settings["SYSTEM_METRICS_INTERVAL"],
         say=say,
-        # config.yaml, which the forwarder reads, has it without the password it may contain.
+        # It may contain a password, which config.yaml, read by the forwarder, does not have.
         defaults={"MLFLOW_TRACKING_URI": settings["MLFLOW_TRACKING_URI"]},
     )
 
@@ -47,7 +46,7 @@ def launch(
 def check(
     trackers: Sequence[str], settings: Mapping[str, Any], say: Callable[[str], None]
 ) -> tuple[str, ...]:
-    """Say, before any training time is spent, what will not work, and the cure.
+    """Say what will not work, and the cure, before any training time is spent.
 
     Takes no time and no network. Returns the trackers that are worth a try.
     """
@@ -85,7 +84,7 @@ def environment(defaults: Mapping[str, str]) -> dict[str, str]:
 
 
 def outcome(run_dir: Path, name: str) -> str:
-    """One line on what a tracker has in the end, and how to continue if that is not all."""
+    """One line: what a tracker has in the end, and how to continue if that is not everything."""
     cursor = cursors.load(run_dir, name)
     if cursor is not None and cursor.condition == "finished":
         return "; ".join(
@@ -136,7 +135,7 @@ class Tracking:
         )
 
     def _keep_alive(self) -> None:
-        """Start the forwarder again when it is killed; it exits by itself only after the run."""
+        """Start the forwarder again if it is killed; by itself it exits only after the run."""
         pause = 1.0
         while True:
             started = time.monotonic()

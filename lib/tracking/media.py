@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Media of the journal in the forms that trackers take: files, tables, Markdown, PNG.
+"""Media of the journal in forms that trackers take: files, tables, Markdown, PNG.
 
-An item is the JSON object that lib/runs/media_log.py put into the journal. What a tracker has
-no type for is turned into something it has, here and in one way for all.
+An item is the JSON object that lib/runs/media_log.py wrote into the journal. Where a tracker has no
+type for it, it is converted here, in the same way for all.
 """
 
 import io
@@ -15,7 +15,7 @@ from typing import Any
 from lib.runs.media_files import NoMediaFile, media_file, sha256
 from lib.tracking.backends import Refused
 
-_MARKDOWN_ROWS = 200  # a text panel is no place for more
+_MARKDOWN_ROWS = 200  # more is too long for a text panel
 
 
 def file_of(run_dir: Path, item: dict[str, Any]) -> Path:
@@ -33,7 +33,7 @@ def file_of(run_dir: Path, item: dict[str, Any]) -> Path:
 
 @lru_cache(maxsize=8)
 def _sha256(path: Path, _modified: int) -> str:
-    """One reading for all trackers."""
+    """Cached: a file is read once for all trackers."""
     return sha256(path)
 
 

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Measurements of the machine, taken by the forwarder and put into the journal as system/*.
+"""Measurements of the machine, taken by the forwarder and written to the journal as system/*.
 
-Through the journal they reach every tracker, live and in a later replay, exactly once as all rows.
-GPUs: NVIDIA through nvidia-ml-py, AMD through amdsmi where it is installed; of those that the run
-may use, as CUDA_VISIBLE_DEVICES says.
+Thus they reach every tracker exactly once, live or in a later replay, as all rows do. GPUs: NVIDIA
+through nvidia-ml-py, AMD through amdsmi where it is installed; those of CUDA_VISIBLE_DEVICES.
 """
 
 import os
@@ -19,7 +18,7 @@ _GIB = 2**30
 
 
 class SystemMetrics:
-    """Logs a row of system/* every `interval` seconds; an interval of 0 switches it off."""
+    """Logs a row of system/* every `interval` seconds; an interval of 0 turns it off."""
 
     def __init__(self, journal: Path, interval: float) -> None:
         self._interval = interval
@@ -29,7 +28,7 @@ class SystemMetrics:
         self._journal = Journal(journal, warn=lambda _: None)
         self._disk = journal.parent
         self._gpus = _gpu_reader()
-        psutil.cpu_percent()  # the first call has nothing to compare with
+        psutil.cpu_percent()  # the first call has no earlier one to compare with
 
     def due(self) -> bool:
         """True when it is time for a row."""
@@ -132,7 +131,7 @@ def _amd() -> Callable[[], dict[str, float]]:
 
 
 def _visible(devices: str | None, count: int) -> list[int | str]:
-    """The devices of CUDA_VISIBLE_DEVICES, by number or by UUID; all when it is not set."""
+    """The devices of CUDA_VISIBLE_DEVICES, by number or by UUID; all if it is not set."""
     if devices is None:
         return list(range(count))
     names = [name.strip() for name in devices.split(",") if name.strip()]

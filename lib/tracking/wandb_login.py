@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Whether W&B runs online, found out without its SDK and without the network.
 
-The training process asks at the very start, so that a missing login is said before any training
-time is spent; the forwarder asks again and does what was said.
+The training process asks at its start, so that a missing login is reported before any training time
+is spent; the forwarder asks again.
 """
 
 import netrc

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Show one run: what it was, what came out, how it differs from the defaults, its files.
+"""Show one run: what it is, its results, how it differs from the defaults, its files.
 
     make show [RUN=name]
     python -m scripts.runs.show [--output-dir DIR] [RUN]
@@ -22,13 +22,13 @@ from lib.runs.safe_yaml import load_mapping
 from lib.runs.stored import StoredRun, disk_usage, last_metrics, load_run
 from scripts.common import chosen_run, run_parser
 
-# Shown in sections of their own, or said by another field.
+# Shown in sections of their own, or by another field.
 _ELSEWHERE = {"run_name", "final_metrics", "results", "environment"}
 _MANY_FILES = 30
 
 
 def show(run: StoredRun) -> None:
-    """Print the sections that have something to say."""
+    """Print the sections that are not empty."""
     fields = run.metadata
     about = {key: value for key, value in fields.items() if key not in _ELSEWHERE}
     machine = dict(run.part("environment"))
@@ -45,7 +45,7 @@ def show(run: StoredRun) -> None:
 
 
 def print_section(title: str, *parts: Iterable[tuple[str, str]]) -> None:
-    """A title and `name value` lines; nothing at all without lines."""
+    """A title and `name value` lines; nothing if there are no lines."""
     rows = [row for part in parts for row in part]
     if rows:
         print("", text.one_line(title), *(f"  {line}" for line in text.columns(rows)), sep="\n")
@@ -82,7 +82,7 @@ def _changed_settings(path: Path) -> Iterator[tuple[str, str]]:
 def _files(directory: Path) -> Iterator[tuple[str, str]]:
     files = sorted(p for p in directory.rglob("*") if p.is_file() and p.name != ".lock")
     for path in files[:_MANY_FILES]:
-        with contextlib.suppress(OSError):  # gone in between
+        with contextlib.suppress(OSError):  # gone meanwhile
             yield str(path.relative_to(directory)), text.size(path.stat().st_size)
     if len(files) > _MANY_FILES:
         yield f"and {len(files) - _MANY_FILES} more", ""

@@ -4,7 +4,7 @@
     make runs
     python -m scripts.runs.table [--output-dir DIR]
 
-The runs are looked for in DIR, by default OUTPUT_DIR of config.py. A run whose process is gone is
+DIR is OUTPUT_DIR of config.py by default. A run whose process is gone is
 marked interrupted.
 """
 

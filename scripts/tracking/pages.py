@@ -4,8 +4,8 @@
     make dashboard | mlflow-ui | tensorboard | wandb-sync
     python -m scripts.tracking.pages [--port PORT] [--logdir DIR] PAGE
 
-A page listens on 127.0.0.1 only, at the port that the configuration has for it, until Ctrl-C. From
-another machine: ssh -L PORT:127.0.0.1:PORT host.
+A page listens on 127.0.0.1 only, on its port in the configuration, until Ctrl-C. From another
+machine: ssh -L PORT:127.0.0.1:PORT host.
 """
 
 from lib.cli import begin, run_main
@@ -32,7 +32,7 @@ from lib.tracking.wandb_login import CURES, is_logged_in
 from scripts.common import output_dir
 
 HOST = "127.0.0.1"
-_NEW_RUNS_S = 5.0  # between two looks for new runs
+_NEW_RUNS_S = 5.0  # between two searches for new runs
 Arguments = argparse.Namespace
 
 
@@ -55,7 +55,7 @@ def free_port(given: int | None, symbol: str, page: str) -> int:
         except OSError as error:
             raise Failure(
                 f"{page}: port {port} is taken ({error.strerror}). Unless this page runs there "
-                f"already, choose another one in make menuconfig: {symbol}"
+                f"already, set {symbol} to another one in make menuconfig"
             ) from error
     return port
 
@@ -81,7 +81,7 @@ def dashboard(given: Arguments) -> int:
 
 
 def mlflow_ui(given: Arguments) -> int:
-    """MLflow's server on our database; a configured server has its page already."""
+    """MLflow's server on the local database; a configured server has a page of its own."""
     uri = os.environ.get("MLFLOW_TRACKING_URI") or setting("MLFLOW_TRACKING_URI")
     if uri.startswith(("http://", "https://")):
         print(f"mlflow-ui: runs are on a server, its page is {uri}")
@@ -96,7 +96,7 @@ def mlflow_ui(given: Arguments) -> int:
         port,
         command,
         MLFLOW_DISABLE_TELEMETRY="true",
-        MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false",  # four processes that a page does not need
+        MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false",  # saves four processes that the page does not need
     )
 
 
@@ -113,8 +113,8 @@ def tensorboard(given: Arguments) -> int:
 def linked(runs: Path, links: Path) -> Iterator[None]:
     """Keep a link <run> → <run>/logs/tensorboard in `links` for each run in `runs`.
 
-    TensorBoard calls a run by the path of its files below --logdir, and has no option for it that
-    would show new runs.
+    TensorBoard names a run by the path of its files below --logdir, and its option for other names
+    does not show new runs.
     """
     done = threading.Event()
 
@@ -135,7 +135,7 @@ def linked(runs: Path, links: Path) -> Iterator[None]:
 
 
 def link_runs(runs: Path, links: Path) -> None:
-    """Add the links that are missing and remove those whose run is gone."""
+    """Add missing links and remove those whose run is gone."""
     there = {folder.parent.parent.name: folder for folder in runs.glob("*/logs/tensorboard")}
     for link in links.iterdir():
         if link.name not in there:
@@ -146,7 +146,7 @@ def link_runs(runs: Path, links: Path) -> None:
 
 
 def wandb_sync(_given: Arguments) -> int:
-    """All local runs that are not on the server yet; the folders of one run in their order."""
+    """Send all local runs that are not on the server yet; the folders of a run in their order."""
     if not is_logged_in():
         raise Failure(f"wandb-sync: not logged in. {CURES}")
     folder = Path(os.environ.get("WANDB_DIR") or ".") / "wandb"

@@ -5,7 +5,7 @@
     stored.metrics                        # {"train/loss": [(0, 2.3), …], …}
     stored.media                          # {"val/samples", …}
 
-`make tracker-test`, the tests and the benchmarks compare that with the journal.
+`make tracker-test`, the tests and the benchmarks compare it with the journal.
 """
 
 import json
@@ -22,7 +22,7 @@ from lib.tracking.describe import Description, describe
 
 @dataclass
 class Stored:
-    """What a tracker holds of a run; points are (step, value) in the order it gives them."""
+    """What a tracker holds of a run; points are (step, value) in the tracker's order."""
 
     metrics: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
     media: set[str] = field(default_factory=set)
@@ -59,7 +59,7 @@ def _read_trackio(run: Description) -> Stored:
 
 
 def _read_mlflow(run: Description) -> Stored:
-    """Through its client, metric by metric, and the list of its files."""
+    """Through its client: each metric, and the list of files."""
     from lib.tracking.backends.mlflow import RUN_TAG, MlflowClient, tracking_uri
 
     client = MlflowClient(tracking_uri=tracking_uri(run.settings))
@@ -123,7 +123,7 @@ def _read_wandb(run: Description) -> Stored:
 
 
 def _number(value: Any) -> Any:
-    """Trackers that keep JSON have texts for what JSON lacks."""
+    """Trackers that store JSON have NaN and the infinities as texts."""
     if value in ("NaN", "Infinity", "-Infinity"):
         return float(value)
     return value

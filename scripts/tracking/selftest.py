@@ -4,10 +4,10 @@
     make wandb-test | trackio-test | mlflow-test | tensorboard-test | tracker-test
     python -m scripts.tracking.selftest [--keep DIR] NAMES
 
-The made-up run goes to a temporary folder and is removed afterwards; nothing is left in your own
-Trackio, MLflow or W&B. Before that, what you have configured is tried without writing there: the
-login to W&B, MLflow's server or database, the folders. With --keep everything is left in DIR, in
-the project `tracker-test`, to be looked at. Exit code 0 only when all came back.
+First, what you have configured is tried without writing there: the login to W&B, MLflow's server or
+database, the folders. Then a made-up run goes to a temporary folder, which is removed afterwards;
+nothing is left in your own Trackio, MLflow or W&B. With --keep everything stays in DIR, in the
+project `tracker-test`. Exit code 0 only if everything came back.
 """
 
 from lib.cli import begin, run_main
@@ -57,7 +57,7 @@ def settings() -> dict[str, Any]:
 
 
 def fake_training(run: Run) -> None:
-    """A loss that falls with noise, a warm-up and cosine, a cubic sparsity ramp; some media."""
+    """A noisy falling loss, a learning rate with warm-up and cosine, a cubic sparsity ramp; media."""
     import numpy as np
 
     chance, noise = random.Random(0), np.random.default_rng(0)
@@ -75,7 +75,7 @@ def fake_training(run: Run) -> None:
 
 
 def compare(tracker: str, run_dir: Path) -> list[str]:
-    """What is missing, doubled or different in the tracker; empty when all came back."""
+    """What is missing, doubled or different in the tracker; empty if everything came back."""
     from scripts.tracking.read_back import read
 
     stored = read(tracker, run_dir)
@@ -123,7 +123,7 @@ def probe_wandb() -> str:
 
 
 def probe_mlflow() -> str:
-    """Whether its server or database answers; a database that does not exist yet is not made."""
+    """Whether its server or database answers; a missing database is not created."""
     uri = os.environ.get("MLFLOW_TRACKING_URI") or setting("MLFLOW_TRACKING_URI")
     shown = redact(uri)
     if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
@@ -170,7 +170,7 @@ PROBES: dict[str, Callable[[], str]] = {
 
 
 def probe(trackers: Sequence[str]) -> list[str]:
-    """Say how each tracker is configured; what is wrong with it."""
+    """Print how each tracker is configured; returns what is wrong."""
     problems = []
     for name in trackers:
         if name not in PROBES:
@@ -184,7 +184,7 @@ def probe(trackers: Sequence[str]) -> list[str]:
 
 @contextmanager
 def own_folder(keep: str | None) -> Iterator[None]:
-    """A current directory in which all trackers keep what they write."""
+    """Within the block, a current directory in which all trackers keep what they write."""
     with ExitStack() as stack:
         folder = keep or stack.enter_context(
             TemporaryDirectory(prefix="tracker-test-", ignore_cleanup_errors=True)
@@ -204,7 +204,7 @@ def round_trip(trackers: Sequence[str]) -> list[str]:
     import yaml
 
     values = settings()
-    os.environ.pop("RANK", None)  # one process, whatever launched it
+    os.environ.pop("RANK", None)  # one process, however it was launched
     files = {"config.yaml": yaml.safe_dump({"Experiment Tracking": values})}
     info = {"seed": 0, "model": {"name": "made-up"}, "tags": ["test"], "optimizer": "none"}
     name = f"tracker-test_{time.strftime('%Y%m%d-%H%M%S')}"
@@ -220,8 +220,8 @@ def main() -> int:
     flags = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    flags.add_argument("trackers", metavar="NAMES", help="names with commas between them, or all")
-    flags.add_argument("--keep", metavar="DIR", help="leave the run and the trackers' files there")
+    flags.add_argument("trackers", metavar="NAMES", help="names, separated by commas, or all")
+    flags.add_argument("--keep", metavar="DIR", help="keep the run and the trackers' files in DIR")
     given = flags.parse_args()
     trackers = parse_trackers(given.trackers, "NAMES")
     started = time.monotonic()

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""What each tracker has of a run: rows, lag, what it could not take, its last error.
+"""Show what each tracker has of a run: rows, lag, what it could not take, its last error.
 
     make track-status RUN=name
     python -m scripts.tracking.status [--output-dir DIR] [RUN]
 
-Rows are lines of the journal: scalars, media and events. What is left out is counted in values,
-each a metric or a medium of a row. Without RUN: the latest run.
+Rows are lines of the journal: scalars, media and events. What was left out is counted in values: a
+metric or a medium of a row. Without RUN: the latest run.
 """
 
 from lib.cli import begin, run_main

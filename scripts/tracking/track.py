@@ -4,9 +4,9 @@
     make track RUN=name TRACKER=mlflow
     python -m scripts.tracking.track [--output-dir DIR] [RUN] [--tracker NAMES]
 
-The run may be completed, interrupted, failed or still going on, which is then followed to its end.
-A tracker gets only what it does not have, so that repeating the command changes nothing. Without
-TRACKER the run goes to the trackers it was configured for. Exit code 1 when something is missing.
+The run may be completed, interrupted, failed or in progress; one in progress is followed to its end.
+A tracker gets only what it does not have, so repeating the command changes nothing. Without TRACKER
+the run goes to the trackers that it was configured for. Exit code 1 if something is missing.
 """
 
 from lib.cli import begin, run_main
@@ -66,7 +66,7 @@ def check_delivery(run_dir: Path, trackers: tuple[str, ...]) -> None:
 
 
 def follow(process: "subprocess.Popen[bytes]", run_dir: Path, trackers: tuple[str, ...]) -> None:
-    """Say every few seconds how far each tracker is, until the forwarder ends."""
+    """Print every few seconds how far each tracker is, until the forwarder ends."""
     while True:
         try:
             process.wait(_REPORT_S)
@@ -90,7 +90,7 @@ def main() -> int:
     except KeyboardInterrupt:
         process.terminate()
         process.wait()
-        print("stopped; the same command goes on from here", file=sys.stderr)
+        print("stopped; the same command continues from here", file=sys.stderr)
         raise
     for name in trackers:
         print(outcome(run_dir, name))

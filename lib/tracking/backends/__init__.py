@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
 """One small file per tracker, all behind the interface below, loaded in the forwarder alone.
 
-A backend is given rows in the order of the journal and has to hold each of them exactly once, also
-when the process is killed between any two instructions and another one goes on. Either its writes
-are idempotent, and the cursor may be a little behind the truth (Trackio, MLflow); or `open` finds
-out how many rows are held already (W&B); or it puts the tracker back to the cursor (TensorBoard).
+A backend gets rows in the order of the journal and has to store each of them exactly once, even if
+the process is killed between any two instructions and another one continues. Either its writes are
+idempotent, so that the cursor may lag a little (Trackio, MLflow); or `open` finds out how many rows
+are stored already (W&B); or it truncates the tracker to the cursor (TensorBoard).
 """
 
 import abc
@@ -29,7 +29,7 @@ _FAULTS_OF_THE_MACHINE = {
 class Row:
     """A row of the journal: `index` counts them from 0; `time` is in seconds since the epoch.
 
-    `unfit` has what no tracker can take: the name of the metric or medium, and why.
+    `unfit` has what no tracker can take: name of the metric or medium → reason.
     """
 
     index: int
@@ -49,15 +49,15 @@ class Refusal(NamedTuple):
 
 
 class Refused(Exception):
-    """The tracker will never take this value, however often it is tried."""
+    """The tracker will not take this value, however often it is tried."""
 
 
 class Backend(abc.ABC):
-    """What the forwarder needs from a tracker. Any method may raise; it is then opened again.
+    """What the forwarder needs from a tracker. Any method may raise; `open` then follows.
 
     `state` is a small dict, kept in the cursor file, that survives the process. It is written
     after `open`, `describe` and `write` have returned. `refused` collects what the tracker did not
-    take of the rows of a `write`; `cut` has the facts that it holds in part or not at all, and why.
+    take of a `write`; `cut` has the facts that it holds in part or not at all, and why.
     """
 
     batch_rows: ClassVar[int] = 500
@@ -73,7 +73,7 @@ class Backend(abc.ABC):
     def open(self) -> int | None:
         """Connect, and create the run or find it again.
 
-        Returns how many rows the tracker holds if it can tell, None to go on from the cursor.
+        Returns how many rows the tracker holds if it can tell, else None: continue at the cursor.
         """
 
     @abc.abstractmethod
@@ -100,14 +100,14 @@ class Backend(abc.ABC):
 
     @contextmanager
     def encoding(self, row: Row, name: str) -> Iterator[None]:
-        """For turning a value into the tracker's form: an error in the block refuses that value.
+        """For converting a value to the tracker's form: an error in the block refuses the value.
 
-        Nothing may be stored in the block. A full disk and the like are raised all the same: they
-        are not the value's fault.
+        Nothing may be stored in the block. A full disk and the like are raised nevertheless: the
+        value is not their cause.
         """
         try:
             yield
-        except Exception as error:  # a damaged file, a field that is missing: each its own
+        except Exception as error:  # a damaged file, a missing field: each raises its own
             if isinstance(error, OSError) and error.errno in _FAULTS_OF_THE_MACHINE:
                 raise
             self.refuse(row, name, error)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """MLflow: any tracking server or database, by MLflow's client in batches.
 
-Exactly once, because MLflow keeps a metric by (run, key, step, time, value): a row sent again
-after a kill is the row it has. Files go to names made of metric, step and row, so a second upload
+Exactly once, because MLflow identifies a value by (run, key, step, time, value): a row that is sent
+again after a kill adds nothing. Files get names made of metric, step and row, so a second upload
 replaces the first. The run is found again by its tag, which is set in the call that creates it.
 """
 
@@ -41,8 +41,8 @@ _STATUS = {"completed": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
 def tracking_uri(settings: Mapping[str, Any]) -> str:
     """Where MLflow keeps its runs; the environment wins over the configuration.
 
-    The path of a database is made absolute: MLflow keeps its connections by address, and a relative
-    one would still be the old file after a change of directory.
+    The path of a database is made absolute: MLflow caches connections by address, and a relative
+    one would mean the old file after a change of directory.
     """
     uri = os.environ.get("MLFLOW_TRACKING_URI") or settings["MLFLOW_TRACKING_URI"]
     if uri.startswith(_SQLITE):
@@ -152,10 +152,10 @@ class MLflow(Backend):
                 self._medium(row, name, item)
 
     def _log_points(self, points: Sequence["Point"]) -> None:
-        """Log metrics; what the server refuses is left out, found by name and then by halving.
+        """Log metrics; names that the server refuses are found by halving and left out.
 
-        Steps, times and values are of the right kind, so that it is the name that is refused, of
-        which nothing more is sent then.
+        Steps, times and values are known to be valid, so a refusal concerns a name; nothing more is
+        sent under it.
         """
         for point in points:
             if (reason := self._bad_names.get(point.name)) is not None:
@@ -177,7 +177,7 @@ class MLflow(Backend):
             self._log_points([point for point in points if point.name not in first])
 
     def _check_refusal(self, error: MlflowException) -> None:
-        """Raise `error` unless it is about what was sent: not for a run that was deleted."""
+        """Raise `error` unless it concerns what was sent; a deleted run is an error."""
         if error.error_code != "INVALID_PARAMETER_VALUE":
             raise error
         if self._client.get_run(self._run_id).info.lifecycle_stage != "active":
@@ -188,7 +188,7 @@ class MLflow(Backend):
         self._client.set_terminated(self._run_id, _STATUS.get(status, "KILLED"), end_time)
 
     def _medium(self, row: Row, name: str, item: dict[str, Any]) -> None:
-        """All files are made before the first one is sent."""
+        """Make all files before the first one is sent."""
         files: list[File] = []
         with self.encoding(row, name):
             files = _files(self.run, row, name, item)
@@ -208,7 +208,7 @@ class MLflow(Backend):
             self.refuse(row, name, error.strerror)
 
     def _list_table(self, path: str) -> None:
-        """As MLflow's log_table does; that one would append rows when called again."""
+        """As MLflow's log_table does, which would append rows when called again."""
         tags = self._client.get_run(self._run_id).data.tags
         logged = json.loads(tags.get("mlflow.loggedArtifacts", "[]"))
         if (entry := {"path": path, "type": "table"}) not in logged:
@@ -242,8 +242,8 @@ class File(NamedTuple):
 
 
 def _files(run: Description, row: Row, name: str, item: dict[str, Any]) -> list[File]:
-    """The files that show a medium in MLflow. For an image they are named as MLflow's own
-    log_image does, which its image panel reads, but predictably.
+    """The files that show a medium in MLflow. For an image they are named as by MLflow's own
+    log_image, whose names its image panel parses, but predictably.
     """
     kind, step = item["type"], f"step_{row.step:08d}"
     if kind == "image":

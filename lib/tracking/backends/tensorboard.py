@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 """TensorBoard: one event file under <run>/logs/tensorboard, written without TensorFlow or PyTorch.
 
-One row of the journal is one event. Exactly once, because the cursor holds the length of the file
-after the last row it counts: whatever is longer was cut off by a kill and is written again.
+A row of the journal is an event. Exactly once, because the cursor has the length of the file after
+the last row that it counts: what follows was written just before a kill, is cut off, and written
+again.
 """
 
 import io
@@ -105,7 +106,7 @@ class TensorBoard(Backend):
         return _text(name, media.as_markdown(item))
 
     def _append(self, events: Sequence[Event]) -> None:
-        """Unbuffered: nothing must reach the file later, when it has been put back and reopened."""
+        """Unbuffered: nothing may reach the file later, when it has been truncated and reopened."""
         assert self._file is not None
         buffer = io.BytesIO()
         writer = RecordWriter(buffer)

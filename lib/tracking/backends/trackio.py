@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Trackio: rows go into its project database through its own storage class.
 
-Trackio's log() queues in memory and names each row at random, which loses rows on a kill and
-doubles them on a retry. Its storage class underneath takes a name for each row and ignores one it
-has already. Rows are named {run id}-{index}, which makes every write idempotent.
+Trackio's log() queues rows in memory under random names, which loses rows on a kill and doubles
+them on a retry. The storage class underneath accepts a name for each row and ignores a row whose
+name it has. Rows are named {run id}-{index}, which makes every write idempotent.
 """
 
 import shutil
@@ -43,7 +43,7 @@ class Trackio(Backend):
         about = {"tags": list(run.tags), "notes": run.notes, "job_type": run.job_type}
         config = {**facts, **about, "_Group": run.group or None, "_Username": None}
         self._config = config | {"_Created": _iso(run.started)}
-        # Configuration travels with rows: with a row that is there already, or with the first.
+        # The configuration comes with a row: one that is there already, or the first.
         if (index := self._some_row()) is not None:
             self._put([Row(index, 0, run.started)])
 
@@ -61,7 +61,7 @@ class Trackio(Backend):
             )
 
     def finish(self, status: str, ended: float | None) -> None:
-        """Trackio has no notion of a finished run; it shows the times of the rows."""
+        """Trackio does not know finished runs; it shows the times of the rows."""
 
     def _some_row(self) -> int | None:
         """The index of any row that the database has of this run."""
@@ -111,7 +111,7 @@ class Trackio(Backend):
         return Markdown(media.as_markdown(item))._to_dict()
 
     def _image(self, row: Row, name: str, source: Path, caption: str) -> dict[str, Any]:
-        """Trackio would pick a random file name, and leave it behind when the row is retried."""
+        """Trackio would choose a random file name and leave that file behind on a retry."""
         folder = get_project_media_path(self.run.project, self.run.name, row.step)
         path = folder / f"{self.run.id}-{row.index}-{name.replace('/', '-')}{source.suffix}"
         shutil.copyfile(source, path)

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
 """Weights & Biases: online, or offline in a local folder for `make wandb-sync`.
 
-The SDK hands rows to a process of its own and does not say which of them are safe. So each row is
-logged with its index as W&B's internal `_step`, and `open` asks what is there: offline the .wandb
-files of the run, online the server. The training step is the metric `step`, against which all
-others are drawn; rows may therefore come with any step and none is dropped.
+The SDK hands rows to a process of its own and does not say which of them are stored. So each row is
+logged with its index as W&B's internal `_step`, and `open` looks up what is there: offline in the
+.wandb files of the run, online on the server. The training step is the metric `step`, against which
+all others are drawn; so rows may have any step, and none is dropped.
 """
 
 import html
@@ -31,7 +31,7 @@ from lib.tracking.describe import Description  # noqa: E402
 from lib.tracking.wandb_login import wandb_mode  # noqa: E402
 
 _EXIT_CODE = {"completed": 0, "failed": 1, "interrupted": 255}
-_LAST_WORDS_S = 15.0  # for the service of a killed forwarder to write what it still has
+_LAST_WORDS_S = 15.0  # for the service of a killed forwarder to write its last rows
 
 
 class Wandb(Backend):
@@ -82,10 +82,10 @@ class Wandb(Backend):
                     self._run.log_artifact(value)
                     values[name] = f"{value.name} {value.description}"
             self._run.log(values, step=row.index, commit=True)
-        _ = self._run.step  # a round trip: the service has received all that was logged before
+        _ = self._run.step  # a round trip: now the service has everything logged before
 
     def finish(self, status: str, ended: float | None) -> None:
-        """W&B takes no time of its own for the end, so that the summary has it."""
+        """W&B cannot be told when a run ended, so the summary says it."""
         self._run.summary["status"] = status
         self._run.summary["start_time"] = _iso(self.run.started)
         if ended is not None:
@@ -94,7 +94,7 @@ class Wandb(Backend):
         self._run.finish(exit_code=_EXIT_CODE.get(status, 1))
 
     def abandon(self) -> None:
-        """Its service is ended first: what it has not written by then, it will not write later."""
+        """End its service first: what it has not written by then, it will not write later."""
         service = _process(self.state.get("service"))
         if service is not None:
             with suppress(psutil.Error):
@@ -148,7 +148,7 @@ def _iso(seconds: float) -> str:
 
 
 def _settings(metadata: Mapping[str, Any]) -> wandb.Settings:
-    """Nothing that watches, patches or prints: W&B is given metrics and what the run says."""
+    """Nothing that watches, patches or prints: W&B gets metrics and what the run says."""
     return wandb.Settings(
         git_commit=_part(metadata, "git").get("commit"),
         console="off",
@@ -166,8 +166,8 @@ def _settings(metadata: Mapping[str, Any]) -> wandb.Settings:
 
 
 def _environment(run: Description) -> EnvironmentRecord:
-    """What the overview shows. W&B would look at this process on this machine; the training may
-    have been another one, long ago.
+    """What the overview shows. W&B would describe this process and machine, but the training may
+    have run elsewhere, long ago.
     """
     about, git = _part(run.metadata, "environment"), _part(run.metadata, "git")
     words = _words(str(run.metadata.get("command") or ""))
@@ -204,7 +204,7 @@ def _text(value: Any) -> str:
 
 
 def _number(value: Any) -> float:
-    """A size from metadata.yaml; what is none, or fits nowhere, counts as unknown."""
+    """A size from metadata.yaml; anything else counts as unknown."""
     return value if isinstance(value, (int, float)) and 0 <= value < 2**31 else 0
 
 
@@ -252,7 +252,7 @@ def _process(service: Sequence[float] | None) -> psutil.Process | None:
 
 
 def _wait_for_exit(service: Sequence[float] | None) -> None:
-    """Let the service of a killed forwarder end, by force if need be; its file is then final."""
+    """Wait for the service of a killed forwarder to end, or kill it; then its file is final."""
     process = _process(service)
     if process is not None:
         try:

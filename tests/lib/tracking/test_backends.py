@@ -154,7 +154,8 @@ def test_what_killed_forwarders_left_is_swept(home):
         (folder / ".lock").touch()
         (folder / "left").write_bytes(b"")
     old, young, used, other = folders
-    for folder in (old, used, other):
+    (unlocked := home / "temporary" / "adamwprune-tracking-unlocked").mkdir()  # killed at once
+    for folder in (old, used, other, unlocked):
         os.utime(folder, (0, 0))
     held = lock.hold(used / ".lock")
     sweep(home / "temporary")
