@@ -96,7 +96,7 @@ def mlflow_ui(given: Arguments) -> int:
         port,
         command,
         MLFLOW_DISABLE_TELEMETRY="true",
-        MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false",  # saves four processes that the page does not need
+        MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false",  # four processes that the page does not need
     )
 
 

@@ -57,7 +57,7 @@ def settings() -> dict[str, Any]:
 
 
 def fake_training(run: Run) -> None:
-    """A noisy falling loss, a learning rate with warm-up and cosine, a cubic sparsity ramp; media."""
+    """A noisy falling loss, a warm-up and cosine, a cubic sparsity ramp; some media."""
     import numpy as np
 
     chance, noise = random.Random(0), np.random.default_rng(0)

@@ -4,9 +4,10 @@
     make track RUN=name TRACKER=mlflow
     python -m scripts.tracking.track [--output-dir DIR] [RUN] [--tracker NAMES]
 
-The run may be completed, interrupted, failed or in progress; one in progress is followed to its end.
-A tracker gets only what it does not have, so repeating the command changes nothing. Without TRACKER
-the run goes to the trackers that it was configured for. Exit code 1 if something is missing.
+The run may be completed, interrupted, failed or in progress; in progress, it is followed to its
+end. A tracker gets only what it does not have, so repeating the command changes nothing. Without
+TRACKER the run goes to the trackers that it was configured for. Exit code 1 if something is
+missing.
 """
 
 from lib.cli import begin, run_main
