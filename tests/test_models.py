@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What every model's training must do, whatever is in its folder."""
 
+import functools
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from lib.errors import BadUse, Failure
 from lib.signals import Terminated
 from lib.train import batch_finding
 from lib.train.checkpoint import CheckpointError
+from lib.train.clock import Clock
 from lib.train.guard import Diverged
 from lib.train.learner import Learner
 from lib.train.loop import Loop
@@ -75,6 +77,25 @@ def test_it_trains_and_keeps_what_it_did(model):
     assert state["elapsed_s"] <= found["final_metrics"]["final/training_time_s"]
     assert run.checkpoint()["settings_hash"] == found["science_hash"]
     assert "weight decay: " in run.log
+
+
+def test_what_comes_before_the_first_step_is_not_part_of_it(model, monkeypatch):
+    """A clock that says a thousand seconds later once the run has been announced."""
+    now, announce = [0.0], Loop.announce
+
+    def tick() -> float:
+        now[0] += 0.001
+        return now[0]
+
+    def slow(loop, *args, **kwargs):
+        announce(loop, *args, **kwargs)
+        now[0] += 1000.0
+
+    monkeypatch.setattr("lib.train.loop.Clock", functools.partial(Clock, now=tick))
+    monkeypatch.setattr(Loop, "announce", slow)
+    run = model.train()
+    assert run.rows("perf/step_ms")[1] < 1000
+    assert run.metadata["final_metrics"]["final/training_time_s"] < 1
 
 
 def test_two_trainings_are_equal_to_the_last_bit(model):

@@ -21,13 +21,14 @@ def media_file(run_dir: Path, path: Any) -> Path:
     """
     top = run_dir.resolve()
     try:
-        found = (top / path).resolve(strict=True)
-    except FileNotFoundError:
-        raise NoMediaFile(f"{run_dir / path} is gone") from None
+        found = (top / path).resolve()
+        exists = found.exists()
     except (OSError, RuntimeError, TypeError, ValueError) as error:  # too long, a loop, NUL bytes
         raise NoMediaFile(f"{str(path)[:100]!r} is not a path in {run_dir}: {error}") from None
     if top not in found.parents:
         raise NoMediaFile(f"{path!r} is outside the run directory {run_dir}")
+    if not exists:
+        raise NoMediaFile(f"{run_dir / path} is gone")
     if not found.is_file():
         raise NoMediaFile(f"{path!r} in {run_dir} is not a regular file")
     return found

@@ -57,7 +57,7 @@ class Cursor:
         self.cut.clear()
 
     def advance(self, row: dict[str, Any], end: int) -> Row:
-        """Move past a row of the journal and return what a tracker should get of it.
+        """Move past a row that read_rows yielded and return what a tracker should get of it.
 
         After a `resume` event, values at steps that were logged before are left out, so that the
         steps in a tracker never go back. System metrics and artifacts do not count as repeated.
@@ -65,23 +65,18 @@ class Cursor:
         index, self.rows, self.offset = self.rows, self.rows + 1, end
         if row.get("event") == "resume":
             self.resumed = True
-        metrics, media = _mapping(row, "metrics"), _mapping(row, "media")
+        metrics, media = row.get("metrics", {}), row.get("media", {})
         if "event" in row or not (metrics or media):
             return Row(index, 0, 0.0)
         step, moment = row.get("step"), row.get("time")
         if (problem := _bad_place(step, moment)) is not None:
             return Row(index, -1, 0.0, unfit=dict.fromkeys([*metrics, *media], problem))
-        fitting = Row(index, step, moment)
-        for name, value in self._new(metrics, step).items():
-            if isinstance(value, (int, float)):
-                fitting.metrics[name] = value
-            else:
-                fitting.unfit[name] = f"{type(value).__name__} is not a number"
+        fitting = Row(index, step, moment, self._new(metrics, step))
         for name, item in self._new(media, step).items():
-            if isinstance(item, dict) and isinstance(item.get("type"), str):
+            if isinstance(item.get("type"), str):
                 fitting.media[name] = item
             else:
-                fitting.unfit[name] = f"{type(item).__name__} is not a medium"
+                fitting.unfit[name] = "a medium without a type"
         return fitting
 
     def _new(self, values: dict[str, Any], step: int) -> dict[str, Any]:
@@ -136,13 +131,6 @@ def _bad_place(step: object, moment: object) -> str | None:
     if not isinstance(moment, (int, float)) or not 0 <= moment <= _MAX_TIME:
         return f"time {str(moment)[:40]} is not in the years 1970 to 9998"
     return None
-
-
-def _mapping(row: dict[str, Any], key: str) -> dict[str, Any]:
-    found = row.get(key)
-    if isinstance(found, dict):
-        return found
-    return {} if found is None else {key: found}  # damaged: one value that fits nowhere
 
 
 def path_of(run_dir: Path, name: str) -> Path:

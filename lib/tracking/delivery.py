@@ -18,7 +18,7 @@ from pathlib import Path
 from lib.runs.journal import DamagedRow, read_rows
 from lib.runs.redact import redact
 from lib.tracking import cursor as cursors
-from lib.tracking.backends import Backend, Refusal, Row, load, one_line
+from lib.tracking.backends import Backend, Refusal, Row, brief, load
 from lib.tracking.cursor import Cursor
 from lib.tracking.describe import describe, modified
 
@@ -88,12 +88,12 @@ class Delivery(threading.Thread):
         try:
             self._deliver()
         except ImportError as error:
-            self._trouble("failed", f"{one_line(error)}. Install it: make install")
+            self._trouble("failed", f"{brief(error)}. Install it: make install")
             return True
         except Exception as error:  # an SDK may raise anything
             self._failures += 1
             over = bool(self._ending) and self._failures >= _TRIES_AFTER_THE_END
-            self._trouble("failed" if over else "retrying", one_line(error))
+            self._trouble("failed" if over else "retrying", brief(error))
             if self._backend is not None:
                 with contextlib.suppress(Exception):
                     self._backend.abandon()

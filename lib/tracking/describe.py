@@ -16,6 +16,7 @@ from typing import Any
 from lib.runs import metadata
 from lib.runs.redact import redact, redact_tree
 from lib.runs.safe_yaml import load_mapping
+from lib.text import printable
 
 _FACTS = ("seed", "science_hash", "version", "command", "git", "environment", "device", "precision")
 _FACTS += ("batch", "pruning", "dataset", "model")
@@ -55,7 +56,7 @@ def describe(run_dir: Path) -> Description:
     tags = meta.get("tags")
     settings = _settings(run_dir / "config.yaml")
     facts = {**redact_tree(settings), **dict(_flatten({key: meta.get(key) for key in _FACTS}))}
-    facts["run_dir"] = str(run_dir)
+    facts["run_dir"] = printable(run_dir)  # its bytes need not be UTF-8
     return Description(
         dir=run_dir,
         id=str(stored["run_id"]),

@@ -26,6 +26,7 @@ from lib.runs import metadata
 from lib.runs.journal import read_rows
 from lib.runs.redact import redact
 from lib.runs.stored import load_run
+from lib.text import printable
 from lib.tracking.cursor import valid_step
 from lib.tracking.delivery import POLL_S, Delivery, Ending
 from lib.tracking.describe import timestamp
@@ -51,7 +52,7 @@ class Console:
 
     def say(self, text: str) -> None:
         """Print a line to the terminal and the log, once, however often it is said."""
-        text = redact(text)
+        text = printable(redact(text))
         if text in self._said:
             return
         self._said.add(text)

@@ -18,6 +18,7 @@ from typing import Any
 
 from lib.config.trackers import TRACKERS
 from lib.files import ROOT
+from lib.text import one_line
 from lib.tracking import cursor as cursors
 
 _GRACE_S = 2.0  # beyond the forwarder's own deadline
@@ -87,11 +88,11 @@ def outcome(run_dir: Path, name: str) -> str:
     """One line: what a tracker has in the end, and how to continue if that is not everything."""
     cursor = cursors.load(run_dir, name)
     if cursor is not None and cursor.condition == "finished":
-        return "; ".join(
-            [f"{name}: {cursor.rows:,} rows", *cursor.remarks(), f"see {cursor.where}"]
-        )
+        count = f"{name}: {cursor.rows:,} row{'' if cursor.rows == 1 else 's'}"
+        where = [f"see {cursor.where}"] if cursor.where else []
+        return one_line("; ".join([count, *cursor.remarks(), *where]))
     reason = (cursor and cursor.error) or "it did not finish in time"
-    return (
+    return one_line(
         f"warning: {name} is incomplete: {reason}. Nothing is lost, the journal has it all; "
         f"continue with: make track RUN={run_dir.name} TRACKER={name}"
     )

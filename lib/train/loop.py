@@ -105,7 +105,6 @@ class Loop:
 
     def __enter__(self) -> "Loop":
         settings, runtime, timetable = self._settings, self._runtime, self.timetable
-        self._clock = Clock(self.state.elapsed_s, self.state.step)
         with ExitStack() as within:
             self.run = within.enter_context(Run.from_settings(settings, model=settings.MODEL))
             self.run.track(partial(launch, trackers=settings.trackers, settings=settings.as_dict()))
@@ -133,6 +132,7 @@ class Loop:
 
     def __iter__(self) -> Iterator[int]:
         """The number of each step, from 0: how many updates precede it."""
+        self._clock = Clock(self.state.elapsed_s, self.state.step)
         while not self._ended:
             if self.out_of_memory:
                 self._halve_batch()

@@ -34,7 +34,7 @@ from lib.errors import Failure
 from lib.runs.journal import read_rows
 from lib.runs.redact import redact
 from lib.runs.run import Run
-from lib.tracking.backends import one_line
+from lib.tracking.backends import brief
 from lib.tracking.launch import launch
 from lib.tracking.wandb_login import wandb_mode
 from scripts.tracking.pages import setting
@@ -149,7 +149,7 @@ def _ask(code: str, **variables: str) -> str:
     )
     if done.returncode:
         reason = (done.stderr.strip() or "no reason given").splitlines()[-1]
-        raise Failure(one_line(reason))
+        raise Failure(brief(reason))
     return done.stdout.strip()
 
 
@@ -199,8 +199,11 @@ def own_folder(keep: str | None) -> Iterator[None]:
         yield
 
 
-def round_trip(trackers: Sequence[str]) -> list[str]:
-    """Train, forward and read back in the current directory; what did not come back."""
+def round_trip(trackers: Sequence[str], *, kept: bool) -> list[str]:
+    """Train, forward and read back in the current directory; what did not come back.
+
+    Where to look at the run is said only if it is `kept`.
+    """
     import yaml
 
     values = settings()
@@ -211,9 +214,15 @@ def round_trip(trackers: Sequence[str]) -> list[str]:
     run = Run.create("outputs/tracker-test", name, files=files, info=info)
     assert isinstance(run, Run)
     with run:
-        run.track(partial(launch, trackers=trackers, settings=values))
+        say = run.say if kept else partial(_say_warning, run)
+        run.track(lambda run_dir, **_: launch(run_dir, trackers, values, say))
         fake_training(run)
     return [f"{name}: {text}" for name in trackers for text in compare(name, run.dir)]
+
+
+def _say_warning(run: Run, text: str) -> None:
+    if text.startswith("warning: "):
+        run.say(text)
 
 
 def main() -> int:
@@ -227,7 +236,7 @@ def main() -> int:
     started = time.monotonic()
     problems = probe(trackers)
     with own_folder(given.keep):
-        problems += round_trip(trackers)
+        problems += round_trip(trackers, kept=bool(given.keep))
     if problems:
         raise Failure("\n  ".join(["not everything works:", *problems]))
     print(f"passed in {time.monotonic() - started:.1f} s")

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from lib import text
 from lib.config.trackers import SYMBOLS
+from lib.errors import Failure
 from lib.runs.journal import read_rows
 from lib.runs.stored import load_run
 from lib.tracking import cursor as cursors
@@ -29,22 +30,27 @@ HEADER = ("tracker", "rows", "behind", "left out", "updated", "state", "where, o
 
 
 def count_rows(journal: Path, offset: int = 0) -> int:
-    """Rows from byte `offset` on."""
-    return sum(1 for _ in read_rows(journal, offset, on_damage=lambda _: None))
+    """Rows from byte `offset` on. Raises Failure when there is no journal that can be read."""
+    try:
+        return sum(1 for _ in read_rows(journal, offset, on_damage=lambda _: None))
+    except OSError as error:
+        raise Failure(f"{journal}: {error.strerror}") from error
 
 
 def print_status(run_dir: Path) -> None:
     """The table."""
     run = load_run(run_dir)
     journal = run_dir / "logs" / "metrics.jsonl"
-    print(f"{run.name}, {run.status}: {count_rows(journal):,} rows in the journal")
+    name = text.one_line(run.name)
+    rows = count_rows(journal)
+    print(f"{name}, {text.one_line(run.status)}: {rows:,} rows in the journal")
     states = {name: cursors.load(run_dir, name) for name in SYMBOLS}
     known = {name: state for name, state in states.items() if state is not None}
     if not known:
-        print(f"sent to no tracker; make track RUN={run.name} TRACKER=… does it now")
+        print(f"sent to no tracker; make track RUN={name} TRACKER=… does it now")
         return
-    rows = [HEADER, *(_row(name, state, journal) for name, state in known.items())]
-    heading, *lines = text.columns(rows, right=range(1, 5))
+    cells = [HEADER, *(_row(name, state, journal) for name, state in known.items())]
+    heading, *lines = text.columns(cells, right=range(1, 5))
     print(heading)
     for state, line in zip(known.values(), lines, strict=True):
         print(text.coloured(line, state.condition, sys.stdout))

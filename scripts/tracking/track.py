@@ -50,7 +50,12 @@ def choose(run_dir: Path, names: str) -> tuple[str, ...]:
 
 
 def check_delivery(run_dir: Path, trackers: tuple[str, ...]) -> None:
-    """Raise Failure for a run that cannot be written, and while another process delivers it."""
+    """Raise Failure for a run that has no journal or cannot be written, and while another process
+    delivers it.
+    """
+    journal = run_dir / "logs" / "metrics.jsonl"
+    if not journal.is_file():
+        raise Failure(f"{journal}: there is no such file, so nothing can be sent")
     try:
         with (run_dir / "logs" / "tracking.log").open("a"):
             pass

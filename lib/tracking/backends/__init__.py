@@ -17,6 +17,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from lib.config.trackers import TRACKERS
 from lib.runs.redact import redact
+from lib.text import one_line
 from lib.tracking.describe import Description
 
 _FAULTS_OF_THE_MACHINE = {
@@ -96,7 +97,7 @@ class Backend(abc.ABC):
 
     def refuse(self, row: Row, name: str, reason: object) -> None:
         """Leave the metric or medium `name` of `row` out, and have it counted."""
-        self.refused.append(Refusal(name, row.step, one_line(reason)))
+        self.refused.append(Refusal(name, row.step, brief(reason)))
 
     @contextmanager
     def encoding(self, row: Row, name: str) -> Iterator[None]:
@@ -113,10 +114,10 @@ class Backend(abc.ABC):
             self.refuse(row, name, error)
 
 
-def one_line(reason: object) -> str:
-    """An error as a short line without secrets."""
-    text = " ".join(str(reason).split()) or type(reason).__name__
-    return redact(text if len(text) <= 300 else f"{text[:300]}…")
+def brief(reason: object) -> str:
+    """An error as one line of at most 300 characters, without secrets."""
+    line = one_line(reason) or type(reason).__name__
+    return redact(line if len(line) <= 300 else f"{line[:300]}…")
 
 
 def load(name: str) -> type[Backend]:

@@ -24,7 +24,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from lib.tracking import media
-from lib.tracking.backends import Backend, Row, one_line
+from lib.tracking.backends import Backend, Row, brief
 from lib.tracking.describe import Description
 
 RUN_TAG = "adamwprune.run_id"
@@ -137,7 +137,7 @@ class MLflow(Backend):
                 self._log_facts(kind, facts[: len(facts) // 2])
                 self._log_facts(kind, facts[len(facts) // 2 :])
             else:
-                self.cut[facts[0].key] = one_line(error)
+                self.cut[facts[0].key] = brief(error)
 
     def write(self, rows: Sequence[Row]) -> None:
         points = [
@@ -169,7 +169,7 @@ class MLflow(Backend):
             self._check_refusal(error)
             names = list(dict.fromkeys(point.name for point in points))
             if len(names) == 1:
-                self._bad_names[names[0]] = one_line(error)
+                self._bad_names[names[0]] = brief(error)
                 self._log_points(points)
                 return
             first = set(names[: len(names) // 2])

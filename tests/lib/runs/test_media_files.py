@@ -35,6 +35,14 @@ def test_the_run_directory_may_itself_be_a_link(run_dir, tmp_path):
     assert media_file(tmp_path / "link", "media/file").read_text() == "its own"
 
 
+def test_what_is_outside_is_called_so_whether_it_exists_or_not(run_dir):
+    for path in ("../secret", "../no-secret"):
+        with pytest.raises(NoMediaFile, match="outside the run directory"):
+            media_file(run_dir, path)
+    with pytest.raises(NoMediaFile, match="media/gone is gone"):
+        media_file(run_dir, "media/gone")
+
+
 @pytest.mark.parametrize(
     "path",
     [

@@ -76,8 +76,10 @@ def test_damaged_rows_cost_themselves_alone(home):
             {"step": 4, "time": 1e300, "metrics": {"a": 1.0}},
             {"step": 5, "time": -1, "metrics": {"a": 1.0}},
             {"step": 6, "time": None, "media": {"a": {"type": "text", "text": "x"}}},
-            {"step": 7, "time": now, "metrics": {"a": "text", "good": 2.0, "b": None}},
-            {"step": 8, "time": now, "media": {"a": 5, "b": {"type": []}, "c": {"type": "image"}}},
+            {"step": 7, "time": now, "metrics": {"a": "text", "b": None}},
+            {"time": now, "metrics": {"a": 1.0}},
+            {"step": 7, "time": now, "metrics": {"good": 2.0}, "media": {"b": {}}},
+            {"step": 8, "time": now, "media": {"b": {"type": []}, "c": {"type": "image"}}},
             {"step": 9, "time": now, "media": {"a": {"type": "no such type"}}},
             {"step": 10, "time": now, "media": {"a": {"type": "table", "path": "logs/train.log"}}},
             {"step": 11, "time": now, "metrics": {"good": 3.0}},
@@ -92,7 +94,8 @@ def test_damaged_rows_cost_themselves_alone(home):
         assert {name: sorted(found) for name, found in points.items()} == {
             "good": [(1, 1.0), (7, 2.0), (11, 3.0)]
         }
-        assert f"{tracker}: left out a at step 7: str is not a number" in said
+        assert f"{tracker}: left out b at step 7: a medium without a type" in said
+        assert f"{tracker}: left out a: step None is not an integer" in said
         assert done.dropped == 12, (tracker, said)
 
 

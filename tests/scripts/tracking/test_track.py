@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """make track and make track-status, as programs."""
 
+import json
+import os
 import subprocess
 import sys
 
@@ -49,6 +51,27 @@ def test_a_run_whose_metadata_is_damaged(finished):
     assert done.returncode == 1
     assert "run_name is not made of letters" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_run_without_a_journal(finished):
+    (finished.dir / "logs" / "metrics.jsonl").unlink()
+    for done in (program("track", "run", "--tracker", "tensorboard"), program("status", "run")):
+        assert done.returncode == 1
+        assert done.stderr.startswith("error: runs/run/logs/metrics.jsonl: ")
+        assert done.stderr.count("\n") == 1
+
+
+def test_a_directory_that_is_not_utf8_and_names_that_write_to_the_terminal(finished):
+    hostile = "x\033[2J\u202e"
+    with (finished.dir / "logs" / "metrics.jsonl").open("a") as journal:
+        journal.write(json.dumps({"step": 2**63, "time": 1, "metrics": {hostile: 1}}) + "\n")
+    finished.dir.rename(os.fsdecode(b"runs/caf\xe9\033[2J"))
+    done = program("track", "caf", "--tracker", "tensorboard")
+    assert done.returncode == 0, done.stderr
+    status = program("status", "caf")
+    for printed in (done.stdout, done.stderr, status.stdout):
+        assert "x\N{REPLACEMENT CHARACTER}[2J" in printed
+        assert all(c.isprintable() for c in printed.replace("\n", ""))
 
 
 def test_what_a_tracker_could_not_take_is_said(home):  # noqa: F811
