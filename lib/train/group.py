@@ -34,6 +34,9 @@ _MAY_DIFFER = re.compile(
 _EXPLAINING_S = 5.0  # by then every rank that is alive has noticed that something is wrong
 
 
+_SAME_REASON_S = 2.0  # within which all ranks notice what they all notice
+
+
 class RanksLost(Failure):
     """Other ranks do not respond or have ended."""
 
@@ -63,7 +66,17 @@ class _RollCall:
     def leave(self, error: BaseException) -> None:
         """Tell the others why this rank ends."""
         with suppress(RuntimeError):
-            self._say("ended", f"{type(error).__name__}: {error}".rstrip(": "))
+            self._say("ended", _in_words(error))
+
+    def main_rank_says(self, error: BaseException) -> bool:
+        """Whether rank 0 ends for the same reason, and so prints it."""
+        deadline = time.monotonic() + _SAME_REASON_S
+        with suppress(RuntimeError):
+            while self._rank != 0 and time.monotonic() < deadline:
+                if self._has_said("ended", 0):
+                    return self._said("ended", 0) == _in_words(error)
+                time.sleep(0.02)
+        return False
 
     def explain(self, error: RuntimeError) -> RanksLost | None:
         """Why a collective operation failed; None when `error` has another cause."""
@@ -106,6 +119,10 @@ class _RollCall:
         return self._store.get(f"{word}/{rank}").decode()
 
 
+def _in_words(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".rstrip(": ")
+
+
 _roll_call: _RollCall | None = None  # of the group, which PyTorch also keeps in a global
 
 
@@ -122,7 +139,8 @@ def process_group(
     timeout: seconds that a rank waits for another. agree_on: settings, by symbol, that must be
     equal on all ranks. always: create a group for a single process too, which `shard` needs.
     Raises RanksLost when a rank is missing, at the start or later, and BadUse when the settings
-    of the ranks differ.
+    of the ranks differ. A Failure that all ranks have in common is raised on rank 0 alone; the
+    others exit with its code.
     """
     global _roll_call
     if runtime.world_size == 1 and not always:
@@ -148,6 +166,8 @@ def process_group(
     except BaseException as error:
         if _roll_call is not None:
             _roll_call.leave(error)
+            if isinstance(error, Failure) and _roll_call.main_rank_says(error):
+                sys.exit(error.exit_code)
         raise
     finally:
         _roll_call = None

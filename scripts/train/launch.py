@@ -22,6 +22,7 @@ if __name__ == "__main__":
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -109,7 +110,9 @@ def configure(tree: Tree) -> None:
     with store.locked():
         load_or_make(tree)
         _follow(tree, path)
-    kept = [f"{e.name}={shorten(e.text)}" for e in tree.entries() if e.text != e.default]
+    kept = [
+        f"{e.name}={shlex.quote(shorten(e.text))}" for e in tree.entries() if e.text != e.default
+    ]
     print(f"{path}: {' '.join(kept) or 'all defaults'}")
     if layers:
         print("for this launch alone:")

@@ -252,8 +252,9 @@ def test_two_first_launches_make_one_config(start, tmp_path):
 
 def test_each_launch_says_what_config_has_that_is_not_a_default(start, tmp_path):
     (tmp_path / "lenet5" / "train.py").write_text(REPORT)
-    change(tmp_path, "setconfig", SET="LEARNING_RATE=3e-4 DEVICE=auto")
-    assert ".config: LEARNING_RATE=0.0003\n" in start(SET="SEED=3").communicate()[0]
+    change(tmp_path, "setconfig", SET="LEARNING_RATE=3e-4 DEVICE=auto DESCRIPTION='two words'")
+    said = start(SET="SEED=3").communicate()[0]
+    assert ".config: DESCRIPTION='two words' LEARNING_RATE=0.0003\n" in said
 
 
 def test_an_edited_config_reaches_config_py_and_another_one_does_not(start, tmp_path):
