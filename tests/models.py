@@ -47,7 +47,7 @@ class Finished(NamedTuple):
 
 
 class SmallModel:
-    """`model` with short trainings, whose data are in `folder` and whose runs in `output`."""
+    """Short trainings of `model`, with data in `folder` and runs in `output`."""
 
     def __init__(self, model: str, folder: Path, output: Path) -> None:
         self.name, self.output = model, output
@@ -57,7 +57,7 @@ class SmallModel:
         self._count = 0
 
     def flags(self, run: str, *more: str) -> list[str]:
-        """Six steps on the CPU in float32, with a row of metrics each; `more` overrides."""
+        """Six steps on the CPU in float32, metrics logged at each; `more` overrides."""
         config = self.output / "config"
         config.write_text(f"CONFIG_MODEL_{self.name.upper()}=y\n")
         return [
@@ -68,7 +68,7 @@ class SmallModel:
         ]
 
     def train(self, *more: str) -> Finished:
-        """Train in this process. What it raises is raised; the run is `latest` all the same."""
+        """Train in this process; errors are raised. The run is `latest` in any case."""
         self._count += 1
         self.program.main(load_settings(self.name, self.flags(f"run-{self._count}", *more)))
         return self.latest
@@ -85,7 +85,7 @@ class SmallModel:
         return [sys.executable, *start, *self.flags(run, *more)]
 
     def train_on_ranks(self, ranks: int, *more: str) -> Finished:
-        """Train with so many processes."""
+        """Train with `ranks` processes."""
         subprocess.run(
             self.command(ranks, "ranks", *more), check=True, timeout=300, env=ENVIRONMENT
         )

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The first steps of every offline defconfig, against stored values (tests/golden_losses.json).
 
-They tell when a change alters results: order of the data, initial weights, optimizer, schedule,
-pruning. Where that is intended, write them anew and say why in the commit:
+They reveal a change of results: in the order of the data, initial weights, optimizer, schedule or
+pruning. If the change is intended, regenerate them and say why in the commit:
 
     python -m tests.test_golden
 """
@@ -20,15 +20,15 @@ from tests.gpt2.small import write_corpus
 from tests.models import ROOT, Finished, SmallModel
 
 STORED = Path(__file__).with_name("golden_losses.json")
-# Relative. Other instruction sets (tried: AVX-512, AVX, SSE4) add up in another order. Losses then
-# differ by up to 2e-5; the norm of a gradient by 1e-3 where a tie of the pruning falls otherwise.
-# A schedule, a seed or an order of the data that changed moves losses by 1e-3 and more.
+# Relative. Other instruction sets (tried: AVX-512, AVX2, SSE4) sum in another order. Losses then
+# differ by up to 2e-5, and the norm of a gradient by 1e-3 where pruning breaks a tie differently.
+# Another schedule, seed or order of the data changes losses by 1e-3 and more.
 TOLERANCE = {"train/loss": 2e-4, "val/loss": 2e-4, "grad_norm": 1e-2, "lr": 1e-9, "sparsity": 1e-9}
 
-# Flags that replace data which are not the same everywhere, by <model>-<data set>.
+# Flags that replace data which differ between machines, by <model>-<data set>.
 FIXED_DATA = {
     "lenet5-digits": lambda folder: [],
-    # Python's standard library differs between versions: a corpus of ours, in the same form.
+    # Python's standard library differs between versions: a generated corpus instead.
     "gpt2-pystdlib": lambda folder: [
         *("--dataset", "custom", "--data-files", str(write_corpus(folder / "passages.txt"))),
         *("--tokenizer", "bytes", "--val-fraction", "0.05", "--sample-tokens", "0"),
@@ -78,7 +78,7 @@ def test_every_model_has_an_offline_defconfig_among_them():
 
 
 def main(path: Path) -> None:
-    """Write the values of this machine to `path`."""
+    """Write the values that this machine computes to `path`."""
     with tempfile.TemporaryDirectory() as folder:
         golden = {name: first_steps(name, Path(folder)) for name in OFFLINE}
     path.write_text(json.dumps(golden, indent=1) + "\n")

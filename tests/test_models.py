@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What every model's training must do, whatever is in its folder."""
+"""What the training of every model must do."""
 
 import functools
 import os
@@ -26,13 +26,13 @@ from tests.models import ENVIRONMENT, MODELS, ROOT, Finished, SmallModel
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """Where the data of each model are prepared once."""
+    """A directory in which the data of each model are prepared once."""
     return tmp_path_factory.mktemp("data")
 
 
 @pytest.fixture(params=MODELS)
 def model(request, folders, tmp_path):
-    """Each model in turn; PyTorch is afterwards as it was."""
+    """Each model in turn; restores PyTorch's settings afterwards."""
     threads = torch.get_num_threads()
     yield SmallModel(request.param, folders / request.param, tmp_path)
     torch.set_num_threads(threads)
@@ -40,7 +40,7 @@ def model(request, folders, tmp_path):
 
 
 def after_update(monkeypatch, do: Callable[[int, torch.optim.Optimizer], None]):
-    """Have `do(number of the update, optimizer)` run after each update."""
+    """Call `do(number of the update, optimizer)` after each update."""
     update, count = Learner.update, [0]
 
     def updating(learner, lr):
@@ -136,7 +136,7 @@ def test_auto_keeps_the_effective_batch(model):
 
 class TestOutOfMemory:
     def test_the_step_is_done_again_in_smaller_parts(self, model, monkeypatch):
-        """It strikes in the second of two micro-steps; nothing of either may remain."""
+        """Out of memory in the second of two micro-steps: nothing of either may remain."""
         size = model.train().metadata["batch"]["effective"]
         halves = ("--batch-size", str(size // 2), "--grad-accum", "2")
         expected = model.train(*halves)
@@ -171,7 +171,7 @@ class TestOutOfMemory:
 
 
 class TestDivergence:
-    """A gradient or weight that is not finite stops a training before a good file is replaced."""
+    """A gradient or weight that is not finite ends a training before a good file is replaced."""
 
     def spoil_gradients(self, monkeypatch, at: int) -> None:
         update, count = Learner.update, [0]
@@ -249,7 +249,7 @@ def test_a_signal_saves_the_step_it_came_in(model, monkeypatch, number):
 
 
 class TestFullDisk:
-    """A limit on the size of files, which journal and metadata stay below, stands for the disk."""
+    """A limit on the size of files, above that of journal and metadata, simulates a full disk."""
 
     @pytest.fixture
     def full_between(self, model, monkeypatch, file_size_limit):
@@ -265,7 +265,7 @@ class TestFullDisk:
             after_update(monkeypatch, fill)
 
         yield between
-        # A training that ends early leaves the limit in place.
+        # A training that ends early leaves the limit set.
         import resource
 
         hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
@@ -304,7 +304,7 @@ def test_the_best_of_a_pruned_training_has_the_sparsity_that_was_asked_for(model
 
 class TestEnds:
     def test_early_stop(self, model):
-        # At this rate nothing becomes better, so the second evaluation is the last that can count.
+        # At this rate the loss does not improve by more than rounding.
         slow = ("--learning-rate", "1e-20", "--eval-interval", "1")
         run = model.train(*slow, "--early-stop", "2", "--max-steps", "100")
         assert run.checkpoint()["training_state"]["evaluations_since_best"] == 2
@@ -318,7 +318,7 @@ class TestEnds:
         assert len(run.rows("val/loss")) == 1, "the end is evaluated"
 
     def test_a_warm_up_longer_than_the_training_is_refused(self, model):
-        """Only with the data, of which an epoch is made, is the number of steps known."""
+        """The number of steps in an epoch, and so in the training, is known once the data are."""
         epochs = ("--max-steps", "0", "--num-epochs", "1", "--batch-size", "64")
         with pytest.raises(BadUse, match=r"WARMUP_STEPS=1000000000 is longer .* which has"):
             model.train(*epochs, "--warmup-steps", "1000000000")

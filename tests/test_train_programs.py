@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Every model's train.py has a loop of its own and shares the rest: the same set of helpers."""
+"""Every model's train.py has a training step of its own and shares what surrounds it."""
 
 import ast
 from pathlib import Path
@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAMS = sorted(ROOT.glob("*/train.py"))
 
-# What must never drift between models. Each is called, not only imported.
+# What must not drift between models. Each is called, not only imported.
 SHARED = {
     "load_settings",
     "setup",
@@ -30,7 +30,7 @@ SHARED = {
     "run_main",
 }
 
-# What learner.update does, in its order; a loop that does a part of it by itself has drifted.
+# The parts of learner.update: a loop that calls one of them itself has drifted.
 OURS_ALONE = {"step", "zero_grad", "clip_grad_norm_", "clip_grads_with_norm_", "unscale_"}
 
 
@@ -67,7 +67,7 @@ def test_it_leaves_the_tail_of_the_step_to_the_learner(program):
 
 
 def test_train_is_short_and_its_own(program):
-    """What stands around the step is in lib/train/loop.py and not copied."""
+    """What surrounds the step is in lib/train/loop.py and not copied."""
     own = lines_of_train(program)
     assert len(own) <= 80
     for other in PROGRAMS:

@@ -10,7 +10,7 @@ from tests.models import SmallModel
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory):
-    """Where the corpus is and is prepared."""
+    """A directory for the corpus and its tokens."""
     return tmp_path_factory.mktemp("small-gpt2")
 
 
@@ -22,7 +22,7 @@ def small(folder) -> list[str]:
 
 @pytest.fixture
 def gpt2(folder, tmp_path):
-    """The small model; PyTorch is afterwards as it was."""
+    """The small model; restores PyTorch's settings afterwards."""
     threads = torch.get_num_threads()
     yield SmallModel("gpt2", folder, tmp_path)
     torch.set_num_threads(threads)

@@ -16,7 +16,7 @@ def write_corpus(path: Path) -> Path:
 
 
 def flags(folder: Path) -> list[str]:
-    """Data in `folder`, which must exist; nine evaluation windows, which two ranks do not halve."""
+    """Data in `folder`, which must exist; nine evaluation windows, which two ranks cannot halve."""
     corpus = write_corpus(folder / "passages.txt")
     return [
         *("--gpt2-size", "free", "--gpt2-n-layer", "2", "--gpt2-n-head", "2"),

@@ -46,7 +46,7 @@ def test_every_parameter_gets_a_gradient():
 
 
 def test_parameters_are_contiguous():
-    """Whoever masks or flattens weights in place relies on it."""
+    """Masking or flattening weights in place relies on it."""
     assert all(p.is_contiguous() for p in LeNet5().parameters())
 
 

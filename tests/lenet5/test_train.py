@@ -38,7 +38,7 @@ def test_a_run_is_complete(lenet5):
 def test_it_learns(lenet5):
     run = lenet5.train("--max-steps", "100", "--eval-interval", "100")
     losses = run.rows("train/loss")
-    assert losses[1] == pytest.approx(2.3026, abs=0.1)  # ln 10: it knows nothing yet
+    assert losses[1] == pytest.approx(2.3026, abs=0.1)  # ln 10: random guesses
     assert losses[100] < 1.0
     assert 0.7 < run.rows("train/accuracy")[100] <= 1.0
     assert run.metadata["final_metrics"]["final/test_accuracy"] > 0.8
@@ -56,7 +56,7 @@ def test_best_is_the_checkpoint_of_the_lowest_validation_loss(lenet5, data_dir):
     with StopRequest() as stop:
         found = program.evaluate(model, data.val, setup(0, "cpu", "float32", 1), stop)
     assert found["loss"] == pytest.approx(losses[best["step"]], rel=1e-6)
-    # The accuracy of these weights, and not the highest of any evaluation.
+    # The accuracy of these weights, not the highest of any evaluation.
     accuracy = run.rows("val/accuracy")[best["step"]]
     assert found["accuracy"] == pytest.approx(accuracy)
     assert best["training_state"]["best"]["val/accuracy"] == accuracy

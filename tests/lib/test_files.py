@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Files that are there whole or not at all, whoever is killed or writes at the same time."""
+"""Files are written whole or not at all, even when writers are killed or write at once."""
 
 import fcntl
 import subprocess

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Locks between real processes: exclusive, gone with their holder, never disturbed by a look."""
+"""Locks between real processes: exclusive, gone with their holder, not disturbed by queries."""
 
 import fcntl
 import os
@@ -121,7 +121,7 @@ def test_a_forked_child_does_not_keep_the_lock(tmp_path):
     child = os.fork()
     if child == 0:
         os.close(writing)
-        os.read(reading, 1)  # until the parent lets go
+        os.read(reading, 1)  # until the parent closes its end
         os._exit(0)
     try:
         lock.release(fd)

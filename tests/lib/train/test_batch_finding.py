@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Batches divided: always exactly the effective batch, and never more than fits."""
+"""A divided batch is always exactly the effective batch, and never more than fits."""
 
 from types import SimpleNamespace
 
@@ -50,7 +50,7 @@ def test_a_batch_that_does_not_divide_is_refused_with_the_next_step():
         BatchPlan(100, 4, 6)
 
 
-def test_one_sequence_can_not_be_halved():
+def test_one_sequence_cannot_be_halved():
     with pytest.raises(Failure, match="SHARD"):
         BatchPlan(8, 1, 1).halved()
 
@@ -130,7 +130,7 @@ def test_auto_has_the_batch_it_is_told():
 
 
 class TestTrials:
-    """There need be no GPU: what asks it about its memory is replaced, the decisions are real."""
+    """Without a GPU: queries of its memory are replaced, the decisions are real."""
 
     @pytest.fixture(autouse=True)
     def tried(self, monkeypatch) -> list[int]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Checkpoints: whole or not at all, and never code."""
+"""Checkpoints are written whole or not at all, and never contain code."""
 
 import errno
 import os
@@ -22,7 +22,7 @@ class Unstorable:
 
 
 class Unpickled:
-    """Says so when it is unpickled."""
+    """Records that it was unpickled."""
 
     happened = False
 
@@ -65,7 +65,7 @@ def test_a_full_disk_leaves_the_old_checkpoint(tmp_path, monkeypatch):
 
 
 def test_a_disk_that_fills_within_the_file(tmp_path, file_size_limit):
-    """PyTorch's own writer meets the error and raises something of its own."""
+    """PyTorch's own writer turns the error into one of its own."""
     path = tmp_path / "last.pt"
     checkpoint.save(path, {"step": 1})
     with file_size_limit(100_000), pytest.raises(CheckpointError) as raised:

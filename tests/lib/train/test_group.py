@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[3]
 pytestmark = pytest.mark.slow
 
-# Trains without end, as a model's train.py does; rank 1 does what it is told to after ten steps.
+# Trains endlessly, as a model's train.py does; rank 1 does its deed after ten steps.
 PROGRAM = """
 import json, os, signal, sys, time
 import torch
@@ -86,7 +86,7 @@ def run(
 
 
 def messages(errors: list[str]) -> list[list[str]]:
-    """What each rank itself says: on a busy machine PyTorch adds that it connects again."""
+    """The errors that each rank prints; on a busy machine PyTorch adds its own about connecting."""
     return [[line for line in text.splitlines() if line.startswith("error: ")] for text in errors]
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A loss that is no number stops the training, with words that help."""
+"""A value that is NaN or infinite ends the training, with a message that helps."""
 
 import math
 
@@ -9,7 +9,7 @@ from lib.train.guard import Diverged, LossGuard
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_what_is_not_finite_stops(value):
+def test_what_is_not_finite_ends_the_training(value):
     guard = LossGuard()
     guard.check("training loss", 2.31234, 10)
     guard.check("norm of the gradient", 7.0, 10)

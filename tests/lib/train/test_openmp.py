@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Threads that wait spin for a moment, unless the user has decided."""
+"""Waiting threads spin for a moment, unless the user has chosen otherwise."""
 
 import os
 
@@ -12,7 +12,7 @@ NAMES = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
 
 def settings_after(given: dict[str, str], monkeypatch) -> dict[str, str]:
     for name in NAMES:
-        monkeypatch.setenv(name, "")  # so that it is as before after the test
+        monkeypatch.setenv(name, "")  # restored after the test
         monkeypatch.delenv(name)
     os.environ.update(given)
     spin_briefly()

@@ -11,14 +11,14 @@ from lib.train.progress import Bar, Lines, open_progress
 
 
 class Terminal(io.StringIO):
-    """A terminal as far as isatty can tell."""
+    """Claims to be a terminal."""
 
     def isatty(self) -> bool:
         return True
 
 
 def lines(updates, *, total=100, per_epoch=30) -> list[str]:
-    """What Lines says at `updates`: (time, step, metrics)."""
+    """What Lines prints for `updates`: (time, step, metrics)."""
     said, times = [], iter([time for time, _, _ in updates])
     display = Lines(total, per_epoch, said.append, clock=lambda: next(times))
     with display:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Device, precision, seed and rank, as asked for and as found."""
+"""Device, precision, seed and rank, as configured and as found."""
 
 import os
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Signals that wait for check(), in this process and in one that really gets them."""
+"""Signals that wait for check(), in this process and in others."""
 
 import os
 import pty
@@ -45,7 +45,7 @@ def test_the_handlers_are_put_back():
     assert [signal.getsignal(number) for number in signals] == before
 
 
-def test_nohup_keeps_its_word():
+def test_nohup_is_respected():
     previous = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with StopRequest() as stop:
@@ -98,7 +98,7 @@ def test_a_ctrl_c_after_a_request_ends_the_process(first, rank):
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (-signal.SIGINT, "still here\n")
-    assert ("stopping after this step" in done.stderr) is (rank == "0"), "said once"
+    assert ("stopping after this step" in done.stderr) is (rank == "0"), "printed once"
 
 
 ENDLESS = """

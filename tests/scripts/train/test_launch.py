@@ -158,7 +158,7 @@ def test_without_restarts_the_death_of_one_ends_all(start, tmp_path):
     assert "world" not in out
 
 
-# Saves for a second when it is asked to end, or for ever.
+# Saves for LASTS seconds when it is asked to end.
 SAVES = """
 import os, pathlib, signal, time
 def save(*_):
