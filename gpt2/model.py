@@ -172,7 +172,8 @@ class GPT(nn.Module):
         """Append `count` sampled tokens to `tokens` (batch, length); gives (batch, length + count).
 
         Each is drawn from softmax(logits / temperature), among the `top_k` likeliest when that is
-        above 0; temperature 0 takes the likeliest. Dropout follows `self.training`.
+        above 0; temperature 0 takes the likeliest. Dropout follows `self.training`. Any finite
+        temperature works: beyond 1e-8 and 1e8 the odds no longer change in float32.
         """
         for _ in range(count):
             context = tokens[:, -self.config.block_size :]
@@ -183,7 +184,8 @@ class GPT(nn.Module):
             if temperature == 0:
                 following = logits.argmax(-1, keepdim=True)
             else:
-                odds = torch.softmax(logits / temperature, dim=-1)
+                below_max = logits - logits.amax(-1, keepdim=True)
+                odds = torch.softmax(below_max / min(max(temperature, 1e-8), 1e8), dim=-1)
                 following = torch.multinomial(odds, 1, generator=generator)
             tokens = torch.cat((tokens, following), dim=1)
         return tokens

@@ -13,6 +13,7 @@ U+FFFD in what is printed, also in a pipe.
 """
 
 import argparse
+import math
 import os
 import sys
 from pathlib import Path
@@ -30,7 +31,7 @@ from gpt2.model import GPT, GPTConfig
 from lib.config import configpy, store
 from lib.config.settings import Settings, load_settings
 from lib.data.text.tokenizers import Tokenizer, load_tokenizer
-from lib.errors import BadUse
+from lib.errors import BadUse, Failure
 from lib.files import ROOT, write_atomic
 from lib.runs.run import NullRun, Run
 from lib.runs.stored import resolve
@@ -131,14 +132,19 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--checkpoint", choices=("last", "best"), default="best")
     given = parser.parse_args()
-    if given.tokens < 0 or given.temperature < 0 or given.top_k < 0:
-        raise BadUse("--tokens, --temperature and --top-k cannot be negative")
+    if given.tokens < 0 or given.top_k < 0 or not 0 <= given.temperature < math.inf:
+        raise BadUse("--tokens, --top-k and --temperature are numbers from 0 on")
+    if not 0 <= given.seed < 2**63:
+        raise BadUse(f"--seed {given.seed}: want a number in [0, 2^63)")
     run = chosen_run(given.run)
     settings = load_settings("gpt2", ["--config", str(run / ".config")])
     tokenizer = load_tokenizer(settings.TOKENIZER)
     model = GPT(model_config(settings, tokenizer))
-    state = checkpoint.load(run / "checkpoints" / f"{given.checkpoint}.pt")
-    model.load_state_dict(state["model_state_dict"])
+    path = run / "checkpoints" / f"{given.checkpoint}.pt"
+    try:
+        model.load_state_dict(checkpoint.load(path)["model_state_dict"])
+    except (KeyError, RuntimeError) as error:  # other weights than the configuration describes
+        raise Failure(f"{path} is not of the model that {run}/.config describes") from error
     text = continue_text(
         model,
         tokenizer,

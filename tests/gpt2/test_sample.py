@@ -2,6 +2,7 @@
 """What a model writes may be any bytes; a terminal is shown text."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from gpt2 import sample
 from gpt2.model import GPT, GPTConfig
 from lib.data.text.tokenizers import load_tokenizer
 from lib.runs.run import Run
+from lib.train import checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = SimpleNamespace(
@@ -62,7 +64,9 @@ def test_a_full_disk_costs_the_sample_and_not_the_run(run, model, capsys, monkey
     ("arguments", "says"),
     [
         (["no-such-run"], "RUN=no-such-run: no"),
-        (["one", "--tokens", "-1"], "cannot be negative"),
+        (["one", "--tokens", "-1"], "are numbers from 0 on"),
+        (["one", "--temperature", "nan"], "are numbers from 0 on"),
+        (["one", "--seed", str(2**63)], "want a number in"),
     ],
 )
 def test_bad_use_is_one_line(arguments, says):
@@ -70,6 +74,27 @@ def test_bad_use_is_one_line(arguments, says):
     command = [sys.executable, "gpt2/sample.py", *arguments]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 2 and says in done.stderr and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("temperature", [5e-324, 1e-300, 1e300, 1e308])
+@pytest.mark.parametrize("top_k", [0, 3])
+def test_any_temperature_gives_text(model, temperature, top_k):
+    """Without NaN among the odds; a very low one takes the likeliest tokens."""
+    start = torch.zeros(1, 1, dtype=torch.long)
+    found = model.generate(start, 20, temperature=temperature, top_k=top_k)
+    assert found.shape == (1, 21)
+    if temperature < 1:
+        assert torch.equal(found, model.generate(start, 20, temperature=0))
+
+
+def test_a_checkpoint_of_another_model_is_one_line(run):
+    shutil.copy(ROOT / "defconfigs" / "gpt2-pystdlib", run.dir / ".config")
+    checkpoint.save(run.dir / "checkpoints" / "best.pt", {"model_state_dict": {}, "step": 1})
+    environment = {k: v for k, v in os.environ.items() if k not in ("RUN", "PROMPT")}
+    command = [sys.executable, "gpt2/sample.py", str(run.dir)]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert "best.pt is not of the model that" in done.stderr
 
 
 def test_a_missing_package_is_named(tmp_path):
