@@ -57,7 +57,7 @@ class Cursor:
         self.cut.clear()
 
     def advance(self, row: dict[str, Any], end: int) -> Row:
-        """Move past a row that read_rows yielded and return what a tracker should get of it.
+        """Move past a row of read_rows and return what a tracker should get of it.
 
         After a `resume` event, values at steps that were logged before are left out, so that the
         steps in a tracker never go back. System metrics and artifacts do not count as repeated.

@@ -13,8 +13,8 @@ from typing import Any
 from urllib.parse import urlparse
 
 CURES = (
-    "log in once with `wandb login` (or set WANDB_API_KEY), or choose offline on purpose with "
-    "WANDB_MODE=offline or make SET='WANDB_OFFLINE=y'; offline runs are sent by `make wandb-sync`"
+    "Log in once with `wandb login` (or set WANDB_API_KEY), or choose offline with "
+    "WANDB_MODE=offline or make SET='WANDB_OFFLINE=y'; `make wandb-sync` sends offline runs"
 )
 
 

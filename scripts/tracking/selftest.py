@@ -200,9 +200,9 @@ def own_folder(keep: str | None) -> Iterator[None]:
 
 
 def round_trip(trackers: Sequence[str], *, kept: bool) -> list[str]:
-    """Train, forward and read back in the current directory; what did not come back.
+    """Train, forward and read back in the current directory; returns what did not come back.
 
-    Where to look at the run is said only if it is `kept`.
+    Where to look at the run is printed only if it is `kept`.
     """
     import yaml
 

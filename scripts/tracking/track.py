@@ -79,7 +79,7 @@ def follow(process: "subprocess.Popen[bytes]", run_dir: Path, trackers: tuple[st
             return
         except subprocess.TimeoutExpired:
             states = {name: cursors.load(run_dir, name) for name in trackers}
-            rows = [f"{name} {state.rows:,} rows" for name, state in states.items() if state]
+            rows = [f"{name} {state.rows if state else 0:,} rows" for name, state in states.items()]
             print(f"{time.strftime('%H:%M:%S')}  {', '.join(rows)}", flush=True)
 
 

@@ -101,7 +101,7 @@ def test_a_folder_that_is_a_file_is_said_once(run, capsys):
     assert media(run) == {}
 
 
-def test_names_can_not_leave_the_folder(run):
+def test_names_cannot_leave_the_folder(run):
     run.log_image("../../../evil/./x y", np.zeros((2, 2)), 0)
     (item,) = media(run).values()
     assert (run.dir / item["path"]).resolve().is_relative_to(run.dir.resolve() / "media")

@@ -443,7 +443,7 @@ def test_a_disk_that_fills_up_during_training_costs_rows_but_not_the_run(tmp_pat
     assert not list(tmp_path.rglob("*.tmp"))
 
 
-def test_plots_that_can_not_be_written_cost_only_themselves(tmp_path, capsys):
+def test_plots_that_cannot_be_written_cost_only_themselves(tmp_path, capsys):
     with Run.create(tmp_path, "x") as run:
         run.log({"train/loss": 0.5}, 1)
         run.plot()
@@ -458,7 +458,7 @@ def test_plots_that_can_not_be_written_cost_only_themselves(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("place", ["a file", "under a file"])
-def test_an_output_directory_that_can_not_be(tmp_path, place):
+def test_an_output_directory_that_cannot_be(tmp_path, place):
     (tmp_path / "file").write_text("")
     where = tmp_path / "file" if place == "a file" else tmp_path / "file" / "out"
     with pytest.raises(RunError, match="OUTPUT_DIR"):
@@ -582,7 +582,7 @@ def test_torch_is_asked_only_when_it_is_loaded(tmp_path):
     assert load_run(tmp_path / "x").metadata["environment"]["torch"] is None
 
 
-def test_metadata_holds_what_yaml_can_not(tmp_path):
+def test_metadata_holds_what_yaml_cannot(tmp_path):
     numpy = pytest.importorskip("numpy")
     path = tmp_path / "metadata.yaml"
     value = {"a": numpy.float32(0.5), "b": (1, Path("x")), "c": "\udcff", 1: {2}, "d": "a\nb: #"}
