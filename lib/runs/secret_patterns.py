@@ -23,7 +23,7 @@ WORD = (
 
 # Where none of these is in a line, in lower case, or in the lines before, there is no such name.
 # Looking for them first makes redacting a large diff several times faster.
-HINT = re.compile("key|secret|token|pass|pwd|cred|authorization|_pat|login|bearer")
+HINT = re.compile("key|secret|token|pass|pwd|cred|authorization|_pat|login|bearer|curl")
 REACH = 8  # lines from a name to its value
 
 STRING = (
@@ -44,6 +44,28 @@ NAMED = [
     re.compile(
         rf"(?P<name>\b(?:setdefault|setenv|putenv|getenv|get)\(\s*[\"'][\w.-]{{0,60}}{WORD}[\"'])"
         rf"(?P<sep>\s*,\s*)(?P<value>{STRING})"
+    ),
+    # parser.add_argument("--password", default="VALUE")
+    re.compile(
+        rf"(?P<name>[\"']--?[\w.-]{{0,60}}{WORD}[\"'])"
+        rf"(?P<sep>\s*,[^\n]{{0,80}}?\bdefault\s*=\s*)(?P<value>{STRING})"
+    ),
+    # wandb.login(key="VALUE")
+    re.compile(rf"(?P<name>\blogin\(\s*(?:\w{{1,20}}\s*=)?)(?P<sep>\s*)(?P<value>{STRING})"),
+    # #define API_KEY "VALUE"
+    re.compile(rf"(?P<name>#[ \t]*define[ \t]+\w{{0,60}}{WORD})(?P<sep>[ \t]+)(?P<value>{STRING})"),
+    # <add key="ApiKey" value="VALUE"/>
+    re.compile(
+        rf"(?P<name>[\"'][\w.-]{{0,60}}{WORD}[\"'])(?P<sep>\s+value\s*=\s*)(?P<value>{STRING})"
+    ),
+    # name: DB_PASSWORD and value: VALUE on the next line, in YAML
+    re.compile(
+        rf"(?P<name>\bname:[ \t]*[\"']?[\w.-]{{0,60}}{WORD}[\"']?)"
+        rf"(?P<sep>[ \t]*\n[+-]?[ \t]*value:[ \t]*){_VALUE}"
+    ),
+    # curl --user NAME:VALUE
+    re.compile(
+        rf"(?P<name>\bcurl\b[^\n]{{0,200}}?\s(?:-u|--user))(?P<sep>[ =][^\s:]{{1,60}}:){_VALUE}"
     ),
     # password: | and VALUE on the next line, in YAML
     re.compile(

@@ -63,6 +63,13 @@ PLANTED = {
     "Python, triple quotes": ('password = """hunter2"""', "hunter2"),
     "Python, escaped quote": ("password = 'hun\\'ter2'", "ter2"),
     "Python, next line": ('secret = (\n    "hunter2")', "hunter2"),
+    "Python, argparse": ('add_argument("--password", help="x", default="hunter2")', "hunter2"),
+    "Python, login": (f'wandb.login(key="{HEX40}")', HEX40),
+    "Python, login by position": ("login('hunter2')", "hunter2"),
+    "C": ('#define API_KEY "hunter2"', "hunter2"),
+    "XML attributes": ('<add key="ApiKey" value="hunter2"/>', "hunter2"),
+    "YAML name and value": ("- name: DB_PASSWORD\n  value: hunter2\n", "hunter2"),
+    "curl": ("curl -s -u me:hunter2 https://host", "hunter2"),
     "Go": ('password := "hunter2"', "hunter2"),
     "Make": ("API_TOKEN ?= hunter2", "hunter2"),
     "YAML block": ("password: |\n  hunter2\nnext: 1", "hunter2"),
@@ -300,8 +307,21 @@ PIECES = [
 ]
 
 
+MORE_PIECES = [
+    "Bearer ",
+    "login ",
+    "login(",
+    "curl -u ",
+    "name: ",
+    "value: ",
+    " value=",
+    "#define ",
+]
+MORE_PIECES += ["'--token', ", "default=", HEX40, ",", "]", "\\"]
+
+
 @given(
-    st.lists(st.sampled_from([*PIECES, "Bearer ", "login ", HEX40, ",", "]", "\\"])).map("".join),
+    st.lists(st.sampled_from([*PIECES, *MORE_PIECES])).map("".join),
     st.booleans(),
 )
 def test_any_text_is_settled_after_once(text, code):
@@ -328,6 +348,11 @@ def test_any_text_is_settled_after_once(text, code):
         "x_",
         "SG.",
         "-" * 7,
+        "curl ",
+        "login(x",
+        "'--token',",
+        "#define ",
+        "name: ",
     ],
 )
 def test_hostile_text_takes_no_time(piece):
