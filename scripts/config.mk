@@ -72,7 +72,7 @@ clean: ## remove config.py and caches; .config, runs and data stay
 	$(Q)find . \( -path ./.git -o -path ./.venv -o -path ./outputs -o -path ./data \) -prune \
 		-o -name __pycache__ -prune -exec rm -rf {} +
 
-mrproper: clean ## remove the configuration, too: .config, .config.old, ./defconfig; runs, data and .venv stay
+mrproper: clean ## also remove the configuration: .config, .config.old, ./defconfig; runs, data and .venv stay
 	$(Q)rm -f "$$KCONFIG_CONFIG" "$$KCONFIG_CONFIG.old" "$$KCONFIG_CONFIG.origins" defconfig
 	$(Q)rm -rf .launches
 

@@ -25,5 +25,5 @@ bench-prune: | $(READY) ## what pruning costs a training step
 	$(Q)$(PYTHON) -m benchmarks.prune
 
 .PHONY: bench-pruning-quality
-bench-pruning-quality: | $(READY) ## accuracy of every pruning method, LeNet-5 on digits
+bench-pruning-quality: | $(READY) ## accuracy of every pruning method on handwritten digits
 	$(Q)$(PYTHON) -m benchmarks.pruning_quality

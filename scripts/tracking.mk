@@ -40,5 +40,5 @@ check-ui: | $(READY) ## the trackers' pages in a real browser (needs chromium an
 
 ##@ Benchmarks
 
-bench-tracking: | $(READY) ## cost of tracking: one row, a million rows, and LeNet-5's speed
+bench-tracking: | $(READY) ## cost of tracking: one row, a million rows, and a training's speed
 	$(Q)$(PYTHON) -m benchmarks.tracking

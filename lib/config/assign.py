@@ -36,7 +36,7 @@ def apply(tree: Tree, layers: Sequence[Sequence[Assignment]], tolerant: bool = F
     An assignment may depend on a later layer (SET may turn on what it needs) and may lose its
     effect to one. Returns notes on those that lost their effect, and on the defaults that changed
     with what SET, TRACKER or a flag set. With `tolerant`, assignments to symbols that are gone or
-    whose dependencies are no longer met are dropped and noted, too.
+    whose dependencies are no longer met are dropped and noted as well.
     Raises ConfigError with all problems; the values of the tree are then undefined.
     """
     problems: list[str] = []

@@ -56,7 +56,7 @@ def parse_trackers(text: str, origin: str = "TRACKER") -> tuple[str, ...]:
     if not words:
         problems.append(f"{origin}: names no tracker: {_allowed()}")
     elif "none" in words and len(set(words)) > 1:
-        problems.append(f"{origin}: `none` cannot stand beside others in `{shorten(text)}`")
+        problems.append(f"{origin}: `none` excludes the others in `{shorten(text)}`")
     if problems:
         raise ConfigError(problems)
     chosen = {name for word in words for name in WORDS[word]}

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The curves of a run, drawn from its journal into plots/*.png.
 
-    plot_run("outputs/training/lenet5_adamw_20250101-120000")
+    plot_run("outputs/training/<run>")
 
 Train and validation share a figure, so that overfitting shows: beyond the dotted line, which marks
 the best evaluation (lib/runs/best.py), only the train curve improves. The journal is read as a

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """A run: a directory that explains and reproduces one training, and the status of that training.
 
-    with Run.from_settings(settings, model="lenet5") as run:
+    with Run.from_settings(settings, model=settings.MODEL) as run:
         run.set_info(dataset={…}, model={…})
         run.log({"train/loss": 0.5}, step)
         run.summary(final_metrics={…})

@@ -3,7 +3,7 @@
 
     for run in find_runs("outputs/training"):     # oldest first
         print(run.name, run.status, run.metadata["final_metrics"])
-    run = load_run(resolve("outputs/training", "lenet5_adamw_2025"))
+    run = load_run(resolve("outputs/training", name))
 
 A run that says "running" while nobody holds its lock was killed. The first program to look marks it
 interrupted and records when its last row was logged and its best metrics until then. A run whose

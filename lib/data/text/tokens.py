@@ -124,7 +124,7 @@ class Split:
         """Windows side by side, each once an epoch, in an order drawn anew for each epoch.
 
         Arguments, shapes and errors as in `random_batch`. An epoch has `window_count(block_size)`
-        windows; a batch at its end goes on with the next epoch.
+        windows; a batch at its end continues with the next epoch.
         """
         rows = _rows(step, rank, world_size, global_batch, micro_step, micro_steps)
         n = self.window_count(block_size)

@@ -208,7 +208,7 @@ BAD = {
     "SET=DESCRIPTION='x": "no closing quotation",
     "TRACKER=wand": "use all, both, mlflow, none, tensorboard, trackio, wandb, or several of "
     "them with commas; did you mean",
-    "TRACKER=none,wandb": "`none` cannot stand beside others",
+    "TRACKER=none,wandb": "`none` excludes the others",
 }
 
 
