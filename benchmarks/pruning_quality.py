@@ -157,7 +157,7 @@ def correlations(model: LeNet5, optimizer: torch.optim.Optimizer) -> dict[str, f
         for layer, w in weights.items():
             mask = torch.ones_like(w, dtype=torch.uint8)
             state, group = optimizer.state[w], groups[w]
-            item = scored(layer, w, mask, SCORES[name], state, group, None, [], None)
+            item = scored(layer, w, mask, SCORES[name], state=state, param_group=group)
             parts.append(item.score(0, w.numel()))
         found[name] = spearman(torch.cat(parts), magnitude)
     return found

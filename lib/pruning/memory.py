@@ -31,12 +31,12 @@ def new_memory(score: Score, weights: Mapping[str, Parameter]) -> dict[str, Tens
 def accumulate(
     memory: Mapping[str, Tensor],
     weights: Mapping[str, Parameter],
-    groups: Mapping[Parameter, Mapping[str, Any]],
+    param_groups: Mapping[Parameter, Mapping[str, Any]],
 ) -> None:
     """Add -lr·g·w (Sanh et al. 2020, eq. 5), before a step, with its clipped and masked gradient.
 
-    groups: the optimizer's parameter group of each weight, for its `lr`.
+    param_groups: the optimizer's parameter group of each weight, for its `lr`.
     """
     for name, weight in weights.items():
         if weight.grad is not None:
-            memory[name].addcmul_(weight.grad, weight, value=-float(groups[weight]["lr"]))
+            memory[name].addcmul_(weight.grad, weight, value=-float(param_groups[weight]["lr"]))

@@ -139,7 +139,7 @@ class Pruner:
             self.prepare()
         self._prepared = False
         if self.score.memory == "accumulated":
-            accumulate(self.memory, self.weights, self._groups())
+            accumulate(self.memory, self.weights, self._param_groups())
 
     @torch.no_grad()
     def mask_gradients(self) -> None:
@@ -150,7 +150,7 @@ class Pruner:
             if weight.grad is not None:
                 apply_mask(self.masks[name], [weight.grad])
 
-    def _groups(self) -> dict[Parameter, dict[str, Any]]:
+    def _param_groups(self) -> dict[Parameter, dict[str, Any]]:
         return {p: group for group in self._optimizer.param_groups for p in group["params"]}
 
     # -------------------------------------------------------------- the masks
@@ -200,18 +200,18 @@ class Pruner:
                 apply_mask(self.masks[item.name], self._tensors(item.name))
 
     def _scored(self):
-        groups = self._groups()
+        param_groups = self._param_groups()
         return [
             scored(
                 name,
                 weight,
                 self.masks[name],
                 self.score,
-                self._optimizer.state.get(weight, {}),
-                groups[weight],
-                self.memory.get(name),
-                self._tensors(name),
-                self.group,
+                state=self._optimizer.state.get(weight, {}),
+                param_group=param_groups[weight],
+                memory=self.memory.get(name),
+                tensors=self._tensors(name),
+                group=self.group,
             )
             for name, weight in self.weights.items()
         ]

@@ -19,19 +19,20 @@ def scored(
     weight: Tensor,
     mask: Tensor,
     score: Score,
+    *,
     state: Mapping[str, Any],
-    group: Mapping[str, Any],
-    memory: Tensor | None,
-    tensors: Sequence[Tensor],
-    shards: dist.ProcessGroup | None,
+    param_group: Mapping[str, Any],
+    memory: Tensor | None = None,
+    tensors: Sequence[Tensor] = (),
+    group: dist.ProcessGroup | None = None,
 ) -> Scored:
     """The weights of one layer in logical order; their scores are computed a slice at a time.
 
-    weight: any shape; mask: uint8 of that shape. state, group: the optimizer's, for this weight.
-    memory: float32 of the weight's shape, where the score has one. tensors: what becomes zero with
-    the weight. shards: the process group that the weight is sharded over, if it is. Raises
-    ScoreError when the optimizer has no state for the weight: it has made no step, or the weight
-    had no gradient.
+    weight: any shape; mask: uint8 of that shape. state, param_group: the optimizer's, for this
+    weight. memory: float32 of the weight's shape, where the score has one. tensors: what becomes
+    zero with the weight. group: the process group that the weight is sharded over, if it is.
+    Raises ScoreError when the optimizer has no state for the weight: it has made no step, or the
+    weight had no gradient.
     """
     if missing := [key for key in score.state if key not in state]:
         raise ScoreError(
@@ -40,8 +41,8 @@ def scored(
         )
     w = weight.detach()
     m, v = (state[key] if key in score.state else None for key in _MOMENTS)
-    eps = _largest_root_eps(v, shards) if score.ratio else None
-    bias1 = 1.0 - group["betas"][0] ** float(state["step"]) if score.state else 1.0
+    eps = _largest_root_eps(v, group) if score.ratio else None
+    bias1 = 1.0 - param_group["betas"][0] ** float(state["step"]) if score.state else 1.0
 
     def score_slice(start: int, stop: int) -> Tensor:
         def part(x: Tensor | None) -> Tensor | None:
@@ -55,10 +56,10 @@ def scored(
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
-def _largest_root_eps(v: Tensor, shards: dist.ProcessGroup | None) -> Tensor:
+def _largest_root_eps(v: Tensor, group: dist.ProcessGroup | None) -> Tensor:
     eps = root_eps(v)
-    if shards is not None:
-        dist.all_reduce(eps, dist.ReduceOp.MAX, group=shards)
+    if group is not None:
+        dist.all_reduce(eps, dist.ReduceOp.MAX, group=group)
     return eps
 
 

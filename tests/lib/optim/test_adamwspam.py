@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""SPAM and Stable-SPAM against float64 references from the papers; AdamW where they meet."""
+"""SPAM and Stable-SPAM against float64 references; AdamW where they must equal it."""
 
 import copy
 import math
@@ -44,7 +44,7 @@ def warm_up(c: int, s: Spam) -> float:
 
 
 def spam_reference(sequence, s: Spam, amsgrad=False):
-    """The published program of Huang et al. 2025, step by step; decay as AdamW has it, before."""
+    """The authors' program, with weight decay and epsilon where AdamW has them."""
     w = np.linspace(-1, 1, len(sequence[0]))
     m = v = v_max = np.zeros_like(w)
     countdown = s.reset_every
@@ -80,7 +80,7 @@ def test_spam_against_the_paper(amsgrad):
 
 
 def test_the_reference_is_not_plain_adamw():
-    """So that the test above is about SPAM."""
+    """Otherwise the test above would not be about SPAM."""
     sequence = gradients()
     assert not np.allclose(spam_reference(sequence, SPAM)[-1], run(ours(None), sequence)[-1])
 
@@ -130,7 +130,7 @@ def test_published_values_are_the_defaults():
 
 
 def test_when_it_clips_resets_and_warms_up():
-    """The steps at which the published program does, counted from 1."""
+    """At the same steps as the authors' program, counted from 1."""
     s = Spam()
     assert [t for t in range(1, 1600) if s.resets(t)] == [500, 1000, 1500]
     assert [t for t in range(1, 530) if not s.clips(t)] == [*range(1, 20), *range(500, 520)]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What every optimizer of ours does that torch.optim's do: state, groups, closures, scaler."""
+"""Our optimizers do what torch.optim's do: state, groups, closures, GradScaler."""
 
 import pytest
 import torch
@@ -140,7 +140,7 @@ def test_groups_keep_their_own_learning_rate_and_decay():
 
 @pytest.mark.parametrize("fused", [False, True])
 def test_grad_scaler_gives_what_unscaled_training_gives(make, fused):
-    """Scaling by a power of two is exact, so that the results are bit-equal."""
+    """Scaling by a power of two is exact, so the results are bit-equal."""
     results = []
     for scale in (1.0, 1024.0):
         net = model()
@@ -156,7 +156,7 @@ def test_grad_scaler_gives_what_unscaled_training_gives(make, fused):
 
 @pytest.mark.parametrize("fused", [False, True])
 def test_a_grad_scaler_that_was_not_asked_to_unscale(make, fused):
-    """It leaves that to fused optimizers, but spikes are judged on true gradients."""
+    """It leaves that to a fused kernel, but spikes are judged on unscaled gradients."""
     results = []
     for scale in (1.0, 65536.0):
         net = model()
@@ -187,7 +187,7 @@ def test_movement_under_a_grad_scaler_is_that_of_true_gradients():
 
 
 def test_sparse_gradients_are_unscaled_as_dense_ones_are():
-    """The scale is withdrawn from the optimizer, which would otherwise divide by it."""
+    """The scale is taken from the optimizer, so no gradient may be left undivided."""
     table, dense = nn.Embedding(4, 2, sparse=True), nn.Parameter(torch.ones(3))
     optimizer = torch.optim.SGD([table.weight, dense], lr=0.1)
     (table(torch.tensor([1, 1])).sum() * 8.0).backward()
@@ -200,7 +200,7 @@ def test_sparse_gradients_are_unscaled_as_dense_ones_are():
 
 
 def test_float16_gradients_are_not_unscaled():
-    """2^-20 · 65536 / 65536 is subnormal in float16 and loses its digits, or all of itself."""
+    """A quotient below 6e-5 loses digits in float16, and one below 3e-8 becomes zero."""
     p = nn.Parameter(torch.ones(3, dtype=torch.float16))
     optimizer = AdamWSPAM([p], spam=SPAM, fused=True)
     scaler = torch.amp.GradScaler("cpu", init_scale=65536.0)
@@ -274,7 +274,7 @@ def test_a_plain_step_prunes_as_apply_update_does():
 @pytest.mark.parametrize("bad", [float("inf"), float("nan")])
 @pytest.mark.parametrize("kind", ["prune", "prune-spam", "prune-stable"])
 def test_a_gradient_of_a_pruned_weight_may_be_anything(kind, bad):
-    """It is masked, and 0·inf is not a number."""
+    """It is masked, although 0·inf is NaN."""
     net = model()
     optimizer = OURS[kind](net)
     train(net, optimizer, 7)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Copies, pickles and restored optimizers prune and tame as the original does, to the bit."""
+"""Copied, pickled and restored optimizers go on as the original does, bit for bit."""
 
 import copy
 import pickle
@@ -91,7 +91,7 @@ def test_a_copy_goes_on_as_the_original_does(maker, way, stop):
 
 
 def test_a_pickled_optimizer_takes_hooks_of_others_beside_its_own():
-    """Numbers of hooks begin anew in each process, and a later one must not replace ours."""
+    """PyTorch numbers hooks from 0 in each process; a later one must not replace ours."""
     net = network()
     net, optimizer = pickle.loads(pickle.dumps((net, MAKERS["prune"](net))))
     calls = []
@@ -183,7 +183,7 @@ def test_a_state_that_does_not_fit_changes_nothing(how, message):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_sgd_is_the_same_with_any_kernel(dtype):
-    """The fused one of CPUs is wrong in low precision."""
+    """On a CPU the fused kernel is wrong in low precision."""
     net, other = network(dtype), network(dtype)
     optimizer = build_optimizer(net, "sgd", lr=0.1, weight_decay=0.01, momentum=0.9)
     groups = [{**group, "fused": False, "foreach": False} for group in optimizer.param_groups]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Optimizer and schedule from the symbols of a configuration."""
+"""An optimizer from the symbols of a configuration."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from lib.config.settings import Settings
 from lib.config.tree import Tree
 from lib.errors import BadUse
 from lib.optim.adamwspam import AdamWSPAM, Spam
-from lib.optim.from_settings import optimizer_from_settings, schedule_from_settings
+from lib.optim.from_settings import optimizer_from_settings
 
 
 def settings(words: str) -> Settings:
@@ -42,10 +42,3 @@ def test_spam_of_the_menu(words, spam):
 def test_what_the_pruner_refuses_is_bad_use():
     with pytest.raises(BadUse, match="PRUNING_METHOD=magnitude: Linear has no prunable weight"):
         optimizer("PRUNING_METHOD=magnitude PRUNING_EXEMPT_FIRST=y")
-
-
-def test_a_warm_up_beyond_the_training_is_bad_use():
-    asked = settings("WARMUP_STEPS=50 LEARNING_RATE=0.5 LR_SCHEDULE=constant")
-    with pytest.raises(BadUse, match="WARMUP_STEPS=50: the training has 49 steps"):
-        schedule_from_settings(asked, 49)
-    assert schedule_from_settings(asked, 50)(49) == 0.5

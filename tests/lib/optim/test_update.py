@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The tail of the step against the same arithmetic written out."""
+"""The end of a step against the same arithmetic written out."""
 
 import pytest
 import torch

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Masks applied, packed and unpacked."""
+"""Applying, packing and unpacking masks."""
 
 import pytest
 import torch

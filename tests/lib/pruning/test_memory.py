@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What pruning keeps and what an update takes for its duration, counted byte by byte."""
+"""The memory that an update takes while it runs, counted byte by byte."""
 
 import tracemalloc
 
@@ -19,7 +19,7 @@ N = LAYERS * SIDE * SIDE
 
 
 class Peak(TorchDispatchMode):
-    """Counts the bytes of storages that operations make and that are still alive."""
+    """Counts the bytes of the storages that operations allocate and that are still alive."""
 
     def __init__(self, *known: torch.Tensor):
         super().__init__()
@@ -41,7 +41,7 @@ class Peak(TorchDispatchMode):
 
 @pytest.fixture
 def one_thread():
-    """So that all operations run where they are counted."""
+    """Runs all operations in the thread that counts."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -59,7 +59,7 @@ def trained(fill, layers=LAYERS) -> tuple[dict[str, Parameter], torch.optim.Adam
 
 
 def peak_of_an_update(weights, optimizer, score) -> int:
-    """Bytes beyond what was there before, at the worst moment."""
+    """The largest number of bytes allocated at a time during an update."""
     pruner = Pruner(weights, Schedule(0.5, 9, start=2, end=2), score=score)
     pruner.attach(optimizer)
     pruner.step = 2
@@ -84,12 +84,28 @@ def test_an_update_takes_less_than_a_float32_copy(one_thread, monkeypatch, score
 
 @pytest.mark.parametrize("layers", [1, LAYERS])
 def test_no_more_than_a_float32_copy_when_all_scores_are_equal(one_thread, monkeypatch, layers):
-    """The worst case: nothing is decided by the first digit, and all scores are held."""
+    """The worst case: the first digit decides nothing, and all scores are held."""
     monkeypatch.setitem(slices.SLICE, "cpu", 1 << 14)
     peak = peak_of_an_update(*trained(torch.ones, layers), "magnitude")
     histograms = (LAYERS + 4) * select.BINS * 8
     slice_bytes = 32 * slices.SLICE["cpu"]  # scores, positions and what is made of them
     assert peak - histograms < 4 * N + slice_bytes
+
+
+def test_held_scores_lie_in_one_block(monkeypatch):
+    """In blocks of a slice, between freed temporaries, they would fragment as much again."""
+    monkeypatch.setitem(slices.SLICE, "cpu", 1 << 10)
+    blocks = set()
+    decide = select._decide
+
+    def spy(items, undecided, *rest):
+        blocks.update(part.scores.untyped_storage().data_ptr() for part in undecided)
+        assert len(undecided) > LAYERS
+        decide(items, undecided, *rest)
+
+    monkeypatch.setattr(select, "_decide", spy)
+    peak_of_an_update(*trained(torch.ones), "magnitude")
+    assert len(blocks) == 1
 
 
 def test_the_count_can_fail(one_thread):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A network in channels_last gets the masks and the weights that a contiguous one gets."""
+"""A network in channels_last gets the same masks and weights as a contiguous one."""
 
 import pytest
 import torch
@@ -27,7 +27,7 @@ def network() -> nn.Sequential:
 
 
 class Training:
-    """Steps on gradients that depend on nothing but the step and are equal in both formats."""
+    """Steps on gradients that depend on the step only and are equal in both formats."""
 
     def __init__(self, *, last=False, name="adamw", spam=None, regrowth=0.0, target=0.5, **pruning):
         self.model = network().to(memory_format=LAST if last else torch.contiguous_format)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The Pruner on small networks: exact counts, zeros that stay zero, and masks that travel."""
+"""The Pruner on small networks: exact counts, zeros that stay zero, masks in checkpoints."""
 
 import copy
 
@@ -141,7 +141,7 @@ def test_two_of_four_needs_inputs_in_fours():
         Pruner(prunable(network()), plan(0.5), pattern="2to4")
 
 
-def test_two_of_four_can_not_go_beyond_a_half():
+def test_two_of_four_cannot_go_beyond_a_half():
     with pytest.raises(ValueError, match=r"at most 0\.5"):
         Pruner(prunable(nn.Linear(8, 4)), plan(0.6), pattern="2to4")
 

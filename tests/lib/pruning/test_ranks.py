@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The same masks on every rank and for any number of ranks: two processes over gloo."""
+"""Equal masks on every rank and for any number of ranks: two processes over gloo."""
 
 from datetime import timedelta
 
@@ -20,7 +20,7 @@ SCORES = ["magnitude", "bitter7", "bitter9", "movement"]
 
 
 def full_scores() -> list[torch.Tensor]:
-    """Few values, so that most decisions are about ties."""
+    """Few different values, so that most decisions are about ties."""
     torch.manual_seed(0)
     return [torch.randint(-2, 3, (ROWS, WIDTH)).float() for _ in range(LAYERS)]
 
@@ -61,11 +61,12 @@ def train(model: nn.Module, score: str, group=None, reduce=False) -> Pruner:
 
 
 SHARDS = {0: slice(0, 2), 1: slice(2, ROWS)}  # of unequal size
+EQUAL = {0: slice(0, 3), 1: slice(3, ROWS)}
 PLANS = [("global", "unstructured"), ("erk", "unstructured"), ("layer", "channel"), ("erk", "2to4")]
 
 
 def train_rows(rows: slice, scope: str, pattern: str, group=None) -> dict[str, torch.Tensor]:
-    """Masks of these rows of three matrices, whose gradients depend on nothing but the step."""
+    """Masks of these rows of three matrices, whose gradients depend on the step only."""
     torch.manual_seed(0)
     widths = (4, 32, 8)
     weights = {f"w{n}": nn.Parameter(torch.randn(ROWS, n)[rows].clone()) for n in widths}
@@ -96,6 +97,7 @@ def work(rank: int, folder: str) -> None:
         found[score] = train(network(), score, reduce=True).masks
     for plan in PLANS:
         found[str(plan)] = train_rows(SHARDS[rank], *plan, group=dist.group.WORLD)
+    found["equal"] = train_rows(EQUAL[rank], "erk", "unstructured", dist.group.WORLD)
     empty = slice(0, 0) if rank == 0 else slice(0, ROWS)
     found["empty"] = train_rows(empty, "erk", "unstructured", dist.group.WORLD)
     torch.save(found, f"{folder}/rank{rank}.pt")
@@ -129,9 +131,10 @@ def test_sharded_training_prunes_as_the_whole_does(ranks, plan):
 
 
 @pytest.mark.slow
-def test_a_rank_may_hold_no_rows(ranks):
+@pytest.mark.parametrize("shards", ["equal", "empty"])  # empty: rank 0 holds no rows
+def test_shards_of_other_sizes(ranks, shards):
     for name, mask in train_rows(slice(0, ROWS), "erk", "unstructured").items():
-        assert torch.cat([rank["empty"][name] for rank in ranks]).equal(mask)
+        assert torch.cat([rank[shards][name] for rank in ranks]).equal(mask)
 
 
 @pytest.mark.slow

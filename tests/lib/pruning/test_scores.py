@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The formulas in float64, at the ends of float32, and free of epsilons that decide."""
+"""The formulas against float64, at the ends of float32, and with tiny gradients."""
 
 import numpy as np
 import pytest
@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lib.pruning.ranking import scored
 from lib.pruning.scores import SCORES, State, root_eps
 
 BIAS1 = 1 - 0.9**3
@@ -16,7 +17,7 @@ def z(w, m, v):
     return -np.sign(w) * m / np.sqrt(v)
 
 
-# As in the documentation of the original, in float64 and without epsilon.
+# The formulas as documented, in float64 and without epsilon.
 REFERENCE = {
     "magnitude": lambda w, m, v: abs(w),
     "bitter0": lambda w, m, v: abs(w * m) * abs(w) / np.sqrt(v),
@@ -41,7 +42,7 @@ def score(name, w, m, v, memory=None):
 @pytest.mark.parametrize("scale", [1.0, 1e-6, 1e4])
 @pytest.mark.parametrize("name", STATE_SCORES)
 def test_against_float64(name, scale):
-    """At any scale of the gradient: v of clipped gradients is about 1e-12 and smaller."""
+    """At any scale of the gradient: with clipping, v is about 1e-12 or less."""
     torch.manual_seed(0)
     w, g = torch.randn(2, 5000)
     m, v = 0.1 * g * scale, 0.01 * (g * scale) ** 2 + 1e-4 * scale**2
@@ -61,7 +62,7 @@ def test_movement_from_start():
 
 
 def test_the_fourth_root_is_not_magnitude_when_gradients_are_clipped():
-    """The pitfall: (v + 1e-8)^¼ is a constant for v of 1e-12, and the score only magnitude."""
+    """With an absolute epsilon, (v + 1e-8)^¼ is constant for v = 1e-12, and the score magnitude."""
     w = torch.tensor([1.0, 2.0])
     v = torch.tensor([1.6e-11, 1e-14])
     found = score("bitter7", w, v, v)
@@ -95,13 +96,12 @@ def test_a_pruned_entry_scores_zero_and_inputs_stay(name):
 
 def test_small_float16_weights_do_not_underflow():
     """Scores of float16 parameters are computed in float32 (lib/pruning/ranking.py)."""
-    from lib.pruning.ranking import scored
-
     w = torch.tensor([1e-4, 2e-4], dtype=torch.float16)
     v = torch.tensor([1e-7, 1e-7], dtype=torch.float16)
     mask = torch.ones(2, dtype=torch.uint8)
     state = {"exp_avg_sq": v, "exp_avg": v, "step": torch.tensor(3.0)}
-    item = scored("w", w, mask, SCORES["bitter0"], state, {"betas": (0.9, 0.99)}, None, [], None)
+    betas = {"betas": (0.9, 0.99)}
+    item = scored("w", w, mask, SCORES["bitter0"], state=state, param_group=betas)
     found = item.score(0, 2)
     assert found.dtype == torch.float32 and (found > 0).all()
 
