@@ -23,6 +23,7 @@ if __name__ == "__main__":
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -161,7 +162,10 @@ def main() -> int:
     if layout.max_restarts or ":" in layout.nnodes:
         os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
     sys.stdout.flush()
-    from scripts.train.torchrun import run_ranks  # seconds, for PyTorch
+    # PyTorch takes seconds to import, and packages that it tries to import may swallow the
+    # KeyboardInterrupt of a Ctrl-C: it waits until `run_ranks` is ready for it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    from scripts.train.torchrun import run_ranks
 
     return run_ranks([*layout.torchrun_arguments(str(values["MODEL"])), program])
 

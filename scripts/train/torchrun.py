@@ -21,6 +21,7 @@ _SAVING_S = 60  # for the ranks to finish their step and save, once they are ask
 def run_ranks(arguments: Sequence[str]) -> int:
     """Run torchrun with `arguments`; returns the exit code, 128 + n after signal n.
 
+    SIGINT may be blocked until here. A Ctrl-C that came meanwhile ends the launch.
     Raises Failure when the rendezvous of the machines fails.
     """
     logging.disable(logging.ERROR)  # torchrun's reports of signals and ranks are replaced below
@@ -29,6 +30,7 @@ def run_ranks(arguments: Sequence[str]) -> int:
     stop = _Interrupt()
     signal.signal(signal.SIGINT, stop)
     try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         torchrun.run(options)
     except SignalException as error:
         return 128 + (signal.SIGINT if stop.pressed else error.sigval)

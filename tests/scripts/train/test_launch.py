@@ -192,6 +192,32 @@ def test_ctrl_c_lets_the_ranks_save_and_the_second_one_does_not(start, tmp_path,
     assert "Traceback" not in err
 
 
+# A package that swallows what a Ctrl-C raises while it is imported.
+SWALLOWS = """
+import pathlib, time
+pathlib.Path("importing").touch()
+try:
+    time.sleep(1)
+except BaseException:
+    pass
+"""
+
+
+@pytest.mark.slow
+def test_a_ctrl_c_while_pytorch_is_imported_is_not_lost(start, tmp_path):
+    torchrun = tmp_path / "scripts" / "train" / "torchrun.py"
+    torchrun.write_text(SWALLOWS + torchrun.read_text())
+    process = start(NPROC=2)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "importing").exists():
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    code, out, err = finish(process)
+    assert code == 130
+    assert "world" not in out and "Traceback" not in err
+
+
 def snapshot(tree) -> dict[str, bytes]:
     return {name: (tree / name).read_bytes() for name in (".config", "config.py")}
 
