@@ -50,7 +50,7 @@ def test_pixels_are_what_was_given(run):
 
 
 def test_no_image_at_all(run):
-    with pytest.raises(ValueError, match=r"no image has the shape \(2, 3, 4, 5\)"):
+    with pytest.raises(ValueError, match=r"cannot have the shape \(2, 3, 4, 5\)"):
         run.log_image("x", np.zeros((2, 3, 4, 5)), 0)
 
 
