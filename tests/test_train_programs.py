@@ -40,10 +40,10 @@ def calls(*paths: Path) -> list[ast.Call]:
 
 
 def lines_of_train(program: Path) -> list[str]:
-    """The body of `train`, without blank lines and comments."""
+    """The body of `train`, without docstring, blank lines and comments."""
     tree = ast.parse(program.read_text())
     (train,) = [n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "train"]
-    lines = program.read_text().splitlines()[train.lineno : train.end_lineno]
+    lines = program.read_text().splitlines()[train.body[0].end_lineno : train.end_lineno]
     return [line.strip() for line in lines if line.strip() and not line.strip().startswith("#")]
 
 
