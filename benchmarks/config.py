@@ -28,7 +28,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-ROOT = Path(__file__).resolve().parent.parent
+from lib.files import ROOT
+
 TARGET_S = 0.35
 NEEDED = ("Makefile", "Kconfig", "lib", "scripts", "defconfigs", "*/Kconfig*", "*/*.mk")
 

@@ -32,12 +32,12 @@ from rich.console import Console
 from rich.table import Table
 
 from lib.config.trackers import SYMBOLS
+from lib.files import ROOT
 from lib.runs import metadata
 from lib.runs.run import Run
 from lib.tracking import cursor as cursors
 from lib.tracking.launch import environment, forwarder_command, launch
 
-ROOT = Path(__file__).resolve().parent.parent
 TRACKERS = tuple(SYMBOLS)
 SETTINGS = {
     "MLFLOW_TRACKING_URI": "sqlite:///mlflow.db",

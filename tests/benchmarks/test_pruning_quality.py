@@ -13,7 +13,8 @@ import pytest
 from scipy import stats
 
 from benchmarks import pruning_quality
-from benchmarks.pruning_quality import DENSE, STATE_SCORES, Cell, mean_and_interval, read_results
+from benchmarks.pruning_quality import STATE_SCORES, read_results
+from benchmarks.pruning_tables import DENSE, Cell, differences, mean_and_interval, means
 from lib.files import ROOT
 
 METHODS = ("magnitude", "movement", "bitter7")
@@ -78,7 +79,7 @@ def test_the_page_has_the_tables_of_the_kept_trainings():
     trained = {cell.method: None for cell in done if cell.method != DENSE}
     options = SimpleNamespace(methods=[*trained], sparsities=[0.9, 0.95, 0.98])
     assert len(done) == 10 * (1 + len(trained) * 3)
-    tables = pruning_quality.means(done, options), pruning_quality.differences(done, options)
+    tables = means(done, options), differences(done, options)
     for method, row in (item for table in tables for item in table.items()):
         cells = [str(row[s]) for s in options.sparsities]
         line = f"| {cells[0]} | | |" if method == DENSE else f"| {' | '.join(cells)} |"
