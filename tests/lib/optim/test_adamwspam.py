@@ -44,7 +44,7 @@ def warm_up(c: int, s: Spam) -> float:
 
 
 def spam_reference(sequence, s: Spam, amsgrad=False):
-    """The authors' program, with weight decay and epsilon where AdamW has them."""
+    """The rules of the authors' program, except for v = 0, and decay and epsilon as in AdamW."""
     w = np.linspace(-1, 1, len(sequence[0]))
     m = v = v_max = np.zeros_like(w)
     countdown = s.reset_every
