@@ -97,7 +97,7 @@ def test_an_evaluation_counts_each_window_once_whatever_the_ranks(world_size, mo
     ("flags", "error", "says"),
     [
         (["--gpt2-n-head", "3"], BadUse, "3 heads do not divide width 32"),
-        (["--gpt2-block-size", "100000"], DataError, "no window of block size 100000"),
+        (["--gpt2-block-size", "100000"], DataError, "a window of block size 100000"),
         (["--gpt2-pretrained", "/nowhere/model.safetensors"], Failure, "cannot read pretrained"),
         (["--data-files", "/nowhere/*.txt"], DataError, "no such file"),
     ],

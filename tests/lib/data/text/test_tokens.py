@@ -255,11 +255,13 @@ def test_prefetch_ends_its_thread_when_it_is_left():
         finally:
             closed.set()
 
+    before = set(threading.enumerate())
     ahead = prefetch(endless(), "cpu")
     next(ahead)
+    (producer,) = set(threading.enumerate()) - before
     ahead.close()
     assert closed.is_set()
-    assert not any(thread.name == "prefetch" for thread in threading.enumerate())
+    assert not producer.is_alive()
 
 
 @pytest.mark.gpu
