@@ -16,6 +16,7 @@ from lib.config.synonyms import SYNONYMS
 from lib.config.tree import BOOL, INT, Symbol, Tree
 from lib.errors import did_you_mean, near
 
+MAKE_VARIABLES = ("DEFCONFIG", "FRAGMENTS", "NPROC", "RUN", "SET", "TRACKER")
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 
 # What an assignment sets: the symbol and its value in canonical text.
@@ -180,6 +181,8 @@ def _wanted(tree: Tree, symbol: Symbol) -> str:
 
 def near_symbols(tree: Tree, name: str) -> str:
     """`; did you mean …?` for a name that is no symbol, or nothing."""
+    if name in MAKE_VARIABLES:
+        return f"; {name} is a variable of its own on the make line: make … {name}=…"
     names = [symbol.name for symbol in tree.settable] + list(tree.choice_options)
     found = [f"{match} {_at(tree.syms[match])}" for match in near(name, names, 3, SYNONYMS)]
     return f"; did you mean {', '.join(found)}?" if found else ""

@@ -168,10 +168,12 @@ def overrides() -> list[list[Assignment]]:
     return layers
 
 
-def override(tree: Tree, layers: list[list[Assignment]]) -> None:
-    """Apply the overrides and say each change, also of what follows from them."""
+def override(tree: Tree, layers: list[list[Assignment]], heading: str = "") -> None:
+    """Apply the overrides; say each change, also of what follows from them, below `heading`."""
     before = _shown(tree)
     print_notes(apply(tree, layers))
+    if heading:
+        print(heading)
     for name, text in sorted(_shown(tree).items()):
         used = not (before[name].startswith(_UNUSED) and text.startswith(_UNUSED))
         if used and before[name] != text:

@@ -116,8 +116,7 @@ def configure(tree: Tree) -> None:
     ]
     print(f"{path}: {' '.join(kept) or 'all defaults'}")
     if layers:
-        print("for this launch alone:")
-        override(tree, layers)
+        override(tree, layers, "for this launch alone:")
 
 
 def _follow(tree: Tree, path: Path) -> None:

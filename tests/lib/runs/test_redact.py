@@ -114,7 +114,7 @@ HARMLESS = [
     "python -m lenet5.train --learning-rate 3e-4 --optimizer adamw",
     "monkey: banana, keyboard: qwerty, sort_key=name",
     "token:\n  kind: byte",
-    "PWD=/work/tree",
+    "PWD=/home/me/tree",
     "pwd=$(pwd)",
     'token="${TOKEN:-}"',
     "if token == 'x'",

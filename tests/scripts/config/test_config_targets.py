@@ -197,6 +197,7 @@ BAD = {
     "DEFCONFIG=..": "no defconfig `..`",
     "FRAGMENTS=gone": "gone: No such file",
     "FRAGMENTS=malformed": "malformed:2: malformed line `CONFIG_SEED 3`",
+    "SET=TRACKER=none": "no such symbol; TRACKER is a variable of its own on the make line",
     "SET=SEEED=1": "SET: SEEED=1: no such symbol; did you mean SEED (lib/train/Kconfig:",
     "SET=SEED=x": "SET: SEED=x: wrong type, want an integer in [0, 4294967295] (lib/train/Kconfig:",
     "SET=SEED=-1": "SEED=-1: out of range, want an integer in [0, 4294967295] (lib/train/Kconfig:",
