@@ -47,7 +47,7 @@ SMALL = {
     "gpt2": [
         *("--gpt2-size", "free", "--gpt2-n-layer", "1", "--gpt2-n-head", "2"),
         *("--gpt2-n-embd", "16", "--gpt2-block-size", "16", "--batch-size", "2"),
-        *("--eval-windows", "2", "--sample-tokens", "4", "--device", "cpu"),
+        *("--eval-windows", "2", "--sample-tokens", "4", "--device", "cpu", "--warmup-steps", "1"),
     ],
 }
 
