@@ -69,7 +69,7 @@ def apply(tree: Tree, layers: Sequence[Sequence[Assignment]], tolerant: bool = F
 
 
 def _followers(tree: Tree, before: dict[str, str], assigned: set[Symbol]) -> list[str]:
-    """A note on the defaults that differ from `before`; none when the model is another one.
+    """A note on the defaults that differ from `before`; none after a change of the model.
 
     OPTIMIZER=sgd changes the default of LEARNING_RATE, for instance, and DATASET that of TOKENIZER.
     """
