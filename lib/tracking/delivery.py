@@ -175,7 +175,8 @@ class Delivery(threading.Thread):
 
         for values, end in read_rows(self._journal, after.offset, on_damage=count_damaged):
             row = after.advance(values, end)
-            self._count([Refusal(n, row.step, why) for n, why in row.unfit.items()], after)
+            if row.unfit:
+                self._count([Refusal(n, row.step, why) for n, why in row.unfit.items()], after)
             yield row
 
     def _count(self, refusals: Sequence[Refusal], after: Cursor) -> None:
