@@ -21,7 +21,11 @@ MENUS_WITHOUT = ("Run", "Experiment Tracking")
 # written, and the text that is sampled after training.
 SYMBOLS_WITHOUT = frozenset(
     {
+        "CHECKPOINT_COMPRESS",
+        "CHECKPOINT_EVERY",
         "CHECKPOINT_INTERVAL",
+        "CHECKPOINT_KEEP",
+        "CHECKPOINT_MINUTES",
         "DATA_DIR",
         "LOG_INTERVAL",
         "NUM_WORKERS",
