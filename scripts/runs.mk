@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: MIT
-# Looking at runs. The name given as RUN= reaches the programs through the environment.
+# Looking at runs, and tidying up. What is given as RUN= reaches the programs by the environment.
 
 ##@ Runs
 
 TAKES.show := RUN
 TAKES.plots := RUN SCALE
+TAKES.clean-runs := STATUS YES
 
-.PHONY: runs show plots bench-journal
+.PHONY: runs show plots clean-runs bench-journal
 runs: | $(READY) ## all training runs, newest last
 	$(Q)$(PYTHON) -m scripts.runs.table
 
@@ -15,6 +16,9 @@ show: | $(READY) ## one run in detail: RUN=name, by default the latest
 
 plots: | $(READY) ## draw the curves of a run again: RUN=name SCALE=log|linear (of the loss)
 	$(Q)$(PYTHON) -m scripts.runs.plots
+
+clean-runs: | $(READY) ## remove runs that ended before their first checkpoint: STATUS=failed,… all of these; YES=1 unasked
+	$(Q)$(PYTHON) -m scripts.runs.clean
 
 ##@ Benchmarks
 
