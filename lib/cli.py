@@ -12,8 +12,8 @@
 `become` replaces a process by another such program without a moment in which Ctrl-C ends in a
 traceback.
 
-Exit codes: 0 done, 1 failure, 2 bad use, 129 SIGHUP, 130 Ctrl-C, 143 SIGTERM. Anything else that
-is raised is a defect and keeps its traceback.
+Exit codes: 0 done, 1 failure, 2 bad use, 129 SIGHUP, 130 Ctrl-C, 140 SIGUSR2, 143 SIGTERM.
+Anything else that is raised is a defect and keeps its traceback.
 """
 
 # Nothing else is imported up here, since until `begin` has run Ctrl-C ends in a traceback.
@@ -34,7 +34,8 @@ _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH
 def begin() -> None:
     """Make this process name missing packages, and print file names of any encoding.
 
-    Until `run_main`, Ctrl-C ends it at once, without the traceback of an import cut short.
+    Until `run_main`, Ctrl-C ends it at once, without the traceback of an import cut short. SIGUSR1
+    ends nothing from here on: it asks a training to save, which is noted (lib/signals.py).
     """
     sys.excepthook = _explain
     import signal
@@ -42,21 +43,31 @@ def begin() -> None:
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else Ctrl-C is ignored
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # see `become`
+    from lib.signals import note_save
+
+    if signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL:  # else it is ignored
+        signal.signal(signal.SIGUSR1, note_save)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1})
     for stream in (sys.stdout, sys.stderr):  # names of files need not be UTF-8
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
 
 
-def become(program: str) -> NoReturn:
+def become(program: str, *arguments: str) -> NoReturn:
     """Replace this process by the Python program `program`, which must call `begin`.
 
-    While the new interpreter starts, Ctrl-C waits; `begin` lets it through.
+    While the new interpreter starts, Ctrl-C and SIGUSR1 wait; `begin` lets them through, and a
+    SIGUSR1 that was noted is noted there.
     """
     import signal
 
+    from lib.signals import noted_saves
+
     sys.stdout.flush()
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    os.execv(sys.executable, [sys.executable, program])
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGUSR1})
+    if noted_saves:
+        os.kill(os.getpid(), signal.SIGUSR1)
+    os.execv(sys.executable, [sys.executable, program, *arguments])
 
 
 def run_main(main: Callable[[], int | None]) -> NoReturn:

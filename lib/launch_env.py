@@ -6,7 +6,8 @@
 
 torchrun, which `make` uses for several processes, sets RANK, WORLD_SIZE, LOCAL_RANK,
 LOCAL_WORLD_SIZE, MASTER_ADDR and MASTER_PORT. Without RANK, WORLD_SIZE and LOCAL_RANK a process is
-alone; an empty variable counts as not set.
+alone; an empty variable counts as not set. LAUNCH_ID, which `make` sets, names the launch:
+processes that are started again go on with its run.
 """
 
 import os
@@ -30,6 +31,7 @@ class LaunchEnv:
     world_size: int = 1
     local_rank: int = 0
     by_torchrun: bool = False
+    launch_id: str = ""  # the same for all processes of a launch, also for restarted ones
 
     @property
     def is_main(self) -> bool:
@@ -41,8 +43,10 @@ def launch_env(environ: Mapping[str, str] = os.environ) -> LaunchEnv:
     """Read the launch environment. Raises BadUse, naming the variable, where it makes no sense."""
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
     present = [name for name in names if environ.get(name)]
+    launch_id = environ.get("LAUNCH_ID") or environ.get("TORCHELASTIC_RUN_ID", "")
+    launch_id = "" if launch_id == "none" else launch_id  # torchrun's name for a nameless launch
     if not present:
-        return LaunchEnv()
+        return LaunchEnv(launch_id=launch_id)
     for needed in ("RANK", "WORLD_SIZE"):
         if needed not in present:
             _refuse(environ, present[0], f"but {needed} is not set")
@@ -59,7 +63,8 @@ def launch_env(environ: Mapping[str, str] = os.environ) -> LaunchEnv:
     local_rank = 0
     if "LOCAL_RANK" in present:
         local_rank = _number(environ, "LOCAL_RANK", below=local_size)
-    return LaunchEnv(rank, world_size, local_rank, bool(environ.get("TORCHELASTIC_RUN_ID")))
+    by_torchrun = bool(environ.get("TORCHELASTIC_RUN_ID"))
+    return LaunchEnv(rank, world_size, local_rank, by_torchrun, launch_id)
 
 
 def _number(

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""SIGTERM and SIGHUP as exceptions, and blocks that no signal may interrupt.
+"""SIGTERM, SIGHUP and SIGUSR2 as exceptions, SIGUSR1 as a note, blocks that no signal interrupts.
 
-Both are for the main thread, where Python delivers signals; in other threads they do nothing.
+Schedulers send SIGUSR1 to say "save" and SIGUSR2 to say "save and stop"; what does not train ends
+of SIGUSR2 as of SIGTERM. All this is for the main thread, where Python delivers signals; in other
+threads it does nothing.
 """
 
 import os
@@ -15,7 +17,7 @@ from typing import NoReturn
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, or SIGHUP from a closed terminal; handled as Ctrl-C, with its own exit code."""
+    """SIGTERM, SIGUSR2, or SIGHUP from a closed terminal; as Ctrl-C, with its own exit code."""
 
     def __init__(self, number: int = signal.SIGTERM) -> None:
         super().__init__()
@@ -23,9 +25,17 @@ class Terminated(KeyboardInterrupt):
 
 
 def termination_signals() -> list[signal.Signals]:
-    """SIGTERM and SIGHUP, the latter unless it is ignored: that is how nohup starts a program."""
+    """SIGTERM, SIGUSR2 and SIGHUP, the latter unless it is ignored, as nohup starts a program."""
     hangup_ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
-    return [signal.SIGTERM] if hangup_ignored else [signal.SIGTERM, signal.SIGHUP]
+    return [signal.SIGTERM, signal.SIGUSR2, *([] if hangup_ignored else [signal.SIGHUP])]
+
+
+noted_saves: list[int] = []  # each SIGUSR1 since the last checkpoint that answered one
+
+
+def note_save(number: int, frame: FrameType | None) -> None:
+    """Handles SIGUSR1: notes it for the next `lib.train.stop.StopRequest.check`."""
+    noted_saves.append(number)  # a list, since a lock could be held by what is interrupted
 
 
 def forget_closed_terminal() -> None:
@@ -46,8 +56,8 @@ def forget_closed_terminal() -> None:
 
 @contextmanager
 def termination_raises() -> Iterator[None]:
-    """Within the block the first SIGTERM or SIGHUP raises Terminated; later ones are ignored, so
-    that they cannot interrupt the cleanup.
+    """Within the block the first of `termination_signals` raises Terminated; later ones are
+    ignored, so that they cannot interrupt the cleanup.
 
     A forked child, such as a data worker, dies of them as usual.
     """
@@ -74,11 +84,11 @@ def termination_raises() -> Iterator[None]:
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Within the block SIGINT, SIGTERM and SIGHUP are ignored: for brief work, as a last write."""
+    """Within the block no signal that stops is heeded: for brief work, as a last write."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2)
     previous = [signal.signal(s, signal.SIG_IGN) for s in signals]
     try:
         yield

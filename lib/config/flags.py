@@ -22,6 +22,7 @@ class Flags(NamedTuple):
     """What a command line asks for."""
 
     config: Path | None
+    resume: str | None  # a run, a checkpoint, or "auto"
     tracker: list[Assignment]
     assignments: list[Assignment]
 
@@ -47,12 +48,12 @@ def parse_flags(tree: Tree, model: str, argv: Sequence[str] | None) -> Flags:
     `tree` must have `model` selected, so that its defaults are shown.
     """
     options = vars(_parser(tree, model).parse_strictly(argv))
-    config, tracker = options.pop("config"), options.pop("tracker")
+    config, resume, tracker = (options.pop(name) for name in ("config", "resume", "tracker"))
     assignments = [
         Assignment(name, text_of(value), f"flag {_flag(name)}") for name, value in options.items()
     ]
     enabled = tracker_assignments(tracker, "flag --tracker") if tracker is not None else []
-    return Flags(config, enabled, assignments)
+    return Flags(config, resume, enabled, assignments)
 
 
 def config_flag(argv: Sequence[str] | None) -> Path | None:
@@ -64,7 +65,7 @@ def config_flag(argv: Sequence[str] | None) -> Path | None:
 
 def _parser(tree: Tree, model: str) -> _Parser:
     parser = _Parser(
-        usage="%(prog)s [--config PATH] [--tracker WORDS] [--SYMBOL VALUE …]",
+        usage="%(prog)s [--config PATH | --resume RUN] [--tracker WORDS] [--SYMBOL VALUE …]",
         description="Flags override the values in config.py, which `make defconfig` and `make "
         "menuconfig` write. `make helpconfig SYM=NAME` explains a symbol.",
         argument_default=argparse.SUPPRESS,
@@ -76,6 +77,13 @@ def _parser(tree: Tree, model: str) -> _Parser:
         type=Path,
         default=None,
         help="a .config file, instead of config.py",
+    )
+    parser.add_argument(
+        "--resume",
+        metavar="RUN",
+        default=None,
+        help="go on with this run, by name, path or checkpoint file, and with its configuration; "
+        "auto: with the run of this launch if there is one",
     )
     parser.add_argument(
         "--tracker",

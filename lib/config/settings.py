@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from lib.config import configpy, frozen, store
+from lib.config import resume as resuming
 from lib.config.assign import apply
 from lib.config.dotconfig import Assignment, ConfigError, shorten
-from lib.config.flags import config_flag, parse_flags
+from lib.config.flags import Flags, config_flag, parse_flags
 from lib.config.science import is_science
 from lib.config.symbols import menus
 from lib.config.trackers import enabled_trackers
@@ -30,13 +31,18 @@ from lib.files import ROOT
 
 
 class Settings:
-    """The values of all symbols as read-only attributes, resolved by the Kconfig `tree`."""
+    """The values of all symbols as read-only attributes, resolved by the Kconfig `tree`.
 
-    __slots__ = ("_tree", "_values")
+    `resume` is what to go on with: None for a new run, the path of a run directory or a checkpoint,
+    or "auto" for the run of this launch if there is one, and a new run otherwise.
+    """
 
-    def __init__(self, tree: Tree):
+    __slots__ = ("_tree", "_values", "resume")
+
+    def __init__(self, tree: Tree, resume: Path | str | None = None):
         object.__setattr__(self, "_tree", tree)
         object.__setattr__(self, "_values", tree.values())
+        object.__setattr__(self, "resume", resume)
 
     def __getattr__(self, name: str) -> Any:
         # Any and not Value: only Kconfig knows the type of a symbol.
@@ -77,6 +83,13 @@ class Settings:
         }
         text = json.dumps(science, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def changes(self, run_dir: Path) -> dict[str, list[Value]]:
+        """{symbol: [value of the run in `run_dir`, value here]} of what differs.
+
+        Raises ConfigError for changes with which the run's saved state would have no meaning.
+        """
+        return resuming.checked_changes(self._tree, run_dir)
 
     def files(self, clean: Clean) -> dict[str, str]:
         """Texts for the run directory, by file name.
@@ -124,7 +137,7 @@ def load_settings(model: str, argv: Sequence[str] | None = None) -> Settings:
     Exits 0 after --help and 2, with every error said on stderr, on bad input.
     """
     try:
-        return Settings(_configured_tree(model, argv))
+        return Settings(*_configured_tree(model, argv))
     except BadUse as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
@@ -144,17 +157,25 @@ def configured_model(argv: Sequence[str] | None = None) -> str:
     return tree.syms["MODEL"].str_value
 
 
-def _configured_tree(model: str, argv: Sequence[str] | None) -> Tree:
+def _configured_tree(model: str, argv: Sequence[str] | None) -> tuple[Tree, Path | str | None]:
+    """The tree as it was configured, and what to go on with (`Settings.resume`)."""
     tree = Tree()
     select_model = Assignment("MODEL", model, "the program")
     apply(tree, [[select_model]])
     flags = parse_flags(tree, model, argv)
     tree.unset_values()
-    source = _load(tree, flags.config)
+    resume = _resumed(flags)
+    run_dir = resuming.run_directory(resume) if isinstance(resume, Path) else None
+    source = _load(tree, flags.config, run_dir)
     if source is None:
         print(f"no config.py: using the defaults for {model} (make defconfig)", file=sys.stderr)
         apply(tree, [[select_model]])
     chosen = tree.syms["MODEL"].str_value
+    if chosen != model and run_dir:
+        raise BadUse(
+            f"{run_dir} is a run of MODEL={chosen}, this program trains {model}: "
+            f"`make resume RUN={run_dir}`, or {chosen}/train.py --resume {run_dir}"
+        )
     if chosen != model:
         raise ConfigError(
             [
@@ -164,16 +185,46 @@ def _configured_tree(model: str, argv: Sequence[str] | None) -> Tree:
         )
     for note in apply(tree, [flags.tracker, flags.assignments]):
         print(f"note: {note}", file=sys.stderr)
-    return tree
+    if run_dir:
+        resuming.checked_changes(tree, run_dir)
+    return tree, resume
 
 
-def _load(tree: Tree, path: Path | None) -> str | None:
-    """Load the file that `--config` names, what the launch froze, or config.py; returns which."""
+def _resumed(flags: Flags) -> Path | str | None:
+    """What `--resume` names; a run is looked for in the OUTPUT_DIR of the present configuration."""
+    if flags.resume in (None, resuming.AUTO):
+        return flags.resume
+    if flags.config:
+        raise BadUse(
+            "--resume uses the configuration of the run: leave --config out, and give what should "
+            "change as flags"
+        )
+    given = next((a.value for a in flags.assignments if a.name == "OUTPUT_DIR"), None)
+    output_dir = given or _present().get("OUTPUT_DIR") or Tree().values()["OUTPUT_DIR"]
+    return resuming.locate(flags.resume, str(output_dir))
+
+
+def _present() -> dict[str, Value]:
+    """The values in config.py; none if it is missing or damaged."""
+    try:
+        return configpy.read(store.CONFIG_PY)[0]
+    except (OSError, ConfigError):
+        return {}
+
+
+def _load(tree: Tree, path: Path | None, run_dir: Path | None = None) -> str | None:
+    """Load the file that `--config` names, what the launch froze, the configuration of the run that
+    goes on, or config.py; returns which.
+    """
     if path:
         store.load(tree, path)
         return str(path)
     if frozen.PATH in os.environ:
         return frozen.thaw(tree)
+    if run_dir:
+        for note in resuming.load_run(tree, run_dir, _present()):
+            print(f"note: {note}", file=sys.stderr)
+        return f"{run_dir}/.config"
     if not store.CONFIG_PY.exists():
         return None
     values, made_from = configpy.read(store.CONFIG_PY)

@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: MIT
-"""Ctrl-C, SIGTERM and SIGHUP that wait for the end of a step.
+"""Signals that wait for the end of a step: Ctrl-C, SIGTERM, SIGHUP, and those of schedulers.
 
     with StopRequest() as stop:
         while training:
             stop.check()  # raises here, between two steps, and nowhere else
-            …
+            if stop.save_requested:
+                stop.save_requested = False
+                …
+
+SIGUSR2 saves and stops, as SIGTERM does, with an exit code of its own. SIGUSR1 saves, and training
+goes on.
 
 An exception raised by a signal handler could come between the updates of two tensors. Long work
 between steps, such as an evaluation, calls `check` too.
@@ -18,36 +23,54 @@ from collections.abc import Callable
 from types import FrameType
 
 from lib.launch_env import launch_env
-from lib.signals import Terminated, forget_closed_terminal, termination_signals
+from lib.signals import (
+    Terminated,
+    forget_closed_terminal,
+    note_save,
+    noted_saves,
+    termination_signals,
+)
+
+_SAVE = 1  # in a vote; a stop by signal n is n + 1, so that it wins
 
 
 class StopRequest:
-    """Notes SIGINT, SIGTERM and SIGHUP while its `with` block lasts.
+    """Notes SIGINT, SIGTERM, SIGHUP, SIGUSR1 and SIGUSR2 while its `with` block lasts.
 
-    `agree` is called with the number of the signal that this process got, 0 for none, and returns
-    the largest among the ranks (lib.train.ranks.any_rank): all end after the same step and in the
-    same way, whichever of them got the signal.
+    `save_requested` is set by `check` after SIGUSR1, also one that came before the block; who saves
+    clears it.
+    `agree` is called with a vote, 0 where this process got no signal, and returns the largest among
+    the ranks (lib.train.ranks.any_rank): all save or end after the same step and in the same
+    way, whichever of them got the signal.
     A Ctrl-C after that ends the process at once. Outside the main thread, where Python delivers no
     signals, it does nothing.
     """
 
     def __init__(self, agree: Callable[[int], int] = int) -> None:
+        self.save_requested = False
         self._signal = 0
         self._agree = agree
         self._restore = contextlib.ExitStack()
         self._announces = launch_env().is_main
 
     def check(self) -> None:
-        """Raise KeyboardInterrupt after Ctrl-C, lib.signals.Terminated after SIGTERM or SIGHUP."""
-        number = self._agree(self._signal)
-        if number:
+        """Raise KeyboardInterrupt after Ctrl-C, lib.signals.Terminated after the other signals."""
+        mine = self._signal + 1 if self._signal else _SAVE * bool(noted_saves)
+        agreed = self._agree(mine)
+        if agreed > _SAVE:
+            number = agreed - 1
             raise KeyboardInterrupt if number == signal.SIGINT else Terminated(number)
+        if agreed == _SAVE:
+            noted_saves.clear()
+            self.save_requested = True
 
     def __enter__(self) -> "StopRequest":
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, *termination_signals()):
                 previous = signal.signal(number, self._note)
                 self._restore.callback(signal.signal, number, previous)
+            previous = signal.signal(signal.SIGUSR1, note_save)
+            self._restore.callback(signal.signal, signal.SIGUSR1, previous)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from lib.runs.stored import find_runs
-from lib.signals import Terminated
+from lib.signals import Terminated, noted_saves
 from lib.train.stop import StopRequest
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[3]
         (signal.SIGINT, KeyboardInterrupt),
         (signal.SIGTERM, Terminated),
         (signal.SIGHUP, Terminated),
+        (signal.SIGUSR2, Terminated),
     ],
 )
 def test_a_signal_waits_for_check(number, error, capfd):
@@ -38,11 +39,56 @@ def test_a_signal_waits_for_check(number, error, capfd):
 
 
 def test_the_handlers_are_put_back():
-    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
     before = [signal.getsignal(number) for number in signals]
     with StopRequest():
         os.kill(os.getpid(), signal.SIGINT)
     assert [signal.getsignal(number) for number in signals] == before
+
+
+def vote_to_end(number):
+    """What `agree` is called with on a rank that got the signal."""
+    votes = []
+    with StopRequest(agree=lambda vote: votes.append(vote) or 0) as stop:
+        os.kill(os.getpid(), number)
+        stop.check()
+    return votes[0]
+
+
+def test_sigusr1_asks_for_a_checkpoint_once():
+    with StopRequest() as stop:
+        stop.check()
+        assert not stop.save_requested
+        os.kill(os.getpid(), signal.SIGUSR1)
+        os.kill(os.getpid(), signal.SIGUSR1)
+        stop.check()
+        assert stop.save_requested
+        stop.save_requested = False
+        stop.check()
+        assert not stop.save_requested
+
+
+def test_all_ranks_save_when_one_is_asked_to():
+    asked = vote_to_end(signal.SIGUSR1)
+    with StopRequest(agree=lambda vote: max(vote, asked)) as stop:
+        stop.check()
+        assert stop.save_requested
+
+
+@pytest.mark.parametrize("stopping", [signal.SIGHUP, signal.SIGINT, signal.SIGUSR2, signal.SIGTERM])
+def test_a_rank_that_is_asked_to_save_ends_with_one_that_is_asked_to_stop(stopping):
+    ends = vote_to_end(stopping)
+    with StopRequest(agree=lambda vote: max(vote, ends)) as stop:
+        os.kill(os.getpid(), signal.SIGUSR1)
+        with pytest.raises(KeyboardInterrupt) as raised:
+            stop.check()
+    assert getattr(raised.value, "exit_code", 130) == 128 + stopping
+
+
+@pytest.fixture(autouse=True)
+def nothing_noted():
+    yield
+    noted_saves.clear()
 
 
 def test_nohup_is_respected():
@@ -56,7 +102,7 @@ def test_nohup_is_respected():
 
 
 def test_all_ranks_end_in_the_way_of_the_one_that_got_the_signal():
-    with StopRequest(agree=lambda number: max(number, signal.SIGHUP)) as stop:
+    with StopRequest(agree=lambda vote: max(vote, vote_to_end(signal.SIGHUP))) as stop:
         with pytest.raises(Terminated) as raised:
             stop.check()
         assert raised.value.exit_code == 129
