@@ -13,6 +13,7 @@ from lib.errors import Failure
 MARK = b"\nsha256:"  # then 64 hex digits, the last bytes of the file
 FOOTER_BYTES = len(MARK) + 64
 _BLOCK_BYTES = 2**20
+_END_OF_ZIP = b"PK\5\6"  # begins the last 22 bytes of a file of torch.save
 
 
 class CheckpointError(Failure):
@@ -35,9 +36,7 @@ def verify(path: Path) -> str:
         file.seek(max(size, 0))
         found = file.read()
         if not found.startswith(MARK):
-            raise CheckpointError(
-                f"checkpoint {path} is damaged: it is cut off, or was not written by a training"
-            )
+            raise CheckpointError(_without_footer(path, found))
         file.seek(0)
         digest = hashlib.sha256()
         while size > 0 and (block := file.read(min(size, _BLOCK_BYTES))):
@@ -46,3 +45,13 @@ def verify(path: Path) -> str:
     if found != footer(digest):
         raise CheckpointError(f"checkpoint {path} is damaged: it does not match its SHA-256")
     return digest.hexdigest()
+
+
+def _without_footer(path: Path, end: bytes) -> str:
+    """What is wrong with a file whose last bytes, `end`, are no digest."""
+    if end[-22:].startswith(_END_OF_ZIP):
+        return (
+            f"{path} is not a checkpoint of a training, which ends with its SHA-256: only files "
+            "that a training wrote can be used, such as checkpoints/last.pt of a run"
+        )
+    return f"checkpoint {path} is damaged: it is cut off, or was not written by a training"

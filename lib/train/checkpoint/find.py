@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: MIT
+"""Finds the checkpoints in a folder, whatever a kill or a failing disk left there.
+
+    path, state = load_newest(run_dir / "checkpoints", say=print)
+    path, state = load_at(run_dir / "checkpoints", step=120)
+    entries = listed(run_dir / "checkpoints")
+
+The files decide, not the index: a kill can come between a file and its entry.
+"""
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from lib.train import checkpoint
+from lib.train.checkpoint.digest import CheckpointError, verify
+from lib.train.checkpoint.index import Entry, read_index
+
+LAST, BEST = "last.pt", "best.pt"
+_STEP_FILE = re.compile(r"step_(\d{8,})\.pt")
+
+
+def step_file(step: int) -> str:
+    """The name of the checkpoint after `step` updates."""
+    return f"step_{step:08d}.pt"
+
+
+def steps_on_disk(folder: str | Path) -> dict[int, Path]:
+    """The file of each step in `folder`, the oldest first; it may be damaged."""
+    try:
+        names = [entry.name for entry in os.scandir(folder)]
+    except FileNotFoundError:
+        return {}
+    found = {int(match[1]): name for name in names if (match := _STEP_FILE.fullmatch(name))}
+    return {step: Path(folder) / found[step] for step in sorted(found)}
+
+
+def load_newest(folder: str | Path, say: Callable[[str], None]) -> tuple[Path, dict[str, Any]]:
+    """The newest checkpoint in `folder` that can be loaded: its path and its state.
+
+    Each newer one, which is damaged, is named by `say`. Raises CheckpointError when none is left.
+    """
+    found = False
+    for path in _newest_first(Path(folder)):
+        found = True
+        try:
+            return path, checkpoint.load(path)
+        except CheckpointError as error:
+            say(f"warning: {error}; the one before is tried")
+    what = "none of the checkpoints can be loaded" if found else "there is no checkpoint"
+    raise CheckpointError(f"{what} in {folder}: train from the beginning, in a new run")
+
+
+def load_at(folder: str | Path, step: int) -> tuple[Path, dict[str, Any]]:
+    """The checkpoint after `step` updates: its path and its state.
+
+    Raises CheckpointError, which names the steps that there are, and when it cannot be loaded.
+    """
+    files = steps_on_disk(folder)
+    if step not in files:
+        there = ", ".join(map(str, files)) or "none"
+        raise CheckpointError(f"no checkpoint of step {step} in {folder}; of these steps: {there}")
+    return files[step], checkpoint.load(files[step])
+
+
+def listed(folder: Path, every: int = 0) -> list[Entry]:
+    """The entries of the index that have a file, and entries for the files that have none.
+
+    The oldest first. A file without an entry is read once, for its digest, and left out when it is
+    damaged; it is a milestone if its step is a multiple of `every`.
+    """
+    try:
+        known = {entry.step: entry for entry in read_index(folder)}
+    except CheckpointError:
+        known = {}
+    found = [
+        known[step] if step in known else _entry_of(path, step, every)
+        for step, path in steps_on_disk(folder).items()
+    ]
+    return [entry for entry in found if entry]
+
+
+def same_file(one: Path, other: Path) -> bool:
+    """Whether both names are those of one file; False when either is missing."""
+    try:
+        return one.samefile(other)
+    except FileNotFoundError:
+        return False
+
+
+def _entry_of(path: Path, step: int, every: int) -> Entry | None:
+    try:
+        digest = verify(path)
+    except (CheckpointError, OSError):
+        return None
+    found = path.stat()
+    return Entry(
+        file=path.name,
+        step=step,
+        metrics={},
+        size=found.st_size,
+        sha256=digest,
+        time=datetime.fromtimestamp(found.st_mtime).astimezone().isoformat(timespec="milliseconds"),
+        best=same_file(path, path.parent / BEST),
+        milestone=bool(every) and step % every == 0,
+    )
+
+
+def _newest_first(folder: Path) -> Iterator[Path]:
+    """The files of the steps, then last.pt and best.pt, should they alone be left."""
+    steps = [*reversed(steps_on_disk(folder).values())]
+    yield from steps
+    for path in (folder / LAST, folder / BEST):
+        if path.exists() and not any(same_file(path, other) for other in steps):
+            yield path

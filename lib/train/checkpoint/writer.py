@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: MIT
+"""Writes checkpoints into a folder, in an order in which a kill at any moment does no harm.
+
+    writer = Writer(run_dir / "checkpoints", keep=2, every=0, compress=False)
+    writer.write(contents, step=120, metrics={"val/loss": 0.5}, best=True, nbytes=1_500_000_000)
+
+The file of the step is complete before anything names it; last.pt and best.pt are then hard links
+to it, replaced by a rename; older files go; index.json comes last.
+"""
+
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from lib import lock
+from lib.files import atomic, sweep
+from lib.runs import metadata
+from lib.train.checkpoint.digest import CheckpointError
+from lib.train.checkpoint.file import save
+from lib.train.checkpoint.find import BEST, LAST, listed, same_file, step_file, steps_on_disk
+from lib.train.checkpoint.index import Entry, write_index
+from lib.train.checkpoint.retention import removable
+
+_SPARE_BYTES = 2**20  # for the structure of the file, the index and the journal
+
+
+class Writer:
+    """The checkpoints of one training.
+
+    keep: how many of the latest stay. every: the multiples of this step stay, 0 for none.
+    start: the step that this training goes on from. Later checkpoints are of steps that it makes
+    anew, or damaged; they go when the first new one is safe.
+    """
+
+    def __init__(
+        self, path: Path, *, keep: int, every: int, compress: bool, start: int | None = None
+    ) -> None:
+        self.path = path
+        self._keep, self._every, self._compress = keep, every, compress
+        self._start = start
+        self._entries: list[Entry] | None = None  # None: the folder has not been looked at
+
+    def write(
+        self,
+        contents: Mapping[str, Any],
+        *,
+        step: int,
+        metrics: Mapping[str, float],
+        best: bool,
+        nbytes: int,
+    ) -> None:
+        """Write the checkpoint after `step` updates, with tensors of `nbytes` in all.
+
+        Raises CheckpointError when it could not be written, or last.pt or best.pt not be replaced,
+        and OSError when it is safe and only the tidying up after it failed.
+        """
+        entries = self._known()
+        path = self.path / step_file(step)
+        self._require_space(path, entries, nbytes)
+        was_best = any(entry.step == step and entry.best for entry in entries)
+        written = save(path, contents, compress=self._compress)
+        entry = Entry(
+            file=path.name,
+            step=step,
+            metrics=dict(metrics),
+            size=written.size,
+            sha256=written.sha256,
+            time=metadata.now(),
+            best=best or was_best,
+            milestone=bool(self._every) and step % self._every == 0,
+        )
+        if entry.best:
+            entries = [replace(other, best=False) for other in entries]
+        self._entries = [other for other in entries if other.step < step] + [entry]
+        for name in (LAST, BEST) if entry.best else (LAST,):
+            _link(path, self.path / name)
+        self._tidy()
+
+    def _known(self) -> list[Entry]:
+        if self._entries is None:
+            sweep(self.path)
+            found = listed(self.path, self._every)
+            self._entries = [e for e in found if self._start is None or e.step <= self._start]
+        return self._entries
+
+    def _require_space(self, path: Path, entries: list[Entry], nbytes: int) -> None:
+        """Raise CheckpointError unless there is room next to what is there."""
+        needed = nbytes + _SPARE_BYTES
+        if self._compress and entries:
+            needed = min(needed, entries[-1].size + _SPARE_BYTES)
+        free = shutil.disk_usage(self.path).free
+        if free < needed:
+            raise CheckpointError(
+                f"cannot write {path}: it needs {needed / 2**20:,.0f} MiB and "
+                f"{free / 2**20:,.0f} MiB are free. Those that are there stay"
+            )
+
+    def _tidy(self) -> None:
+        """Remove what need not stay, then list what does."""
+        assert self._entries
+        gone = removable(self._entries, self._keep)
+        self._entries = [entry for entry in self._entries if entry not in gone]
+        named = {entry.file for entry in self._entries}
+        for path in steps_on_disk(self.path).values():
+            if path.name not in named:
+                path.unlink(missing_ok=True)
+        write_index(self.path, self._entries)
+
+
+def _link(source: Path, target: Path) -> None:
+    """Make `target` another name of the file `source`; on file systems without links, a copy.
+
+    At any moment `target` is what it was or the new file. Raises CheckpointError.
+    """
+    if same_file(source, target):  # then a rename would do nothing
+        return
+    held = lock.hold(source)  # so that nobody sweeps the temporary name, which is the same file
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        temporary.unlink(missing_ok=True)
+        try:
+            temporary.hardlink_to(source)
+        except OSError:
+            with atomic(target) as file, source.open("rb") as whole:
+                shutil.copyfileobj(whole, file)
+        else:
+            temporary.replace(target)
+    except OSError as error:
+        raise CheckpointError(f"cannot write {target}: {error.strerror}") from error
+    finally:
+        lock.release(held)
