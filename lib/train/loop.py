@@ -37,7 +37,7 @@ from lib.train.guard import Diverged, LossGuard
 from lib.train.learner import Learner
 from lib.train.progress import open_progress
 from lib.train.pruning_report import finish_pruning, log_scores, pruning_info
-from lib.train.ranks import any_rank, mean_over_ranks, whole
+from lib.train.ranks import any_rank, full_state, mean_over_ranks, whole
 from lib.train.runtime import Runtime
 from lib.train.saver import Saver
 from lib.train.seeding import seed_step
@@ -77,6 +77,7 @@ class Loop:
         self._validate, self._meter, self._of_loss = validate, meter, of_loss or {}
         self._guard = LossGuard()
         self._step_begun = False  # and not ended: weights and optimizer may be partly updated
+        self._is_best = False  # the latest step, by its evaluation
         self._unchecked: dict[str, Tensor] = {}  # of the latest step, still on the device
         self._ended = False
 
@@ -109,8 +110,15 @@ class Loop:
             self.run = within.enter_context(Run.from_settings(settings, model=settings.MODEL))
             self.run.track(partial(launch, trackers=settings.trackers, settings=settings.as_dict()))
             self._saver = Saver(
-                self.run, runtime, self._model, self._optimizer, settings.science_hash
+                self.run.dir / "checkpoints",
+                is_main=runtime.is_main,
+                keep=settings.CHECKPOINT_KEEP,
+                every=settings.CHECKPOINT_EVERY,
+                compress=settings.CHECKPOINT_COMPRESS,
+                sync_journal=self.run.flush,
+                say=self.run.say,
             )
+            within.callback(self._saver.close)
             self._progress = within.enter_context(
                 open_progress(
                     timetable.total_steps,
@@ -139,6 +147,7 @@ class Loop:
             elif self._step_begun:
                 raise RuntimeError("the previous step neither ended nor ran out of memory")
             self.stop.check()
+            self._saver.poll()
             self._step_begun = True
             seed_step(
                 self._settings.SEED, self.state.step, self._runtime.rank, self._runtime.device
@@ -179,13 +188,14 @@ class Loop:
             return
         self._check()
         metrics: dict[str, float] = {}
+        self._is_best = False
         if logs:
             metrics |= self._log({"loss": loss, **means}, grad_norm, lr)
         with self._clock.paused():
             if evaluates:
                 metrics |= self._evaluate()
-            if saves or self._ended:
-                self._save("last.pt")
+            if saves or self._ended or self._is_best:
+                self._save(metrics)
             if metrics:
                 self._progress.update(state.step, metrics)
 
@@ -198,7 +208,7 @@ class Loop:
         metrics |= finish_pruning(run, self._pruner, state.step)
         run.log(metrics, state.step)
         run.summary(metrics)
-        if settings.LOG_CHECKPOINTS and self._saver.has_saved("best.pt"):
+        if settings.LOG_CHECKPOINTS and self._saver.has_saved_best():
             path = run.dir / "checkpoints" / "best.pt"
             run.log_artifact(path, "model", state.best, name=settings.MODEL, step=state.step)
         if settings.PLOTS:
@@ -249,7 +259,7 @@ class Loop:
             if metrics["val/loss"] < state.best.get("val/loss", math.inf):
                 state.best, state.best_step = metrics, state.step
                 state.evaluations_since_best = 0
-                self._save("best.pt")
+                self._is_best = True
         if due.draws_histograms(state.step):
             for name, parameter in self._model.named_parameters():
                 name = name.removeprefix("module.")  # of DistributedDataParallel
@@ -265,10 +275,18 @@ class Loop:
 
     # ---------------------------------------------------------------- saving, stopping
 
-    def _save(self, name: str) -> None:
-        self._guard.check_weights(self._model.parameters(), self.state.step)
-        self.state.elapsed_s = self._clock.elapsed()
-        self._saver.save(name, self.state)
+    def _save(self, metrics: Mapping[str, float]) -> None:
+        """All ranks must call, since a sharded model is gathered."""
+        state = self.state
+        self._guard.check_weights(self._model.parameters(), state.step)
+        state.elapsed_s = self._clock.elapsed()
+        contents = {
+            **full_state(self._model, self._optimizer),
+            "step": state.step,
+            "training_state": state.state_dict(),
+            "settings_hash": self._settings.science_hash,
+        }
+        self._saver.save(contents, step=state.step, metrics=metrics, best=self._is_best)
 
     def _before_run_ends(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
@@ -284,11 +302,11 @@ class Loop:
             return
         try:
             self._check()
-            self._save("last.pt")
+            self._save({})
         except Diverged as error:
             run.say(f"interrupted; not saved: {error}")
             return
-        if self._saver.has_saved("last.pt"):
+        if self._saver.has_saved_last():
             run.say(f"interrupted after step {step}; its state is in {run.dir}/checkpoints/last.pt")
 
     def _halve_batch(self) -> None:

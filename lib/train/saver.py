@@ -1,71 +1,153 @@
 # SPDX-License-Identifier: MIT
-"""Saves the checkpoints of a training; a full disk costs a checkpoint and not the training.
+"""Saves the checkpoints of a training while it goes on.
 
-saver = Saver(run, runtime, model, optimizer, settings.science_hash)
-saver.save("last.pt", state)
-saver.require_saved()               # at the end
+    saver = Saver(run.dir / "checkpoints", is_main=True, keep=2, every=0, compress=False,
+                  sync_journal=run.sync, say=run.say)
+    saver.save(contents, step=120, metrics={"val/loss": 0.5}, best=True)
+    saver.poll()                        # at each step: says what went wrong, if anything did
+    saver.require_saved()               # at the end
+    saver.close()
+
+`save` copies the state and returns; a thread writes the copy. A full disk costs a checkpoint and
+not the training.
 """
 
+import contextlib
+import os
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
 from typing import Any
 
-import torch
-from torch import nn
-
-from lib.train import checkpoint
 from lib.train.checkpoint import CheckpointError
-from lib.train.ranks import full_state
-from lib.train.runtime import Runtime
-from lib.train.state import TrainingState
+from lib.train.checkpoint.find import BEST, LAST
+from lib.train.checkpoint.snapshot import Snapshot
+from lib.train.checkpoint.writer import Writer
+
+_NICE = 10  # training goes first where the cores are all busy
 
 
 class Saver:
-    """Writes into the run's checkpoints folder, on rank 0."""
+    """Writes into `folder` on the main rank; on the others its methods do nothing.
+
+    keep, every, compress: CHECKPOINT_KEEP, CHECKPOINT_EVERY, CHECKPOINT_COMPRESS. start: the step
+    that the training goes on from, if it is resumed: checkpoints of later steps are replaced.
+    sync_journal is called in the writing thread, before the checkpoint gets its name: a checkpoint
+    never knows of rows that the journal lacks. `say` is called in the training's thread.
+    """
 
     def __init__(
         self,
-        run: Any,
-        runtime: Runtime,
-        model: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        settings_hash: str,
+        folder: Path,
+        *,
+        is_main: bool,
+        keep: int,
+        every: int,
+        compress: bool,
+        sync_journal: Callable[[], None],
+        say: Callable[[str], None],
+        start: int | None = None,
     ) -> None:
-        self._run, self._runtime = run, runtime
-        self._model, self._optimizer = model, optimizer
-        self._settings_hash = settings_hash
+        self._is_main, self._say, self._sync_journal = is_main, say, sync_journal
+        self._writer = Writer(folder, keep=keep, every=every, compress=compress, start=start)
+        self._snapshot = Snapshot()
+        self._thread = ThreadPoolExecutor(1, "checkpoint", initializer=_yield_the_cores)
+        self._job: Future[None] | None = None
+        self._job_saves: tuple[int, tuple[str, ...]] = 0, ()  # step, names
         self._unsaved: dict[str, tuple[int, CheckpointError]] = {}  # by name: step, reason
+        self._said: set[str] = set()  # what went wrong, until it goes right
 
-    def save(self, name: str, state: TrainingState) -> None:
-        """Write the checkpoint `name`. All ranks must call, since a sharded model is gathered.
+    def save(
+        self, contents: Mapping[str, Any], *, step: int, metrics: Mapping[str, float], best: bool
+    ) -> None:
+        """Take a copy of `contents`, to be written as the checkpoint after `step` updates.
 
-        When it cannot be written the previous file of that name stays; the run says so, once until
-        it can be written again.
+        It becomes last.pt, and with `best` also best.pt. Waits for the one before if that is still
+        being written. When it cannot be written, the run says so, once until it can be again.
         """
-        contents = full_state(self._model, self._optimizer)
-        if not self._runtime.is_main:
+        if not self._is_main:
             return
-        contents |= {
-            "step": state.step,
-            "training_state": state.state_dict(),
-            "settings_hash": self._settings_hash,
-        }
-        try:
-            checkpoint.save(self._run.dir / "checkpoints" / name, contents)
-        except CheckpointError as error:
-            if name not in self._unsaved:
-                self._run.say(
-                    f"warning: no checkpoint of step {state.step}, training goes on: {error}"
-                )
-            self._unsaved[name] = state.step, error
-        else:
-            self._unsaved.pop(name, None)
+        self.wait()
+        taken = self._snapshot.take(contents)
+        self._job_saves = step, (LAST, BEST) if best else (LAST,)
+        write = partial(
+            self._writer.write, taken, step=step, metrics=dict(metrics), best=best,
+            nbytes=self._snapshot.nbytes,
+        )  # fmt: skip
+        self._job = self._thread.submit(self._work, write)
 
-    def has_saved(self, name: str) -> bool:
-        """Whether the latest attempt to save `name` succeeded."""
-        return name not in self._unsaved and (self._run.dir / "checkpoints" / name).is_file()
+    def poll(self) -> None:
+        """Say what went wrong with the latest checkpoint, if it is done; takes a microsecond."""
+        if self._job is not None and self._job.done():
+            self.wait()
+
+    def wait(self) -> None:
+        """Wait until the latest checkpoint is written, and say if it was not."""
+        if self._job is None:
+            return
+        step, names = self._job_saves
+        try:
+            self._job.result()
+        except CheckpointError as error:
+            self._unsaved |= dict.fromkeys(names, (step, error))
+            self._warn("write", f"no checkpoint of step {step}, training goes on: {error}")
+        except OSError as error:
+            self._saved(names)
+            self._warn("tidy", f"{error.filename or 'checkpoints'}: {error.strerror}; the "
+                       f"checkpoint of step {step} is safe")  # fmt: skip
+        else:
+            self._saved(names)
+            self._said.clear()
+        self._job = None
+
+    def has_saved_best(self) -> bool:
+        """Whether best.pt is there, and the latest attempt to save it succeeded."""
+        self.wait()
+        return self._is_main and BEST not in self._unsaved and (self._writer.path / BEST).is_file()
+
+    def has_saved_last(self) -> bool:
+        """Whether last.pt is there, and the latest attempt to save it succeeded."""
+        self.wait()
+        return self._is_main and LAST not in self._unsaved and (self._writer.path / LAST).is_file()
 
     def require_saved(self) -> None:
-        """Raise CheckpointError if a checkpoint's latest state could not be written."""
+        """Wait; raise CheckpointError if the latest state, or the best one, was not written."""
+        self.wait()
         if self._unsaved:
             lacking = [f"{name} lacks step {step}" for name, (step, _) in self._unsaved.items()]
             error = next(iter(self._unsaved.values()))[1]
             raise CheckpointError(f"{', '.join(sorted(lacking))}: {error}") from error
+
+    def close(self) -> None:
+        """Wait, say what went wrong, and free the copy. Raises nothing."""
+        try:
+            self.wait()
+        except Exception as error:  # the training may be ending with an error of its own
+            self._say(f"warning: the latest checkpoint was not written: {error}")
+        self._thread.shutdown()
+        self._snapshot = Snapshot()
+
+    def _work(self, write: Callable[[], None]) -> None:
+        """In the thread."""
+        self._snapshot.wait()
+        self._sync_journal()
+        write()
+
+    def _saved(self, names: tuple[str, ...]) -> None:
+        for name in names:
+            self._unsaved.pop(name, None)
+
+    def _warn(self, kind: str, text: str) -> None:
+        if kind not in self._said:
+            self._say(f"warning: {text}")
+        self._said.add(kind)
+
+
+def _yield_the_cores() -> None:
+    """Run the calling thread after those that compute, where a thread has its own priority."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
