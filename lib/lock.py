@@ -29,14 +29,14 @@ _POLL = 0.02  # seconds between two tries
 _held: set[int] = set()
 
 
-def hold(path: Path, wait: float = 0.0) -> int | None:
-    """Lock `path`, creating it if need be, and return the descriptor for `release`.
+def hold(path: Path, wait: float = 0.0, mode: int = 0o666) -> int | None:
+    """Lock `path`, creating it with `mode` if need be, and return the descriptor for `release`.
 
     Waits up to `wait` seconds for another holder. Returns None if the file system has no locks.
     Raises OSError when the file cannot be created, and BlockingIOError when another process still
     holds the lock.
     """
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode)
     deadline = time.monotonic() + (wait if _OFD else max(wait, _ASKING))
     try:
         while not _try(fd):
@@ -61,9 +61,9 @@ def release(fd: int | None) -> None:
 
 
 @contextmanager
-def held(path: Path, wait: float) -> Iterator[None]:
+def held(path: Path, wait: float, mode: int = 0o666) -> Iterator[None]:
     """Hold the lock on `path` within the block. Raises as `hold` does."""
-    fd = hold(path, wait)
+    fd = hold(path, wait, mode)
     try:
         yield
     finally:

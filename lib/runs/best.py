@@ -4,40 +4,44 @@
     best = best_evaluation(run_dir / "logs" / "metrics.jsonl", metadata)
     best.step, best.metrics["val/loss"]
 
-The best evaluation is the one with the lowest val/loss. Of a run that prunes, only evaluations from
-the last step of the pruning schedule on count (`pruning.end_step` in metadata.yaml): earlier
-ones measured a denser network.
+The best evaluation is the one with the lowest val/loss, or with the lowest or highest value of
+another metric (`checkpoint` in metadata.yaml, from CHECKPOINT_METRIC and CHECKPOINT_MODE). Of a run
+that prunes, only evaluations from the last step of the pruning schedule on count (there
+`pruning.end_step`): earlier ones measured a denser network.
 """
 
 import contextlib
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lib.runs.journal import read_rows
+from lib.runs.journal import current_rows
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The metrics of one evaluation, val/loss among them, after `step` updates."""
+    """The metrics of one evaluation after `step` updates."""
 
     step: int
     metrics: dict[str, float]
 
 
 def best_evaluation(journal: Path, metadata: Mapping[str, Any]) -> Evaluation | None:
-    """The evaluation with the lowest finite val/loss; the first among equals.
+    """The evaluation with the best finite value of the metric; the first among equals.
 
     None if no evaluation counts or the journal cannot be read.
     """
+    name, sign = _criterion(metadata)
     best, lowest, first_step = None, math.inf, _end_of_pruning(metadata)
+    quoted = json.dumps(name, ensure_ascii=False).encode("utf-8", "replace")
     with contextlib.suppress(OSError):
-        for row, _ in read_rows(journal, containing=b'"val/loss"', on_damage=_ignore):
-            loss = row.get("metrics", {}).get("val/loss", math.inf)
-            if -math.inf < loss < lowest and row.get("step", -1) >= first_step:
-                best, lowest = Evaluation(row["step"], row["metrics"]), loss
+        for row, _ in current_rows(journal, containing=quoted, on_damage=_ignore):
+            value = sign * row.get("metrics", {}).get(name, math.inf * sign)
+            if -math.inf < value < lowest and row.get("step", -1) >= first_step:
+                best, lowest = Evaluation(row["step"], row["metrics"]), value
     return best
 
 
@@ -46,6 +50,16 @@ def best_metrics(journal: Path, metadata: Mapping[str, Any]) -> dict[str, float]
     best = best_evaluation(journal, metadata)
     metrics = best.metrics.items() if best else ()
     return {f"final/best_{k.replace('/', '_')}": v for k, v in metrics if k.startswith("val/")}
+
+
+def _criterion(metadata: Mapping[str, Any]) -> tuple[str, int]:
+    """(the metric, 1 if lower is better, else -1)"""
+    checkpoint = metadata.get("checkpoint")
+    if not isinstance(checkpoint, Mapping):
+        return "val/loss", 1
+    metric = checkpoint.get("metric")
+    name = metric if isinstance(metric, str) else "val/loss"
+    return name, -1 if checkpoint.get("mode") == "max" else 1
 
 
 def _end_of_pruning(metadata: Mapping[str, Any]) -> int:

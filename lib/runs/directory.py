@@ -39,8 +39,7 @@ def make_directory(output_dir: Path, name: str) -> Path:
     Raises OSError, also when the disk is nearly full.
     """
     output_dir.mkdir(parents=True, exist_ok=True)
-    if shutil.disk_usage(output_dir).free < _MIN_FREE_BYTES:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    check_space(output_dir)
     directory = output_dir / name
     number = 1
     while True:
@@ -50,6 +49,12 @@ def make_directory(output_dir: Path, name: str) -> Path:
         except FileExistsError:
             number += 1
             directory = output_dir / f"{name}_{number}"
+
+
+def check_space(folder: Path) -> None:
+    """Raise OSError when the disk that `folder` is on is nearly full."""
+    if shutil.disk_usage(folder).free < _MIN_FREE_BYTES:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def make_private(folder: Path) -> None:

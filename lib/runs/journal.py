@@ -16,6 +16,13 @@ JSON has no NaN and no infinity; in `metrics` they are the strings "NaN", "Infin
     journal.log({"train/loss": 0.5}, step=12)
     journal.close()
     for row, end_offset in read_rows(path): …
+
+A training that is resumed from a checkpoint appends
+
+    {"time": …, "event": "resume", "step": 120, "offset": 5321, "session": 1}
+
+The rows from byte `offset`, where the journal ended when the checkpoint was saved, up to this line
+are superseded: they stay in the file, and `read_rows` gives them, but not `current_rows`.
 """
 
 import contextlib
@@ -31,6 +38,8 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+
+from lib.runs.resumes import current_parts, last_bytes
 
 _JSON = orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY
 _PLAIN = frozenset((float, int, bool))
@@ -89,17 +98,29 @@ class Journal:
         self._submit({"step": step, "time": time.time(), **fields})
 
     def event(self, name: str, **fields: Any) -> None:
-        """Append an event: start, resume, finish."""
+        """Append an event: start, resume, finish. `fields` may have its time."""
         self._submit({"time": time.time(), "event": name, **fields})
 
-    def flush(self) -> None:
-        """Wait for values still on a device, then for the disk. Not for the hot path."""
+    def position(self) -> int:
+        """Where the next row will begin, in bytes: all that was logged before is in the file.
+
+        Waits for values still on a device.
+        """
         self._drain(wait=True)
+        return os.fstat(self._fd).st_size if self._fd >= 0 else self.path.stat().st_size
+
+    def sync(self) -> None:
+        """Wait for the disk; may be called from another thread."""
         if self._fd >= 0:
             try:
                 os.fsync(self._fd)
             except OSError as error:
                 self._refuse(f"{error.strerror} ({self.path})", rows=0)
+
+    def flush(self) -> None:
+        """Wait for values still on a device, then for the disk. Not for the hot path."""
+        self._drain(wait=True)
+        self.sync()
 
     def close(self) -> None:
         """Write and sync everything and close the file; closing twice is harmless."""
@@ -238,11 +259,12 @@ class DamagedRow(UserWarning):
 def read_rows(
     path: str | Path,
     offset: int = 0,
+    end: int | None = None,
     *,
     containing: bytes = b"",
     on_damage: Callable[[DamagedRow], Any] = warnings.warn,
 ) -> Iterator[tuple[dict[str, Any], int]]:
-    """Yield each complete row from byte `offset` on, and the offset at which it ends.
+    """Yield each complete row between the bytes `offset` and `end`, and the offset where it ends.
 
     A later call with the last offset continues there: a last line without its newline, torn or
     still being written, is left for it. A damaged line within the file is skipped and handed to
@@ -257,7 +279,7 @@ def read_rows(
     with path.open("rb") as file:
         file.seek(offset)
         for line in file:
-            if not line.endswith(b"\n"):
+            if not line.endswith(b"\n") or (end is not None and offset + len(line) > end):
                 return
             start, offset = offset, offset + len(line)
             if line == b"\n" or containing not in line:
@@ -265,6 +287,8 @@ def read_rows(
             try:
                 row = orjson.loads(line)
             except orjson.JSONDecodeError:
+                if line.isspace():  # what `mend` has blanked
+                    continue
                 row = None
             if b'NaN"' in line or b'Infinity"' in line:
                 _restore_non_finite(row)
@@ -272,6 +296,24 @@ def read_rows(
                 on_damage(DamagedRow(path, start, offset))
                 continue
             yield row, offset
+
+
+def current_rows(
+    path: str | Path,
+    *,
+    containing: bytes = b"",
+    tail: int | None = None,
+    on_damage: Callable[[DamagedRow], Any] = warnings.warn,
+) -> Iterator[tuple[dict[str, Any], int]]:
+    """Yield the rows that count, as `read_rows` does: all but those that a resume superseded.
+
+    With `tail`, only the last `tail` bytes of them; a row that begins before is left out or, cut
+    off, handed to `on_damage`. Rows that are appended meanwhile are not waited for. Raises
+    FileNotFoundError when there is no journal.
+    """
+    parts = current_parts(path)
+    for start, end in parts if tail is None else last_bytes(parts, tail):
+        yield from read_rows(path, start, end, containing=containing, on_damage=on_damage)
 
 
 def _restore_non_finite(row: Any) -> None:

@@ -8,6 +8,7 @@ are None, and nothing raises. PyTorch is asked only if it has been imported alre
 import os
 import platform
 import re
+import secrets
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
@@ -18,6 +19,7 @@ from typing import Any
 import yaml
 
 from lib.files import ROOT, write_atomic
+from lib.launch_env import launch_env
 from lib.runs.redact import redact_command, redact_diff, redact_tree
 from lib.runs.safe_yaml import load_mapping, to_plain
 
@@ -162,7 +164,12 @@ def now() -> str:
     return datetime.now().astimezone().isoformat(timespec="milliseconds")
 
 
-def first_fields(name: str, run_id: str, run_dir: Path) -> dict[str, Any]:
+def command() -> str:
+    """The command line of this process, without secrets."""
+    return redact_command(sys.orig_argv)
+
+
+def first_fields(name: str, run_dir: Path) -> dict[str, Any]:
     """Every field of metadata.yaml at the start of a run; writes git.diff, if there is a diff.
 
     Raises OSError.
@@ -172,7 +179,7 @@ def first_fields(name: str, run_id: str, run_dir: Path) -> dict[str, Any]:
         write_atomic(run_dir / "git.diff", diff)
     return {
         "run_name": name,
-        "run_id": run_id,
+        "run_id": secrets.token_hex(6),
         "description": "",
         "hypothesis": "",
         "tags": [],
@@ -185,7 +192,8 @@ def first_fields(name: str, run_id: str, run_dir: Path) -> dict[str, Any]:
         "duration_s": None,
         "git": {**git, "diff": "git.diff" if diff else None},
         "science_hash": None,
-        "command": redact_command(sys.orig_argv),
+        "command": command(),
+        "launch": launch_env().launch_id,
         "seed": None,
         "environment": environment(),
         "dataset": {},

@@ -22,7 +22,7 @@ from lib.files import write_atomic
 from lib.runs import metadata
 from lib.runs.best import Evaluation, best_evaluation
 from lib.runs.directory import make_private
-from lib.runs.journal import read_rows
+from lib.runs.journal import current_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -146,7 +146,7 @@ def _read_curves(journal: Path) -> tuple[dict[str, Points], int]:
     damage: Counter[str] = Counter()
     wanted = [name for plot in _PLOTS for name in (plot.train, plot.validation) if name]
     curves = {name: _Curve() for name in wanted}
-    for row, _ in read_rows(journal, on_damage=lambda _: damage.update(("row",))):
+    for row, _ in current_rows(journal, on_damage=lambda _: damage.update(("row",))):
         metrics, step = row.get("metrics"), row.get("step")
         if metrics is None or step is None:
             continue

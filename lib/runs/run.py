@@ -8,6 +8,9 @@
         run.plot()
     run.print_summary()
 
+A run that was interrupted goes on with `Run.resume(directory, step=…, offset=…)`: the same
+directory, journal and identity.
+
 Leaving the block normally makes the run completed; Ctrl-C, SIGTERM or SIGHUP (raised in the block
 as lib.signals.Terminated) interrupted; any other exception failed. kill -9 leaves its status at
 running but frees the lock on `.lock`: the next program to look (lib/runs/stored.py) marks it
@@ -15,8 +18,8 @@ interrupted.
 """
 
 import contextlib
+import errno
 import os
-import secrets
 import shutil
 import time
 import traceback
@@ -26,6 +29,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from lib import lock, text
+from lib.errors import BadUse
 from lib.files import reserve_space, sweep, write_atomic
 from lib.launch_env import launch_env
 from lib.runs import metadata
@@ -33,17 +37,23 @@ from lib.runs.best import best_metrics
 from lib.runs.directory import (
     RunError,
     check_name,
+    check_space,
     default_name,
     make_directory,
+    make_private,
     private_opener,
 )
 from lib.runs.journal import Journal
 from lib.runs.media_log import MediaLog, NullMediaLog
 from lib.runs.plots import plot_run
 from lib.runs.redact import redact, redact_named
-from lib.runs.stored import RESERVE
+from lib.runs.resumes import mend
+from lib.runs.stored import RESERVE, clear_up, seconds, status_lock, stored_metadata
 from lib.signals import termination_raises, uninterrupted
 
+_FOLDERS = ("logs", "checkpoints", "plots", "media")
+_OF_THE_END = ("error", "final_metrics", "results")  # of metadata.yaml; not known any more
+_LAST_MOMENT_S = 2.0  # for a process that was just killed to be gone
 _LONGEST_ERROR = 10_000  # characters in metadata.yaml; train.log has all of it
 
 
@@ -55,29 +65,30 @@ class Tracking(Protocol):
 
 
 class Run(MediaLog):
-    """A run in progress; made by `create` or `from_settings`, used in a `with` block.
+    """A run in progress; made by `create`, `from_settings` or `resume`, used in a `with` block.
 
     `dir`, `name` and `id` (12 hex digits, unique) identify it; `log(metrics, step)`,
-    `record(fields, step)` and `flush()` are the journal's; log_image and its siblings are in
-    MediaLog.
+    `record(fields, step)`, `flush()`, `position()` and `sync()` are the journal's; log_image and
+    its siblings are in MediaLog.
     """
 
-    def __init__(self, directory: Path, info: Mapping[str, Any], lock_fd: int | None) -> None:
+    def __init__(self, directory: Path, fields: Mapping[str, Any], lock_fd: int | None) -> None:
         self.dir = directory
         self.name = directory.name
-        self.id = secrets.token_hex(6)
+        self.id = str(fields["run_id"])
         self._lock_fd = lock_fd
-        self._started = time.monotonic()
+        self._started, self._before_s = time.monotonic(), seconds(fields.get("duration_s"))
         self._train_log = open(  # noqa: SIM115, closed in __exit__
             directory / "logs" / "train.log", "a", encoding="utf-8", opener=private_opener
         )
-        self.metadata = {**metadata.first_fields(self.name, self.id, directory), **info}
+        self.metadata = dict(fields)
         metadata.save(directory / "metadata.yaml", self.metadata)
         self.journal = Journal(directory / "logs" / "metrics.jsonl", warn=self.say)
         self.log = self.journal.log  # bound here, which saves a call on the hot path
         self.record = self.journal.record
         self.flush = self.journal.flush
-        self.journal.event("start", run_name=self.name, run_id=self.id)
+        self.position = self.journal.position
+        self.sync = self.journal.sync
         self._tracking: Tracking | None = None
 
     @staticmethod
@@ -87,17 +98,7 @@ class Run(MediaLog):
             settings.OUTPUT_DIR,
             settings.TRACKER_RUN_NAME or default_name(model, settings.OPTIMIZER),
             files=settings.files(redact_named),
-            info={
-                "description": settings.DESCRIPTION,
-                "hypothesis": settings.HYPOTHESIS,
-                "science_hash": settings.science_hash,
-                "seed": settings.SEED,
-                "model": {"name": model},
-                "optimizer": settings.OPTIMIZER,
-                "tags": settings.TRACKER_TAGS.replace(",", " ").split(),
-                "group": settings.TRACKER_GROUP,
-                "job_type": settings.TRACKER_JOB_TYPE,
-            },
+            info={**info_from_settings(settings), "model": {"name": model}},
         )
 
     @staticmethod
@@ -122,14 +123,10 @@ class Run(MediaLog):
             for killed in Path(output_dir).glob("*/checkpoints"):
                 sweep(killed)
             directory = make_directory(Path(output_dir), name)
-            lock_fd = lock.hold(directory / ".lock")
-            (directory / ".lock").chmod(0o600)
-            for folder in ("logs", "checkpoints", "plots", "media"):
-                (directory / folder).mkdir(0o700)
-            reserve_space(directory / RESERVE)
-            for file, text in (files or {}).items():
-                write_atomic(directory / file, text)
-            return Run(directory, info or {}, lock_fd)
+            lock_fd = lock.hold(directory / ".lock", mode=0o600)
+            _fill(directory, files)
+            fields = metadata.first_fields(name=directory.name, run_dir=directory)
+            run = Run(directory, {**fields, **(info or {})}, lock_fd)
         except OSError as error:
             if directory is not None:
                 shutil.rmtree(directory, ignore_errors=True)
@@ -138,6 +135,68 @@ class Run(MediaLog):
                 f"cannot write a run directory in {output_dir}: {error.strerror}. Free some "
                 "space there, or choose another place: make SET='OUTPUT_DIR=…', --output-dir …"
             ) from error
+        run.journal.event("start", run_name=run.name, run_id=run.id)
+        return run
+
+    @staticmethod
+    def resume(
+        directory: str | Path,
+        *,
+        step: int,
+        offset: int,
+        checkpoint: str = "",
+        changed: Mapping[str, Any] | None = None,
+        files: Mapping[str, str] | None = None,
+        info: Mapping[str, Any] | None = None,
+    ) -> "Run | NullRun":
+        """The run in `directory` again, in progress from `step` updates on.
+
+        The rows of its journal from byte `offset` on, its length when the checkpoint was saved, are
+        superseded. `changed` (symbol → [old, new]) and the name of the `checkpoint` are recorded,
+        `files` and `info` are as for `create`. Ranks other than 0 get a run that does nothing.
+
+        Whenever this is killed, the run can be resumed again: the event in the journal, which
+        supersedes rows, comes last. Raises BadUse when the run is in progress, UnreadableRun
+        when its metadata are damaged, and RunError when it cannot be written.
+        """
+        if not launch_env().is_main:
+            return NullRun()
+        directory = Path(directory)
+        stored_metadata(directory)  # nothing is made where there is no run
+        lock_fd = _hold(directory)
+        run = None
+        try:
+            check_space(directory)
+            clear_up(directory)
+            journal = directory / "logs" / "metrics.jsonl"
+            if journal.exists():
+                mend(journal)
+            with status_lock(directory):  # nobody marks it interrupted from here on
+                old = stored_metadata(directory)
+                fields = {**_resumed(old, step, checkpoint, changed or {}), **(info or {})}
+                run = Run(directory, fields, lock_fd)
+            _fill(directory, files)
+            run._supersede(step, offset)
+        except BaseException as error:
+            if run is not None:
+                run.journal.close()
+                run._train_log.close()
+            lock.release(lock_fd)
+            if not isinstance(error, OSError):
+                raise
+            raise RunError(
+                f"cannot go on with {directory}: {error.strerror}. Free some space there, or move "
+                "the run to another disk: make resume RUN=path/of/the/run"
+            ) from error
+        return run
+
+    def _supersede(self, step: int, offset: int) -> None:
+        """Append the resume event. Raises OSError when that fails, and nothing is superseded."""
+        session = len(self.metadata["resumes"])
+        self.journal.event("resume", step=step, offset=offset, session=session)
+        self.journal.sync()
+        if self.journal.refused:
+            raise OSError(errno.ENOSPC, next(iter(self.journal.refused)))
 
     def track(self, launch: Callable[..., Tracking | None]) -> None:
         """Start tracking; leaving the `with` block waits for it, for a while.
@@ -211,7 +270,7 @@ class Run(MediaLog):
         lost = self.journal.refused
         ended = {
             "end_time": metadata.now(),
-            "duration_s": round(time.monotonic() - self._started, 3),
+            "duration_s": round(self._before_s + time.monotonic() - self._started, 3),
         }
         if status != "completed":  # the program did not get to report its best
             best = best_metrics(self.journal.path, self.metadata)
@@ -219,7 +278,7 @@ class Run(MediaLog):
         if error is not None:
             ended["error"] = f"{type(error).__name__}: {error}"[:_LONGEST_ERROR]
         if lost:
-            ended["lost_rows"] = lost.total()
+            ended["lost_rows"] = self.metadata.get("lost_rows", 0) + lost.total()
         self.set_info(status=status, **ended)
         if error is not None:
             self._keep("".join(traceback.format_exception(error)).rstrip())
@@ -242,6 +301,11 @@ class NullRun(NullMediaLog):
 
     def flush(self) -> None: ...
 
+    def position(self) -> int:
+        return 0
+
+    def sync(self) -> None: ...
+
     def track(self, launch: Callable[..., Tracking | None]) -> None: ...
 
     def set_info(self, **fields: Any) -> None: ...
@@ -261,6 +325,70 @@ class NullRun(NullMediaLog):
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         self._signals.__exit__(None, None, None)
+
+
+def info_from_settings(settings: Any) -> dict[str, Any]:
+    """The fields of metadata.yaml that the Settings of lib/config/settings.py determine."""
+    return {
+        "description": settings.DESCRIPTION,
+        "hypothesis": settings.HYPOTHESIS,
+        "science_hash": settings.science_hash,
+        "seed": settings.SEED,
+        "optimizer": settings.OPTIMIZER,
+        "checkpoint": {"metric": settings.CHECKPOINT_METRIC, "mode": settings.CHECKPOINT_MODE},
+        "tags": settings.TRACKER_TAGS.replace(",", " ").split(),
+        "group": settings.TRACKER_GROUP,
+        "job_type": settings.TRACKER_JOB_TYPE,
+    }
+
+
+def _fill(directory: Path, files: Mapping[str, str] | None) -> None:
+    """Make the folders, the reserve and `files`. Raises OSError."""
+    for folder in _FOLDERS:
+        make_private(directory / folder)
+    reserve_space(directory / RESERVE)
+    for file, content in (files or {}).items():
+        write_atomic(directory / file, content)
+
+
+def _hold(directory: Path) -> int | None:
+    """The lock of a run that is not in progress. Raises BadUse, RunError."""
+    try:
+        return lock.hold(directory / ".lock", wait=_LAST_MOMENT_S, mode=0o600)
+    except BlockingIOError:
+        raise BadUse(
+            f"{directory.name} is running already. Look at it: make show RUN={directory.name}, "
+            f"or tail -f {directory}/logs/train.log; stop it first to resume it from a checkpoint"
+        ) from None
+    except OSError as error:
+        raise RunError(f"cannot go on with {directory}: {error.strerror}") from error
+
+
+def _resumed(
+    old: Mapping[str, Any], step: int, checkpoint: str, changed: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The metadata of a run that goes on; `duration_s` is what it has lasted so far."""
+    kept = {name: value for name, value in old.items() if name not in _OF_THE_END}
+    git, _ = metadata.git_state()
+    attempt = {
+        "time": metadata.now(),
+        "step": step,
+        "checkpoint": checkpoint,
+        "command": metadata.command(),
+        "commit": git["commit"],
+        "dirty": git["dirty"],
+        "changed": dict(changed),
+    }
+    earlier = old.get("resumes")
+    return {
+        **kept,
+        "status": "running",
+        "end_time": None,
+        "launch": launch_env().launch_id,
+        "final_metrics": {},
+        "results": {},
+        "resumes": [*(earlier if isinstance(earlier, list) else ()), attempt],
+    }
 
 
 def _outcome(error: BaseException | None) -> tuple[str, BaseException | None]:

@@ -6,14 +6,17 @@
     run = load_run(resolve("outputs/training", name))
 
 A run that says "running" while nobody holds its lock was killed. The first program to look marks it
-interrupted and records when its last row was logged and its best metrics until then. A run whose
-metadata.yaml is damaged is listed as unreadable, with the reason.
+interrupted and records when its last row was logged and its best metrics until then. It holds
+`.status.lock` meanwhile, as does Run.resume: otherwise it could mark a run that goes on again. A
+run whose metadata.yaml is damaged is listed as unreadable, with the reason.
 """
 
 import contextlib
+import math
 import os
 import stat
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -24,7 +27,7 @@ from lib.errors import BadUse, Failure, near
 from lib.files import sweep
 from lib.runs import metadata
 from lib.runs.best import best_metrics
-from lib.runs.journal import DamagedRow, read_rows
+from lib.runs.journal import DamagedRow, current_rows, read_rows
 from lib.text import one_line
 
 RESERVE = ".reserve"  # makes room for the final status on a full disk
@@ -40,7 +43,8 @@ _DETAILS = [
     "git",
     "science_hash",
 ]
-_DETAILS += ["command", "seed", "environment", "dataset", "results", "error"]
+_DETAILS += ["command", "seed", "environment", "dataset", "results", "error", "resumes", "parent"]
+_MARKING_S = 5.0  # far longer than marking a run interrupted takes
 
 
 class UnreadableRun(Failure):
@@ -76,10 +80,11 @@ class StoredRun:
 
     def started(self) -> datetime | None:
         """The start time; None if it is missing or invalid."""
-        try:
-            return datetime.fromisoformat(str(self.metadata.get("start_time"))).astimezone()
-        except (ValueError, OverflowError):
-            return None
+        return _instant(self.metadata.get("start_time"))
+
+    def ended(self) -> datetime | None:
+        """The end time; None if it is missing or invalid."""
+        return _instant(self.metadata.get("end_time"))
 
 
 def load_run(directory: str | Path) -> StoredRun:
@@ -143,6 +148,27 @@ def resolve(output_dir: str | Path, given: str = "") -> Path:
     raise BadUse(f"RUN={given}: no such run in {output_dir}; {hint}")
 
 
+def latest_interrupted(output_dir: str | Path) -> Path | None:
+    """The directory of the interrupted run in `output_dir` that ended last; None without one."""
+    runs = [run for run in find_runs(output_dir) if run.status == "interrupted"]
+    never = datetime.fromtimestamp(0).astimezone()
+    last = max(runs, key=lambda run: run.ended() or run.started() or never, default=None)
+    return last and last.dir
+
+
+def run_of_launch(output_dir: str | Path, launch_id: str) -> Path | None:
+    """The directory of the latest run that the launch `launch_id` was training when it ended.
+
+    None without one; of a completed run and one in progress there is nothing to resume.
+    """
+    runs = [
+        run
+        for run in find_runs(output_dir)
+        if run.metadata.get("launch") == launch_id and run.status in ("interrupted", "failed")
+    ]
+    return runs[-1].dir if runs and launch_id else None
+
+
 def disk_usage(directory: str | Path) -> int:
     """Bytes of all files under `directory`; a file with several links counts once."""
     total = 0
@@ -169,15 +195,16 @@ def disk_usage(directory: str | Path) -> int:
 
 
 def last_metrics(journal: str | Path, tail: int = 2**16) -> dict[str, Any]:
-    """The latest value of each metric in the last `tail` bytes of a journal."""
+    """The latest value of each metric in the last `tail` bytes of a journal that count."""
     latest: dict[str, Any] = {}
-    for row in _last_rows(journal, tail):
-        if "step" in row:
-            latest.update(row.get("metrics", {}))
+    with contextlib.suppress(OSError):
+        for row, _ in current_rows(journal, tail=tail, on_damage=_ignore):
+            if "step" in row:
+                latest.update(row.get("metrics", {}))
     return latest
 
 
-def _last_rows(journal: str | Path, tail: int = 2**16) -> Iterator[dict[str, Any]]:
+def _last_rows(journal: str | Path, tail: int) -> Iterator[dict[str, Any]]:
     with contextlib.suppress(OSError):
         offset = max(0, Path(journal).stat().st_size - tail)
         # If this is within a row, what remains of it is skipped as damaged.
@@ -203,14 +230,37 @@ def _load(directory: Path, without: Iterable[str] = ()) -> StoredRun:
         return run
     if not lock.is_free(directory / ".lock"):
         return StoredRun(directory, _with_best(run))
-    # It may have ended properly between the two checks.
-    whole = StoredRun(directory, _read(directory))
-    if whole.status == "running":
-        whole = StoredRun(directory, _interrupted(whole))
-        with contextlib.suppress(OSError):  # a read-only archive: the answer is right all the same
-            _clear_up(directory)
-            metadata.save(directory / "metadata.yaml", whole.metadata)
-    return whole
+    try:
+        with status_lock(directory):
+            return _settle(directory)
+    except OSError:  # a read-only archive: the answer is right all the same
+        return StoredRun(directory, stored_metadata(directory))
+
+
+def _settle(directory: Path) -> StoredRun:
+    """Mark a run interrupted if it still says running, and nobody has resumed it meanwhile."""
+    was = _read(directory)
+    if was.get("status") != "running" or not lock.is_free(directory / ".lock"):
+        return StoredRun(directory, was)
+    ended = _interrupted(StoredRun(directory, was))
+    with contextlib.suppress(OSError):
+        clear_up(directory)
+        metadata.save(directory / "metadata.yaml", ended)
+    return StoredRun(directory, ended)
+
+
+def status_lock(directory: Path) -> AbstractContextManager[None]:
+    """To be held while the status of a run that is not in progress is changed. Raises OSError."""
+    return lock.held(directory / ".status.lock", wait=_MARKING_S, mode=0o600)
+
+
+def stored_metadata(directory: Path) -> dict[str, Any]:
+    """The metadata of a run of which the caller knows that it is not in progress.
+
+    Raises UnreadableRun.
+    """
+    found = _read(directory)
+    return _interrupted(StoredRun(directory, found)) if found.get("status") == "running" else found
 
 
 def _read(directory: Path, without: Iterable[str] = ()) -> dict[str, Any]:
@@ -222,25 +272,48 @@ def _read(directory: Path, without: Iterable[str] = ()) -> dict[str, Any]:
         raise UnreadableRun(str(error)) from error
 
 
-def _clear_up(directory: Path) -> None:
-    """Remove what a killed run left behind: its reserve and half-written files."""
+def clear_up(directory: Path) -> None:
+    """Remove what a killed run left behind: its reserve and half-written files. Raises OSError."""
     (directory / RESERVE).unlink(missing_ok=True)
     for folder in (directory, *(path for path in directory.iterdir() if path.is_dir())):
         sweep(folder)
 
 
+def seconds(value: Any) -> float:
+    """A duration in metadata.yaml; 0 if it is none."""
+    return value if type(value) in (int, float) and 0 <= value < math.inf else 0.0
+
+
 def _interrupted(run: StoredRun) -> dict[str, Any]:
-    """The metadata of a run that was killed; it ended with its last row."""
+    """The metadata of a run that was killed; it ended with its last row.
+
+    `duration_s` is the time until its last resume.
+    """
     changes: dict[str, Any] = {"status": "interrupted"}
-    started = run.started()
+    started = _last_start(run)
     last = _last_time(run.journal)
     if started and last is not None:
-        seconds = max(0.0, last - started.timestamp())
+        lasted = max(0.0, last - started.timestamp())
         with contextlib.suppress(OverflowError):  # not a valid time
-            ended = started + timedelta(seconds=seconds)
+            ended = started + timedelta(seconds=lasted)
             changes["end_time"] = ended.isoformat(timespec="milliseconds")
-            changes["duration_s"] = round(seconds, 3)
+            changes["duration_s"] = round(seconds(run.metadata.get("duration_s")) + lasted, 3)
     return _with_best(StoredRun(run.dir, {**run.metadata, **changes}))
+
+
+def _last_start(run: StoredRun) -> datetime | None:
+    """When the run was started or, if it was resumed, last resumed."""
+    resumes = run.metadata.get("resumes")
+    last = resumes[-1] if isinstance(resumes, list) and resumes else None
+    return (_instant(last.get("time")) if isinstance(last, dict) else None) or run.started()
+
+
+def _instant(value: Any) -> datetime | None:
+    """A time in metadata.yaml; None if it is none."""
+    try:
+        return datetime.fromisoformat(str(value)).astimezone()
+    except (ValueError, OverflowError):
+        return None
 
 
 def _last_time(journal: Path) -> float | None:

@@ -39,6 +39,7 @@ FIELDS = [
     "git",
     "science_hash",
     "command",
+    "launch",
     "seed",
     "environment",
     "dataset",
@@ -135,8 +136,10 @@ def test_a_null_run_for_other_ranks(tmp_path, monkeypatch):
 
 
 def test_the_null_run_has_every_method_of_a_run():
-    public = {name for name in vars(Run) if not name.startswith("_")} - {"create", "from_settings"}
-    assert public | {"log", "record", "flush", "dir", "name", "id"} <= set(vars(NullRun))
+    makers = {"create", "from_settings", "resume"}
+    public = {name for name in vars(Run) if not name.startswith("_")} - makers
+    bound = {"log", "record", "flush", "position", "sync", "dir", "name", "id"}
+    assert public | bound <= set(vars(NullRun))
 
 
 def test_from_settings(tmp_path):
