@@ -56,7 +56,7 @@ def atomic(path: str | Path, *, sync: bool = True) -> Iterator[BinaryIO]:
     finally:
         lock.release(held)
     if sync:
-        _sync_directory(path.parent)
+        sync_directory(path.parent)
 
 
 def sweep(directory: Path) -> None:
@@ -115,7 +115,7 @@ def _remove(temporary: Path) -> None:
             lock.release(held)
 
 
-def _sync_directory(directory: Path) -> None:
+def sync_directory(directory: Path) -> None:
     """Make a rename durable, on file systems that can sync a directory."""
     with contextlib.suppress(OSError):
         descriptor = os.open(directory, os.O_RDONLY)
