@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 from torch.nn import Parameter
 
@@ -178,7 +179,8 @@ class AdamWSPAM(torch.optim.AdamW):
             if norms is None:
                 # Adam initialises a parameter whose state is empty, so the norms of a new one are
                 # stored after the step.
-                norms = self._new_norms[p] = p.new_zeros(4, dtype=torch.float32)
+                norms = torch.zeros(4, dtype=torch.float32, device=p.device)
+                self._new_norms[p] = norms
             steady_(p.grad, norms, self.spam, group["eps"])
         elif self.spam.clips(group["spam_step"]) and "exp_avg_sq" in state:
             clip_spikes_(p.grad, state["exp_avg_sq"], self.spam.theta)
@@ -199,13 +201,14 @@ def steady_(grad: Tensor, norms: Tensor, spam: Spam, eps: float) -> None:
     """AdaClip, then AdaGN (Stable-SPAM), on a gradient that is not empty, in place.
 
     norms: (4,) float32, updated in place: steps so far, and the running means of max|g|, ‖g‖ and
-    ‖g‖². eps: added to √‖g‖².
+    ‖g‖². eps: added to √‖g‖². The norms are of the whole gradient, also of one that is sharded:
+    then all ranks must call.
     """
     gammas = norms.new_tensor([0.0, spam.gamma3, spam.gamma1, spam.gamma2])
     steps = norms[0] + 1.0
     corrections = 1.0 - gammas**steps
 
-    largest = grad.abs().max().float()
+    largest = _largest(grad).float()
     running = spam.gamma3 * norms[1] + (1.0 - spam.gamma3) * largest
     limit = running / corrections[1]
     # All spikes are scaled by limit / largest, which keeps their proportions.
@@ -214,9 +217,20 @@ def steady_(grad: Tensor, norms: Tensor, spam: Spam, eps: float) -> None:
 
     # contiguous: rounding depends on the order of a sum. Wide: float16 overflows at 65,504.
     wide = torch.promote_types(grad.dtype, torch.float32)
-    norm = torch.linalg.vector_norm(grad.contiguous(), dtype=wide).float()
+    norm = torch.linalg.vector_norm(grad.contiguous(), dtype=wide)
+    norm = (norm.full_tensor() if hasattr(norm, "full_tensor") else norm).float()
     mean = spam.gamma1 * norms[2] + (1.0 - spam.gamma1) * norm
     square = spam.gamma2 * norms[3] + (1.0 - spam.gamma2) * norm**2
     wanted = mean / corrections[2] / ((square / corrections[3]).sqrt() + eps)
     grad.mul_(torch.where(norm > 0, wanted / norm, 1.0).to(grad.dtype))
     norms.copy_(torch.stack([steps, running, mean, square]))
+
+
+def _largest(grad: Tensor) -> Tensor:
+    """The largest |g|."""
+    if not hasattr(grad, "to_local"):
+        return grad.abs().max()
+    part = grad.to_local()  # of a small tensor some ranks have nothing
+    largest = part.abs().max() if part.numel() else part.new_zeros(())
+    dist.all_reduce(largest, dist.ReduceOp.MAX, grad.device_mesh.get_group())
+    return largest

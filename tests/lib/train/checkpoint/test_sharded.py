@@ -25,6 +25,7 @@ OPTIMIZERS = {
     "adamwspam": lambda p: AdamWSPAM(
         p, lr=0.01, fused=True, spam=Spam(reset_every=3, grace=1, warmup=2)
     ),
+    "stable": lambda p: AdamWSPAM(p, lr=0.01, fused=True, spam=Spam(stable=True, reset_every=3)),
     "sgd": lambda p: torch.optim.SGD(p, lr=0.01),  # without any state
     "momentum": lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9),
 }
@@ -33,11 +34,14 @@ PLAIN = {"step": 4, "rng": [torch.arange(3), torch.arange(3)], "best": {"val/los
 
 
 class Training:
-    """Steps of a small network whose layers have rows for two ranks, but not for three or four."""
+    """Steps of a small network. Its layers have rows for two ranks: of three, one has no bias.
+
+    That bias has the shape of what Stable-SPAM keeps for each parameter, which is not sharded.
+    """
 
     def __init__(self, optimizer: str, world_size: int, classes: int = 5) -> None:
         torch.manual_seed(0)
-        self.model = nn.Sequential(nn.Linear(3, 2), nn.Tanh(), nn.Linear(2, classes))
+        self.model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, classes))
         if world_size:
             mesh = dist.device_mesh.init_device_mesh("cpu", (world_size,))
             for block in self.model:
@@ -73,13 +77,14 @@ def on_ranks(world_size, folder, work, *args):
 
 
 def write(folder, world_size):
-    """Four steps, a checkpoint, four more; the final weights in NAME.pt."""
+    """Four steps, a checkpoint, four more, as without ranks; the final weights in NAME.pt."""
     for name in OPTIMIZERS:
         training = Training(name, world_size)
         training.steps(0, 4)
         for _ in range(2):  # the second one replaces the first
             sharded.save(folder / "checkpoints" / name, training.model, training.optimizer, PLAIN)
         weights = training.steps(4, 8)
+        torch.testing.assert_close(weights, Training(name, 0).steps(0, 8), rtol=0, atol=1e-6)
         if dist.get_rank() == 0:
             file.save(folder / f"{name}.pt", weights)
 
