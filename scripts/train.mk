@@ -3,8 +3,13 @@
 
 ##@ Training
 
-TAKES.train := $(OVERRIDES) NPROC NNODES NODE_RANK MASTER_ADDR MASTER_PORT MAX_RESTARTS
+PROCESSES := NPROC NNODES NODE_RANK MASTER_ADDR MASTER_PORT MAX_RESTARTS LAUNCH_ID
+TAKES.train := $(OVERRIDES) $(PROCESSES)
+TAKES.resume := RUN $(OVERRIDES) $(PROCESSES)
 
-.PHONY: train
+.PHONY: train resume
 train: | $(READY) ## (default) train the model of .config; what is given here holds for this launch alone
 	$(Q)exec $(PYTHON) -m scripts.train.launch
+
+resume: | $(READY) ## go on with the interrupted run, or RUN=name; SET="NUM_EPOCHS=40" makes it longer
+	$(Q)exec $(PYTHON) -m scripts.train.resume

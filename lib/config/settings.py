@@ -20,6 +20,7 @@ from typing import Any
 from lib.config import configpy, frozen, store
 from lib.config import resume as resuming
 from lib.config.assign import apply
+from lib.config.changes import checked_changes
 from lib.config.dotconfig import Assignment, ConfigError, shorten
 from lib.config.flags import Flags, config_flag, parse_flags
 from lib.config.science import is_science
@@ -89,7 +90,7 @@ class Settings:
 
         Raises ConfigError for changes with which the run's saved state would have no meaning.
         """
-        return resuming.checked_changes(self._tree, run_dir)
+        return checked_changes(self._tree, run_dir)
 
     def files(self, clean: Clean) -> dict[str, str]:
         """Texts for the run directory, by file name.
@@ -186,7 +187,7 @@ def _configured_tree(model: str, argv: Sequence[str] | None) -> tuple[Tree, Path
     for note in apply(tree, [flags.tracker, flags.assignments]):
         print(f"note: {note}", file=sys.stderr)
     if run_dir:
-        resuming.checked_changes(tree, run_dir)
+        checked_changes(tree, run_dir)
     return tree, resume
 
 

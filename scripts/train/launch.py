@@ -11,6 +11,10 @@ to .config meanwhile. From the environment, and so from the make line:
                      as they must when their number varies or MAX_RESTARTS is given
     MASTER_ADDR=host MASTER_PORT=29500   where they meet: machine 0
     MAX_RESTARTS=n   how often to restart all processes after one failed (default 0)
+    LAUNCH_ID=word   names the launch (default: new for each launch; under Slurm made from the job)
+
+Processes that are started again, by MAX_RESTARTS, by a change in the number of machines, because
+Slurm requeued the job, or by whoever gave LAUNCH_ID, go on with the run of this launch.
 
 Exit codes: those of the training; of several processes, that of the first one that failed.
 """
@@ -20,8 +24,10 @@ from lib.cli import become, begin, run_main
 if __name__ == "__main__":
     begin()
 
+import hashlib
 import os
 import re
+import secrets
 import shlex
 import signal
 import subprocess
@@ -33,6 +39,7 @@ from typing import NamedTuple
 from lib.config import configpy, store
 from lib.config.dotconfig import ConfigError, shorten
 from lib.config.frozen import freeze
+from lib.config.resume import AUTO
 from lib.config.tree import Tree
 from lib.errors import BadUse
 from lib.files import write_atomic
@@ -53,6 +60,11 @@ class Layout(NamedTuple):
     def alone(self) -> bool:
         """One machine, no restarts: a single process needs no launcher."""
         return self.nnodes == "1" and self.max_restarts == 0
+
+    @property
+    def restarts(self) -> bool:
+        """Whether processes may be started again within this launch."""
+        return self.max_restarts > 0 or ":" in self.nnodes
 
     def torchrun_arguments(self, job: str) -> list[str]:
         """The options of torchrun; `job` names the meeting of machines that find their order."""
@@ -143,30 +155,68 @@ def default_nproc(device: str) -> int:
     return max(1, int(found.stdout))
 
 
-def main() -> int:
-    layout = layout_from(os.environ)
-    tree = Tree()
-    configure(tree)
+def launch_id(tree: Tree, layout: Layout, given: Mapping[str, str]) -> str:
+    """A name for this launch, the same on all its machines and when it is started again.
+
+    Raises BadUse when the machines need one that they cannot make.
+    """
+    if name := given.get("LAUNCH_ID"):
+        if not re.fullmatch(r"[\w.-]{1,100}", name, re.ASCII):
+            raise BadUse(f"LAUNCH_ID={shorten(name)}: up to 100 letters, digits, '.', '_' and '-'")
+        return name
+    if job := given.get("SLURM_JOB_ID"):
+        # What differs from the defaults: some defaults are made from the name of the machine.
+        digest = hashlib.sha256(tree.defconfig_text().encode()).hexdigest()
+        return f"slurm-{job}-{digest[:12]}"
+    if layout.restarts and layout.nnodes != "1":
+        raise BadUse(
+            "machines that restart need LAUNCH_ID=<a word for this launch, new, and the same on "
+            "all of them>: by it they find the run to go on with"
+        )
+    return secrets.token_hex(6)
+
+
+def goes_on(layout: Layout, given: Mapping[str, str]) -> bool:
+    """Whether there may be a run of this launch already, from before a restart."""
+    requeued = given.get("SLURM_RESTART_COUNT", "0") not in ("", "0")
+    return layout.restarts or requeued or bool(given.get("LAUNCH_ID"))
+
+
+def start(tree: Tree, layout: Layout, source: str, resume: str = "") -> int:
+    """Freeze what `tree` holds, read from the file `source`, and train it; returns the exit code.
+
+    `resume` is what the training goes on with, as for `--resume`; empty for a new run.
+    """
     values = tree.values()
     layout = layout._replace(nproc=layout.nproc or default_nproc(str(values["DEVICE"])))
-    program = f"{values['MODEL']}/train.py"
-    os.environ.update(freeze(tree, str(store.config_path())))
+    os.environ["LAUNCH_ID"] = launch_id(tree, layout, os.environ)
+    os.environ.update(freeze(tree, source))
+    program = [f"{values['MODEL']}/train.py", *(["--resume", resume] if resume else [])]
     if layout.nproc == 1 and layout.alone:
-        become(program)
+        become(*program)
 
     # By default torchrun gives each process a single thread.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // layout.nproc)))
     # Each attempt needs a store of its own: in a shared one it finds the addresses of processes
     # that are gone, and waits for them forever.
-    if layout.max_restarts or ":" in layout.nnodes:
+    if layout.restarts:
         os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
     sys.stdout.flush()
     # PyTorch takes seconds to import, and packages that it tries to import may swallow the
-    # KeyboardInterrupt of a Ctrl-C: it waits until `run_ranks` is ready for it.
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    # KeyboardInterrupt of a Ctrl-C: it waits until `run_ranks` is ready for it. SIGUSR1 stays
+    # blocked, and is in the ranks from their birth until they can handle it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGUSR1})
     from scripts.train.torchrun import run_ranks
 
-    return run_ranks([*layout.torchrun_arguments(str(values["MODEL"])), program])
+    return run_ranks([*layout.torchrun_arguments(str(values["MODEL"])), *program])
+
+
+def main() -> int:
+    layout = layout_from(os.environ)
+    tree = Tree()
+    configure(tree)
+    resume = AUTO if goes_on(layout, os.environ) else ""
+    return start(tree, layout, str(store.config_path()), resume)
 
 
 if __name__ == "__main__":

@@ -8,13 +8,14 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 
 from benchmarks.config import copy_tree
 
 NAMES = (
     *("SET", "FRAGMENTS", "TRACKER", "DEFCONFIG", "KCONFIG_CONFIG", "OMP_NUM_THREADS"),
-    *("NPROC", "NNODES", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT", "MAX_RESTARTS"),
+    *("NPROC", "NNODES", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT", "MAX_RESTARTS", "LAUNCH_ID"),
 )
 
 # Adds up the ranks plus one, and says how it was started; rank 1 dies once if KILL names a file.
@@ -100,11 +101,13 @@ def finish(process: subprocess.Popen) -> tuple[int, str, str]:
             {"NNODES": "1:2", "NODE_RANK": 0, "MASTER_ADDR": "localhost"},
             "NNODES=1:2 needs machines",
         ),
+        ({"NNODES": "1:2", "MASTER_ADDR": "localhost"}, "machines that restart need LAUNCH_ID=<a"),
+        ({"LAUNCH_ID": "a b"}, "LAUNCH_ID=a b: up to 100 letters"),
     ],
 )
 def test_bad_use(start, variables, message):
     code, out, err = finish(start(**variables))
-    assert (code, out) == (2, "")
+    assert code == 2 and "alone" not in out
     assert message in err
 
 
@@ -142,7 +145,7 @@ def test_a_killed_process_is_started_again_with_the_others(start, machines, tmp_
         port = probe.getsockname()[1]
     where = {"NPROC": 2}
     if machines == 2:
-        where = {"NNODES": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        where = {"NNODES": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "LAUNCH_ID": "x"}
     killed = tmp_path / "killed"
     started = [start(**where, MAX_RESTARTS=1, KILL=killed) for _ in range(machines)]
     for code, out, err in map(finish, started):
@@ -190,6 +193,76 @@ def test_ctrl_c_lets_the_ranks_save_and_the_second_one_does_not(start, tmp_path,
     code, _, err = finish(process)
     assert code == 130
     assert "Traceback" not in err
+
+
+# Says which signals come, and ends of all but SIGUSR1 with that signal's exit code.
+TELLS = """
+import os, pathlib, signal, sys, time
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
+from lib.cli import begin
+here = os.environ["RANK"] + "." + os.environ["TORCHELASTIC_RESTART_COUNT"]
+time.sleep(float(os.environ.get("LATE", 0)))
+def tell(number, frame):
+    pathlib.Path(f"got{number}.{here}").touch()
+    if number != signal.SIGUSR1:
+        os._exit(128 + number)
+for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM):
+    signal.signal(number, tell)
+begin()
+pathlib.Path(f"ready.{here}").write_text(str(os.getpid()))
+while True:
+    signal.pause()
+"""
+
+
+@pytest.fixture
+def wait_for(tmp_path):
+    def wait_for(process: subprocess.Popen, pattern: str, count: int = 2) -> list[str]:
+        deadline = time.monotonic() + 60
+        while len(found := list(tmp_path.glob(pattern))) < count:
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.05)
+        return [path.read_text() for path in sorted(found)]
+
+    return wait_for
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("late", [0, 3])
+def test_the_launcher_passes_the_signals_of_schedulers_on(start, tmp_path, wait_for, late):
+    """SIGUSR1 also where it comes before the ranks can handle it."""
+    (tmp_path / "lenet5" / "train.py").write_text(TELLS)
+    process = start(NPROC=2, LATE=late, MAX_RESTARTS=1)
+    if late:
+        while len(psutil.Process(process.pid).children()) < 2:
+            assert process.poll() is None
+    else:
+        wait_for(process, "ready.*")
+    process.send_signal(signal.SIGUSR1)
+    wait_for(process, f"got{signal.SIGUSR1:d}.?.0")
+    wait_for(process, "ready.?.0")
+    process.send_signal(signal.SIGUSR2)
+    code, _, err = finish(process)
+    assert (code, "Traceback" in err) == (140, False)
+    assert len(list(tmp_path.glob(f"got{signal.SIGUSR2:d}.?.0"))) == 2
+    assert not list(tmp_path.glob("ready.?.1"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2, signal.SIGKILL])
+def test_a_rank_is_restarted_when_it_fails_and_not_when_it_is_asked_to_stop(
+    start, tmp_path, wait_for, number
+):
+    (tmp_path / "lenet5" / "train.py").write_text(TELLS)
+    process = start(NPROC=2, MAX_RESTARTS=1)
+    os.kill(int(wait_for(process, "ready.?.0")[1]), number)
+    if number == signal.SIGKILL:
+        wait_for(process, "ready.?.1")
+        process.terminate()
+        assert finish(process)[0] == 143
+    else:
+        assert finish(process)[0] == 128 + number
+        assert not list(tmp_path.glob("ready.?.1"))
 
 
 # A package that swallows what a Ctrl-C raises while it is imported.
