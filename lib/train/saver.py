@@ -25,7 +25,7 @@ from typing import Any
 from lib.train.checkpoint import CheckpointError
 from lib.train.checkpoint.find import BEST, LAST
 from lib.train.checkpoint.snapshot import Snapshot
-from lib.train.checkpoint.writer import Writer
+from lib.train.checkpoint.writer import Untidy, Writer
 
 _NICE = 10  # training goes first where the cores are all busy
 
@@ -88,20 +88,19 @@ class Saver:
         """Wait until the latest checkpoint is written, and say if it was not."""
         if self._job is None:
             return
-        step, names = self._job_saves
+        (step, names), job, self._job = self._job_saves, self._job, None
         try:
-            self._job.result()
+            job.result()
         except CheckpointError as error:
             self._unsaved |= dict.fromkeys(names, (step, error))
-            self._warn("write", f"no checkpoint of step {step}, training goes on: {error}")
-        except OSError as error:
-            self._saved(names)
-            self._warn("tidy", f"{error.filename or 'checkpoints'}: {error.strerror}; the "
-                       f"checkpoint of step {step} is safe")  # fmt: skip
+            self._warn("unsaved", f"no checkpoint of step {step}, training goes on: {error}")
+            return
+        except Untidy as error:
+            self._warn("untidy", str(error))
         else:
-            self._saved(names)
             self._said.clear()
-        self._job = None
+        for name in names:
+            self._unsaved.pop(name, None)
 
     def has_saved_best(self) -> bool:
         """Whether best.pt is there, and the latest attempt to save it succeeded."""
@@ -133,12 +132,11 @@ class Saver:
     def _work(self, write: Callable[[], None]) -> None:
         """In the thread."""
         self._snapshot.wait()
-        self._sync_journal()
+        try:
+            self._sync_journal()
+        except OSError as error:
+            raise CheckpointError(f"cannot write the journal: {error.strerror}") from error
         write()
-
-    def _saved(self, names: tuple[str, ...]) -> None:
-        for name in names:
-            self._unsaved.pop(name, None)
 
     def _warn(self, kind: str, text: str) -> None:
         if kind not in self._said:

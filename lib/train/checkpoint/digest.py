@@ -47,6 +47,14 @@ def verify(path: Path) -> str:
     return digest.hexdigest()
 
 
+def digest_in(path: Path) -> str:
+    """The 64 hex digits at the end of the file, not compared; "" without them. Raises OSError."""
+    with path.open("rb") as file:
+        file.seek(max(file.seek(0, os.SEEK_END) - FOOTER_BYTES, 0))
+        found = file.read()
+    return found.removeprefix(MARK).decode("ascii", "replace") if found.startswith(MARK) else ""
+
+
 def _without_footer(path: Path, end: bytes) -> str:
     """What is wrong with a file whose last bytes, `end`, are no digest."""
     if end[-22:].startswith(_END_OF_ZIP):

@@ -11,12 +11,13 @@ The files decide, not the index: a kill can come between a file and its entry.
 import os
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from lib.train import checkpoint
-from lib.train.checkpoint.digest import CheckpointError, verify
+from lib.train.checkpoint.digest import CheckpointError, digest_in, verify
 from lib.train.checkpoint.index import Entry, read_index
 
 LAST, BEST = "last.pt", "best.pt"
@@ -69,18 +70,18 @@ def load_at(folder: str | Path, step: int) -> tuple[Path, dict[str, Any]]:
 def listed(folder: Path, every: int = 0) -> list[Entry]:
     """The entries of the index that have a file, and entries for the files that have none.
 
-    The oldest first. A file without an entry is read once, for its digest, and left out when it is
-    damaged; it is a milestone if its step is a multiple of `every`.
+    The oldest first. A file without an entry, or with that of an older file, is read once, for its
+    digest, and left out when it is damaged; it is a milestone if its step is a multiple of `every`.
     """
     try:
-        known = {entry.step: entry for entry in read_index(folder)}
+        known = {(entry.file, entry.sha256): entry for entry in read_index(folder)}
     except CheckpointError:
         known = {}
     found = [
-        known[step] if step in known else _entry_of(path, step, every)
+        known.get((path.name, digest_in(path))) or _entry_of(path, step, every)
         for step, path in steps_on_disk(folder).items()
     ]
-    return [entry for entry in found if entry]
+    return _with_best(folder, [entry for entry in found if entry])
 
 
 def same_file(one: Path, other: Path) -> bool:
@@ -89,6 +90,15 @@ def same_file(one: Path, other: Path) -> bool:
         return one.samefile(other)
     except FileNotFoundError:
         return False
+
+
+def _with_best(folder: Path, entries: list[Entry]) -> list[Entry]:
+    """`entries`, of which that one is the best whose file best.pt is.
+
+    Where best.pt is a copy, for want of hard links, they stay as they are.
+    """
+    best = [entry for entry in entries if same_file(folder / entry.file, folder / BEST)]
+    return [replace(entry, best=entry in best) for entry in entries] if best else entries
 
 
 def _entry_of(path: Path, step: int, every: int) -> Entry | None:
@@ -104,7 +114,7 @@ def _entry_of(path: Path, step: int, every: int) -> Entry | None:
         size=found.st_size,
         sha256=digest,
         time=datetime.fromtimestamp(found.st_mtime).astimezone().isoformat(timespec="milliseconds"),
-        best=same_file(path, path.parent / BEST),
+        best=False,
         milestone=bool(every) and step % every == 0,
     )
 

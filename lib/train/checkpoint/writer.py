@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lib import lock
+from lib.errors import Failure
 from lib.files import atomic, sweep
 from lib.runs import metadata
 from lib.train.checkpoint.digest import CheckpointError
@@ -25,6 +26,10 @@ from lib.train.checkpoint.index import Entry, write_index
 from lib.train.checkpoint.retention import removable
 
 _SPARE_BYTES = 2**20  # for the structure of the file, the index and the journal
+
+
+class Untidy(Failure):
+    """The checkpoint is safe; older ones could not be removed, or the index not be replaced."""
 
 
 class Writer:
@@ -55,29 +60,38 @@ class Writer:
         """Write the checkpoint after `step` updates, with tensors of `nbytes` in all.
 
         Raises CheckpointError when it could not be written, or last.pt or best.pt not be replaced,
-        and OSError when it is safe and only the tidying up after it failed.
+        and Untidy when it is safe, and only the tidying up after it failed.
         """
-        entries = self._known()
         path = self.path / step_file(step)
-        self._require_space(path, entries, nbytes)
-        was_best = any(entry.step == step and entry.best for entry in entries)
-        written = save(path, contents, compress=self._compress)
-        entry = Entry(
-            file=path.name,
-            step=step,
-            metrics=dict(metrics),
-            size=written.size,
-            sha256=written.sha256,
-            time=metadata.now(),
-            best=best or was_best,
-            milestone=bool(self._every) and step % self._every == 0,
-        )
-        if entry.best:
-            entries = [replace(other, best=False) for other in entries]
-        self._entries = [other for other in entries if other.step < step] + [entry]
-        for name in (LAST, BEST) if entry.best else (LAST,):
-            _link(path, self.path / name)
-        self._tidy()
+        try:
+            known = self._known()
+            self._require_space(path, known, nbytes)
+            best = best or any(entry.step == step and entry.best for entry in known)
+            written = save(path, contents, compress=self._compress)
+            entry = Entry(
+                file=path.name,
+                step=step,
+                metrics=dict(metrics),
+                size=written.size,
+                sha256=written.sha256,
+                time=metadata.now(),
+                best=False,
+                milestone=bool(self._every) and step % self._every == 0,
+            )
+            self._entries = [other for other in known if other.step < step] + [entry]
+            _link(path, self.path / LAST)
+            if best:
+                _link(path, self.path / BEST)
+                self._entries = [replace(e, best=e is entry) for e in self._entries]
+        except OSError as error:
+            raise CheckpointError(f"cannot write {path}: {error.strerror}") from error
+        try:
+            self._tidy()
+        except OSError as error:
+            raise Untidy(
+                f"{error.filename or self.path}: {error.strerror}; the checkpoint of step {step} "
+                "is safe"
+            ) from error
 
     def _known(self) -> list[Entry]:
         if self._entries is None:
@@ -113,7 +127,7 @@ class Writer:
 def _link(source: Path, target: Path) -> None:
     """Make `target` another name of the file `source`; on file systems without links, a copy.
 
-    At any moment `target` is what it was or the new file. Raises CheckpointError.
+    At any moment `target` is what it was or the new file. Raises OSError.
     """
     if same_file(source, target):  # then a rename would do nothing
         return
@@ -128,7 +142,5 @@ def _link(source: Path, target: Path) -> None:
                 shutil.copyfileobj(whole, file)
         else:
             temporary.replace(target)
-    except OSError as error:
-        raise CheckpointError(f"cannot write {target}: {error.strerror}") from error
     finally:
         lock.release(held)
