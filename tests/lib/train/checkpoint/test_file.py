@@ -2,16 +2,25 @@
 """Checkpoints are written whole or not at all, and never contain code."""
 
 import errno
+import hashlib
+import io
 import os
+import pickle
 import random
 import stat
 import zipfile
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from zstandard import FRAME_HEADER
 
 from lib.train import checkpoint
 from lib.train.checkpoint import CheckpointError
+from lib.train.checkpoint.digest import MARK, digest_in, verify
+from lib.train.checkpoint.file import FORMAT
+from tests.lib.train.checkpoint.states import STATES, same
 
 
 class Unstorable:
@@ -149,11 +158,84 @@ def test_a_file_that_no_training_wrote(tmp_path):
     torch.save({"step": 1}, path)
     with pytest.raises(CheckpointError, match=r"other\.pt is not a checkpoint of a training"):
         checkpoint.load(path)
+    path.write_bytes(random.Random(0).randbytes(1000))
+    with pytest.raises(CheckpointError, match=r"other\.pt .* was not written by a training"):
+        checkpoint.load(path)
 
 
-def test_code_in_a_file_is_refused(tmp_path):
+def plant(path, content: bytes):
+    """A file of any content whose digest is right."""
+    path.write_bytes(content + MARK + hashlib.sha256(content).hexdigest().encode())
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_code_in_a_file_is_refused(tmp_path, compress):
     path = tmp_path / "evil.pt"
-    checkpoint.save(path, {"step": Unpickled()})
+    checkpoint.save(path, {"step": Unpickled()}, compress=compress)
+    with pytest.raises(CheckpointError, match=r"evil\.pt cannot be loaded: it holds more than ten"):
+        checkpoint.load(path)
+    plant(path, pickle.dumps(Unpickled(), protocol=2))
     with pytest.raises(CheckpointError, match=r"evil\.pt cannot be loaded"):
         checkpoint.load(path)
     assert not Unpickled.happened
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.binary(max_size=200), st.sampled_from([b"", b"PK\3\4", b"\x80\x02", FRAME_HEADER]))
+def test_any_content_with_a_right_digest_is_an_error_of_one_kind(tmp_path_factory, content, start):
+    path = tmp_path_factory.getbasetemp() / "planted.pt"
+    plant(path, start + content)
+    with pytest.raises(CheckpointError, match=r"planted\.pt "):
+        checkpoint.load(path)
+
+
+@pytest.mark.parametrize(
+    ("state", "version"),
+    [({"step": 1}, "an older"), ([1], "an older"), ({"format": 1}, "an older"),
+     ({"format": FORMAT + 1}, "a newer"), ({"format": "x"}, "an older")],
+)  # fmt: skip
+def test_another_version_of_the_format(tmp_path, state, version):
+    path = tmp_path / "last.pt"
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    plant(path, buffer.getvalue())
+    with pytest.raises(CheckpointError, match=rf"last\.pt was written by {version} version"):
+        checkpoint.load(path)
+
+
+@settings(deadline=None, max_examples=50)
+@given(state=STATES, compress=st.booleans())
+def test_any_state_comes_back(tmp_path_factory, state, compress):
+    path = tmp_path_factory.getbasetemp() / "any.pt"
+    written = checkpoint.save(path, state, compress=compress)
+    assert same(checkpoint.load(path), state)
+    assert written == (path.stat().st_size, verify(path)) and digest_in(path) == written.sha256
+    assert hashlib.sha256(path.read_bytes()[: -len(MARK) - 64]).hexdigest() == written.sha256
+
+
+def test_zeros_take_no_space_when_compressed(tmp_path):
+    weights = torch.randn(100_000) * (torch.rand(100_000) > 0.9)
+    plain = checkpoint.save(tmp_path / "plain.pt", {"w": weights})
+    packed = checkpoint.save(tmp_path / "packed.pt", {"w": weights}, compress=True)
+    assert packed.size < plain.size / 3
+    assert torch.equal(checkpoint.load(tmp_path / "packed.pt")["w"], weights)
+
+
+def test_damage_of_a_compressed_file_is_noticed_before_it_is_unpacked(tmp_path, monkeypatch):
+    path = tmp_path / "last.pt"
+    checkpoint.save(path, {"w": torch.randn(1000)}, compress=True)
+    whole = path.read_bytes()
+    monkeypatch.setattr(torch, "load", None)
+    for bit in random.Random(0).sample(range(8 * len(whole)), 200):
+        damaged = bytearray(whole)
+        damaged[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged)
+        with pytest.raises(CheckpointError, match=r"last\.pt is damaged"):
+            checkpoint.load(path)
+
+
+def test_a_full_disk_while_compressing(tmp_path, file_size_limit):
+    path = tmp_path / "last.pt"
+    with file_size_limit(100_000), pytest.raises(CheckpointError, match="File too large"):
+        checkpoint.save(path, {"w": torch.randn(100_000)}, compress=True)
+    assert list(tmp_path.iterdir()) == []
