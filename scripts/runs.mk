@@ -5,9 +5,13 @@
 
 TAKES.show := RUN
 TAKES.plots := RUN SCALE
+TAKES.checkpoints := RUN
+TAKES.verify := RUN
+TAKES.prune-checkpoints := RUN KEEP
 TAKES.clean-runs := STATUS YES
 
-.PHONY: runs show plots clean-runs bench-journal
+.PHONY: runs show plots checkpoints verify prune-checkpoints clean-runs
+.PHONY: bench-journal
 runs: | $(READY) ## all training runs, newest last
 	$(Q)$(PYTHON) -m scripts.runs.table
 
@@ -16,6 +20,15 @@ show: | $(READY) ## one run in detail: RUN=name, by default the latest
 
 plots: | $(READY) ## draw the curves of a run again: RUN=name SCALE=log|linear (of the loss)
 	$(Q)$(PYTHON) -m scripts.runs.plots
+
+checkpoints: | $(READY) ## the checkpoints of a run: RUN=name
+	$(Q)$(PYTHON) -m scripts.runs.checkpoints
+
+verify: | $(READY) ## is everything whole that a run has written, and what can still be used: RUN=name|all
+	$(Q)$(PYTHON) -m scripts.runs.verify
+
+prune-checkpoints: | $(READY) ## remove all but the last KEEP=1, the best and the milestones: RUN=name
+	$(Q)$(PYTHON) -m scripts.runs.prune
 
 clean-runs: | $(READY) ## remove runs that ended before their first checkpoint: STATUS=failed,… all of these; YES=1 unasked
 	$(Q)$(PYTHON) -m scripts.runs.clean
