@@ -69,13 +69,15 @@ _BECAUSE = {
 }
 
 
-def changes(tree: Tree, run_dir: Path) -> dict[str, list[Value]]:
-    """{symbol: [value of the run in `run_dir`, value in `tree`]} of what differs, sorted.
+def _stored(run_dir: Path) -> Tree:
+    """The configuration of the run, without the secrets in it."""
+    tree = Tree()
+    load_run(tree, run_dir)
+    return tree
 
-    Symbols that are in use in only one of the two follow from others and are left out.
-    """
-    old = Tree()
-    load_run(old, run_dir)
+
+def _differences(old: Tree, tree: Tree, run_dir: Path) -> dict[str, list[Value]]:
+    """Symbols that are in use in only one of the two follow from others, and are left out."""
     before, after = old.values(), tree.values()
     names = {entry.name for entry in old.entries()} & {entry.name for entry in tree.entries()}
     return {
@@ -95,14 +97,18 @@ def _same(name: str, old: Value, new: Value, run_dir: Path) -> bool:
 
 
 def checked_changes(tree: Tree, run_dir: Path) -> dict[str, list[Value]]:
-    """`changes`. Raises ConfigError for those that would leave the saved state without meaning."""
-    found = changes(tree, run_dir)
+    """{symbol: [value of the run in `run_dir`, value in `tree`]} of what differs, sorted.
+
+    Raises ConfigError for changes that would leave the saved state without meaning.
+    """
+    old = _stored(run_dir)
+    found = _differences(old, tree, run_dir)
     problems = [
-        f"{name}: {said(old)} → {said(new)}: {reason}"
-        for name, (old, new) in found.items()
+        f"{name}: {said(before)} → {said(after)}: {reason}"
+        for name, (before, after) in found.items()
         if (reason := why_not(tree, name))
     ]
-    problems += _batch_problem(tree, run_dir, found) + _lost_secrets(tree)
+    problems += _batch_problem(old, tree, found) + _lost_secrets(tree)
     if not problems:
         return found
     words = [f"INIT_FROM={run_dir}"]  # and what was asked for, without what follows from it
@@ -132,11 +138,9 @@ def _menu(tree: Tree, name: str) -> tuple[str, ...]:
     return menus(next(iter(options.values())) if options else tree.syms[name])
 
 
-def _batch_problem(tree: Tree, run_dir: Path, found: Mapping[str, list[Value]]) -> list[str]:
+def _batch_problem(old: Tree, tree: Tree, found: Mapping[str, list[Value]]) -> list[str]:
     if not BATCH & found.keys():
         return []
-    old = Tree()
-    load_run(old, run_dir)
     before, after = _examples(old.values()), _examples(tree.values())
     if before == after:
         return []

@@ -17,12 +17,11 @@ import yaml
 from lib.config import dotconfig
 from lib.config.assign import apply
 from lib.config.dotconfig import Assignment, ConfigError, shorten
-from lib.config.tree import Symbol, Tree, Value, text_of
+from lib.config.tree import Symbol, Tree, Value, expand_home, text_of
 from lib.errors import BadUse, did_you_mean
 from lib.files import ROOT
 
 AUTO = "auto"  # go on with the run of this launch if there is one
-
 HIDDEN = "[redacted]"  # what stands in a run's files in place of a secret (lib/runs/redact.py)
 
 
@@ -32,7 +31,7 @@ def locate(given: str, output_dir: str) -> Path:
     Relative to the root of the project where it is below it, absolute elsewhere. Raises BadUse.
     """
     named = "/" not in given and given not in ("", ".", "..")
-    places = [ROOT / output_dir / given] if named else []
+    places = [ROOT / expand_home(output_dir) / given] if named else []
     try:
         found = next((p for p in [*places, Path(given)] if given and p.exists()), None)
     except (OSError, ValueError):  # too long for a file system, or with a NUL in it
@@ -69,7 +68,9 @@ def run_directory(where: Path) -> Path:
 
 def _near_runs(given: str, output_dir: str) -> str:
     try:
-        return did_you_mean(given, [p.name for p in (ROOT / output_dir).iterdir() if p.is_dir()])
+        return did_you_mean(
+            given, [p.name for p in (ROOT / expand_home(output_dir)).iterdir() if p.is_dir()]
+        )
     except OSError:
         return ""
 

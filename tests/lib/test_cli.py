@@ -2,6 +2,7 @@
 """How programs end: exit codes, and what is said about a package that is not there."""
 
 import ast
+import os
 import signal
 import subprocess
 import sys
@@ -36,11 +37,13 @@ def run(code: str) -> subprocess.CompletedProcess:
         ("raise KeyboardInterrupt", 130, ""),
         ("raise signals.Terminated", 143, ""),
         ("raise signals.Terminated(1)", 129, ""),
+        ("raise signals.Terminated(signal.SIGUSR2)", 140, ""),
     ],
 )
 def test_exit_codes(statement, code, message):
     result = run(
-        f"from lib import cli, errors, signals\ndef main():\n    {statement}\ncli.run_main(main)"
+        "import signal\nfrom lib import cli, errors, signals\n"
+        f"def main():\n    {statement}\ncli.run_main(main)"
     )
     assert (result.returncode, result.stderr) == (code, message)
 
@@ -117,6 +120,41 @@ def test_ctrl_c_while_another_program_starts_leaves_no_traceback(tmp_path):
     )
     result = run(f"from lib import cli\ncli.become({str(program)!r})")
     assert (result.returncode, result.stdout, result.stderr) == (-signal.SIGINT, "", "")
+
+
+NOTES = """
+from lib.cli import become, begin, run_main
+begin()
+import os, signal, sys
+from lib.signals import noted_saves
+os.kill(os.getpid(), signal.SIGUSR1)
+print(len(noted_saves), sys.argv[1:], flush=True)
+if len(sys.argv) == 1:
+    become(sys.argv[0], "--resume", "auto")
+"""
+
+
+def test_sigusr1_ends_no_program_and_is_noted_across_an_exec(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(NOTES)
+    done = subprocess.run(
+        [sys.executable, program],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == ["1 []", "2 ['--resume', 'auto']"]
+
+
+def test_sigusr1_that_is_ignored_stays_ignored():
+    code = (
+        "import os, signal\nsignal.signal(signal.SIGUSR1, signal.SIG_IGN)\n"
+        "from lib.cli import begin\nbegin()\nfrom lib.signals import noted_saves\n"
+        "os.kill(os.getpid(), signal.SIGUSR1)\nprint(noted_saves)"
+    )
+    assert run(code).stdout == "[]\n"
 
 
 def test_any_file_name_can_be_printed():

@@ -151,7 +151,8 @@ def _send(stream, message: object) -> None:
 
 def worker() -> None:
     """What a worker runs: the tokenizer first, then lists of texts, until the input ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main program handles Ctrl-C
+    for number in (signal.SIGINT, signal.SIGUSR1):  # the main program handles them
+        signal.signal(number, signal.SIG_IGN)
     results = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not mix with the results
     works = sys.stdin.buffer
