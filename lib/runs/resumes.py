@@ -27,8 +27,8 @@ def current_parts(path: str | Path) -> list[tuple[int, int]]:
     """
     resumes, end = _find_resumes(Path(path))
     parts = []
-    for start, offset in reversed(resumes):
-        if start < end:  # otherwise a later one went back to before this one
+    for start, stop, offset in reversed(resumes):
+        if stop <= end:  # otherwise a later one went back to before this one
             parts.append((start, end))
             end = min(offset, start)
     return [part for part in [(0, end), *reversed(parts)] if part[0] < part[1]]
@@ -44,8 +44,8 @@ def last_bytes(parts: list[tuple[int, int]], size: int) -> list[tuple[int, int]]
     return kept[::-1]
 
 
-def _find_resumes(path: Path) -> tuple[list[tuple[int, int]], int]:
-    """([(where the line of a resume begins, its offset), …], the length of the journal)."""
+def _find_resumes(path: Path) -> tuple[list[tuple[int, int, int]], int]:
+    """([(where the line of a resume begins, where it ends, its offset), …], the file's length)."""
     if not path.is_file():  # opening a pipe would never end
         raise FileNotFoundError(errno.ENOENT, "no such regular file", str(path))
     found = []
@@ -59,7 +59,7 @@ def _find_resumes(path: Path) -> tuple[list[tuple[int, int]], int]:
                 first, last = block.rfind(b"\n", 0, place) + 1, block.find(b"\n", place) + 1
                 offset = _resume_offset(block[first:last])
                 if offset is not None:
-                    found.append((at + first, offset))
+                    found.append((at + first, at + last, offset))
                 place = block.find(_RESUME, last, end)
             rest, at = block[end:], at + end
     return found, at + len(rest)

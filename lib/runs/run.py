@@ -53,7 +53,7 @@ from lib.signals import termination_raises, uninterrupted
 
 _FOLDERS = ("logs", "checkpoints", "plots", "media")
 _OF_THE_END = ("error", "final_metrics", "results")  # of metadata.yaml; not known any more
-_LAST_MOMENT_S = 2.0  # for a process that was just killed to be gone
+_LAST_MOMENT_S = 1.0  # for a process that was just killed to be gone
 _LONGEST_ERROR = 10_000  # characters in metadata.yaml; train.log has all of it
 
 
@@ -90,6 +90,7 @@ class Run(MediaLog):
         self.position = self.journal.position
         self.sync = self.journal.sync
         self._tracking: Tracking | None = None
+        self._differs = False  # whether superseded rows were logged with other settings
 
     @staticmethod
     def from_settings(settings: Any, *, model: str) -> "Run | NullRun":
@@ -176,6 +177,7 @@ class Run(MediaLog):
                 fields = {**_resumed(old, step, checkpoint, changed or {}), **(info or {})}
                 run = Run(directory, fields, lock_fd)
             _fill(directory, files)
+            run._differs = bool(changed) and journal.stat().st_size > offset
             run._supersede(step, offset)
         except BaseException as error:
             if run is not None:
@@ -205,6 +207,12 @@ class Run(MediaLog):
         nothing to do.
         """
         self._tracking = launch(self.dir, say=self.say)
+        if self._tracking is not None and self._differs:
+            self.say(
+                "note: settings have changed, and steps that this run made before are made again; "
+                "trackers keep the first values of these, the journal and the plots have the new "
+                "ones (docs/tracking.md)"
+            )
 
     def set_info(self, **fields: Any) -> None:
         """Merge `fields` into metadata.yaml; mappings are merged key by key."""

@@ -2,9 +2,9 @@
 """How far a tracker has got: tracking/<backend>.json in the run directory.
 
 `rows` and `offset` are the same place, in rows and in bytes of the journal. `steps` has the last
-step of every metric and `resumed` whether the run was resumed: enough to leave out what a resumed
-run repeats. The file is replaced by rename after each delivery, without syncing: after a power cut
-it may be out of date, but never torn.
+step of every metric and `before` what that was when the run was last resumed: enough to leave out
+what a resumed run repeats. The file is replaced by rename after each delivery, without syncing:
+after a power cut it may be out of date, but never torn.
 """
 
 import fcntl
@@ -42,29 +42,28 @@ class Cursor:
     error: str = ""
     where: str = ""
     updated: float = 0.0
-    resumed: bool = False
     described: int = 0
     steps: dict[str, int] = field(default_factory=dict)
+    before: dict[str, int] = field(default_factory=dict)
     state: dict[str, Any] = field(default_factory=dict)
 
     def rewind(self) -> None:
         """Back to the start of the journal."""
         self.rows = self.offset = self.written = self.dropped = self.repeated = 0
         self.described = 0
-        self.resumed = False
         self.refusal = ""
-        self.steps.clear()
-        self.cut.clear()
+        self.steps, self.before, self.cut = {}, {}, {}
 
     def advance(self, row: dict[str, Any], end: int) -> Row:
         """Move past a row of read_rows and return what a tracker should get of it.
 
-        After a `resume` event, values at steps that were logged before are left out, so that the
-        steps in a tracker never go back. System metrics and artifacts do not count as repeated.
+        After a `resume` event, values at steps that were logged before it are left out: a tracker
+        has each of them once, whether it got it before or after. System metrics and artifacts do
+        not count as repeated.
         """
         index, self.rows, self.offset = self.rows, self.rows + 1, end
         if row.get("event") == "resume":
-            self.resumed = True
+            self.before = dict(self.steps)
         metrics, media = row.get("metrics", {}), row.get("media", {})
         if "event" in row or not (metrics or media):
             return Row(index, 0, 0.0)
@@ -84,7 +83,7 @@ class Cursor:
         for name, value in values.items():
             if name.startswith(("system/", "artifact/")):
                 fresh[name] = value
-            elif self.resumed and step <= self.steps.get(name, -1):
+            elif step <= self.before.get(name, -1):
                 self.repeated += 1
             else:
                 fresh[name] = value

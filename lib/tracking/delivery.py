@@ -25,13 +25,18 @@ from lib.tracking.describe import describe, modified
 POLL_S = 0.5
 _LONGEST_PAUSE_S = 30.0
 _TRIES_AFTER_THE_END = 3
+_PATIENCE_S = 10.0  # for an earlier forwarder to end, before users are told of it
 _REFUSALS_SAID = 10  # different ones; the others are only counted
 
 
 class Ending:
-    """Declared once, when no more rows will come; `status` and `time` say how and when it ended."""
+    """Declared once, when no more rows will come; `status` and `time` say how and when it ended.
+
+    `handed_over`: the run goes on, and the forwarder of that training delivers the rest.
+    """
 
     def __init__(self) -> None:
+        self.handed_over = False
         self.status = ""
         self.time: float | None = None
         self._event = threading.Event()
@@ -39,6 +44,10 @@ class Ending:
     def declare(self, status: str, time: float | None) -> None:
         self.status, self.time = status, time
         self._event.set()
+
+    def hand_over(self) -> None:
+        self.handed_over = True
+        self.declare(self.status or "interrupted", self.time)
 
     def __bool__(self) -> bool:
         return self._event.is_set()
@@ -51,7 +60,7 @@ class Delivery(threading.Thread):
     """Delivers the journal of `run_dir` to the tracker `name` until `ending`.
 
     `say` is called with one sentence for each new kind of trouble. `cursor.condition` is the
-    outcome: finished or failed.
+    outcome: finished or failed. `waits` while another process delivers to the tracker.
     """
 
     def __init__(
@@ -59,6 +68,7 @@ class Delivery(threading.Thread):
     ) -> None:
         super().__init__(name=name, daemon=True)
         self.cursor = cursors.load(run_dir, name) or Cursor()
+        self.waits = True
         self._run_dir = run_dir
         self._journal = run_dir / "logs" / "metrics.jsonl"
         self._ending = ending
@@ -70,9 +80,15 @@ class Delivery(threading.Thread):
 
     def run(self) -> None:
         with cursors.exclusive(self._run_dir, self.name) as lock:
+            patient_until = time.monotonic() + _PATIENCE_S
             while not lock():  # an earlier forwarder of this run is still ending
-                self._say(f"{self.name}: waiting, another process is delivering to it")
+                if self._ending.handed_over:
+                    return
+                if time.monotonic() > patient_until:
+                    self._say(f"{self.name}: waiting, another process is delivering to it")
                 time.sleep(POLL_S)
+            self.waits = False
+            self.cursor = cursors.load(self._run_dir, self.name) or Cursor()
             while not self._attempt():
                 self._pause(min(2.0 ** (self._failures - 1), _LONGEST_PAUSE_S))
 
@@ -93,6 +109,7 @@ class Delivery(threading.Thread):
         except Exception as error:  # an SDK may raise anything
             self._failures += 1
             over = bool(self._ending) and self._failures >= _TRIES_AFTER_THE_END
+            over = over or self._ending.handed_over
             self._trouble("failed" if over else "retrying", brief(error))
             if self._backend is not None:
                 with contextlib.suppress(Exception):
@@ -106,13 +123,13 @@ class Delivery(threading.Thread):
             ended = bool(self._ending)  # asked before reading, so that no row is missed
             self._describe(backend)
             more = self._deliver_batch(backend)
-            if more:
-                continue
-            if ended:
+            if self._ending.handed_over or (ended and not more):
                 break
-            self._ending.wait(POLL_S)
+            if not more:
+                self._ending.wait(POLL_S)
         backend.finish(self._ending.status, self._ending.time)
-        self.cursor.condition = "finished"
+        if not self._ending.handed_over:
+            self.cursor.condition = "finished"
         self._save()
 
     def _open(self) -> Backend:

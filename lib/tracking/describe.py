@@ -113,6 +113,15 @@ def timestamp(text: Any) -> float | None:
         return None
 
 
+def resumes(run_dir: Path) -> int:
+    """How often the run has been resumed, or was about to be; 0 if that cannot be read."""
+    try:
+        found = metadata.load(run_dir / "metadata.yaml").get("resumes")
+    except (OSError, ValueError):
+        return 0
+    return len(found) if isinstance(found, list) else 0
+
+
 def modified(run_dir: Path) -> int:
     """A number that changes when the description may have; 0 while there is none."""
     try:

@@ -2,16 +2,18 @@
 """Forward the journal of a run to its trackers, beside the training process.
 
     python -m lib.tracking.forwarder RUN_DIR --trackers wandb,mlflow [--finish-timeout 60]
-                                     [--system-interval 15] [--background]
+                                     [--system-interval 15] [--background] [--session 0]
 
 Follows a run in progress until it ends, or until its process is gone, which makes the run
 interrupted; replays one that has ended. What the SDKs print goes into logs/tracking.log. With
---background the priority is low until the run has ended.
+--background the priority is low until the run has ended. With --session N, the number of times
+that the run was resumed, it ends when the run is resumed again: that training starts its own.
 Exit code 0 when every tracker has everything, 1 otherwise.
 """
 
 import argparse
 import contextlib
+import math
 import os
 import shutil
 import sys
@@ -29,7 +31,7 @@ from lib.runs.stored import load_run
 from lib.text import printable
 from lib.tracking.cursor import valid_step
 from lib.tracking.delivery import POLL_S, Delivery, Ending
-from lib.tracking.describe import timestamp
+from lib.tracking.describe import modified, resumes, timestamp
 from lib.tracking.system import SystemMetrics
 
 _NICE = 10
@@ -63,6 +65,23 @@ class Console:
                 continue
 
 
+class Session:
+    """One training of a run, from its start or a resume to the next resume; None: all of them."""
+
+    def __init__(self, run_dir: Path, number: int | None) -> None:
+        self._run_dir, self._number = run_dir, number
+        self._modified = -1
+        self._over = False
+
+    def is_over(self) -> bool:
+        """Whether the run has been resumed since."""
+        if self._number is None or (now := modified(self._run_dir)) == self._modified:
+            return self._over
+        self._modified = now
+        self._over = resumes(self._run_dir) > self._number
+        return self._over
+
+
 def forward(
     run_dir: Path,
     trackers: list[str],
@@ -71,6 +90,7 @@ def forward(
     say: Callable[[str], None],
     system_interval: float = 0.0,
     background: bool = False,
+    session: int | None = None,
 ) -> list[Delivery]:
     """Deliver until the run has ended and `finish_timeout` seconds more, at most.
 
@@ -79,25 +99,39 @@ def forward(
     """
     if background:
         _set_priority(_NICE)
-    ending = Ending()
+    ending, training = Ending(), Session(run_dir, session)
     deliveries = [Delivery(run_dir, name, ending, say) for name in trackers]
     for delivery in deliveries:
         delivery.start()
-    _watch(run_dir, system_interval, deliveries)
-    run = load_run(run_dir)
-    ending.declare(run.status, timestamp(run.metadata.get("end_time")))
+    _watch(run_dir, system_interval, deliveries, training)
+    if training.is_over():
+        ending.hand_over()
+    else:
+        run = load_run(run_dir)
+        ending.declare(run.status, timestamp(run.metadata.get("end_time")))
     if background:
         _set_priority(0)
-    deadline = time.monotonic() + finish_timeout
-    for delivery in deliveries:
-        delivery.join(max(0.0, deadline - time.monotonic()) if finish_timeout else None)
+    deadline = time.monotonic() + (finish_timeout or math.inf)
+    while any(delivery.is_alive() for delivery in deliveries) and time.monotonic() < deadline:
+        if training.is_over():
+            ending.hand_over()
+        _join(deliveries, min(POLL_S, deadline - time.monotonic()))
     for delivery in deliveries:
         if delivery.is_alive():
             _give_up(run_dir, delivery, finish_timeout, say)
     return deliveries
 
 
-def _watch(run_dir: Path, system_interval: float, deliveries: list[Delivery]) -> None:
+def _join(deliveries: list[Delivery], seconds: float) -> None:
+    """Wait until all have ended, at most `seconds`."""
+    deadline = time.monotonic() + seconds
+    for delivery in deliveries:
+        delivery.join(max(0.0, deadline - time.monotonic()))
+
+
+def _watch(
+    run_dir: Path, system_interval: float, deliveries: list[Delivery], training: Session
+) -> None:
     """Return when the run has ended; load_run marks it interrupted if its process is gone.
 
     Meanwhile it measures the machine, at the last step of the journal.
@@ -105,14 +139,14 @@ def _watch(run_dir: Path, system_interval: float, deliveries: list[Delivery]) ->
     journal = run_dir / "logs" / "metrics.jsonl"
     system = SystemMetrics(journal, system_interval)
     step = offset = 0
-    while not _is_over(run_dir):
+    while not (training.is_over() or _is_over(run_dir)):
         if not any(delivery.is_alive() for delivery in deliveries):
             return
         if system.due():
             for row, end in read_rows(journal, offset, on_damage=lambda _: None):
                 offset = end
                 if valid_step(found := row.get("step")):
-                    step = max(step, found)
+                    step = found if "event" in row else max(step, found)
             system.log(step)
         time.sleep(POLL_S)
 
@@ -120,7 +154,7 @@ def _watch(run_dir: Path, system_interval: float, deliveries: list[Delivery]) ->
 def _is_over(run_dir: Path) -> bool:
     """True if nobody holds the run's lock; where there are no locks, if its status says so."""
     if lock.is_free(run_dir / ".lock"):
-        return True
+        return load_run(run_dir).status != "running"  # it may have been resumed just now
     return metadata.load(run_dir / "metadata.yaml").get("status") != "running"
 
 
@@ -129,6 +163,8 @@ def _give_up(run_dir: Path, delivery: Delivery, seconds: float, say: Callable[[s
     cursor = delivery.cursor
     cursor.condition = "failed"
     cursor.error = cursor.error or f"did not finish within {seconds:g} s"
+    if delivery.waits:  # the cursor is another process'
+        return
     try:
         cursor.save(run_dir, delivery.name)
     except OSError as error:
@@ -181,6 +217,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--finish-timeout", type=float, default=0.0)
     parser.add_argument("--system-interval", type=float, default=0.0)
     parser.add_argument("--background", action="store_true")
+    parser.add_argument("--session", type=int, default=None)
     arguments = parser.parse_args(argv)
     console = Console(arguments.run_dir / "logs" / "tracking.log")
     threading.excepthook = lambda args: console.say(f"{args.thread}: {args.exc_value!r}")
@@ -192,6 +229,7 @@ def main(argv: list[str] | None = None) -> int:
             say=console.say,
             system_interval=arguments.system_interval,
             background=arguments.background,
+            session=arguments.session,
         )
     return int(any(delivery.cursor.condition != "finished" for delivery in deliveries))
 

@@ -14,12 +14,15 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from lib.config.trackers import TRACKERS
 from lib.files import ROOT
+from lib.runs.journal import read_rows
 from lib.text import one_line
 from lib.tracking import cursor as cursors
+from lib.tracking.cursor import Cursor
+from lib.tracking.describe import resumes
 
 _GRACE_S = 2.0  # beyond the forwarder's own deadline
 _LONGEST_PAUSE_S = 60.0
@@ -87,7 +90,7 @@ def environment(defaults: Mapping[str, str]) -> dict[str, str]:
 def outcome(run_dir: Path, name: str) -> str:
     """One line: what a tracker has in the end, and how to continue if that is not everything."""
     cursor = cursors.load(run_dir, name)
-    if cursor is not None and cursor.condition == "finished":
+    if _has_everything(run_dir, cursor):
         count = f"{name}: {cursor.rows:,} row{'' if cursor.rows == 1 else 's'}"
         where = [f"see {cursor.where}"] if cursor.where else []
         return one_line("; ".join([count, *cursor.remarks(), *where]))
@@ -96,6 +99,14 @@ def outcome(run_dir: Path, name: str) -> str:
         f"warning: {name} is incomplete: {reason}. Nothing is lost, the journal has it all; "
         f"continue with: make track RUN={run_dir.name} TRACKER={name}"
     )
+
+
+def _has_everything(run_dir: Path, cursor: Cursor | None) -> TypeGuard[Cursor]:
+    """Whether a tracker has the whole journal; if the run was resumed, not only that until then."""
+    if cursor is None or cursor.condition != "finished":
+        return False
+    journal = run_dir / "logs" / "metrics.jsonl"
+    return not any(True for _ in read_rows(journal, cursor.offset, on_damage=lambda _: None))
 
 
 class Tracking:
@@ -121,6 +132,7 @@ class Tracking:
         self._finishing = threading.Event()
         self._environment = environment(defaults)
         options = {"--finish-timeout": finish_timeout, "--system-interval": system_interval}
+        options["--session"] = resumes(run_dir)
         flags = [text for name, value in options.items() for text in (name, str(value))]
         self._command = forwarder_command(run_dir, trackers, *flags, "--background")
         self._process = self._start()
@@ -166,4 +178,7 @@ class Tracking:
 
     def _unfinished(self) -> bool:
         states = [cursors.load(self._run_dir, name) for name in self._trackers]
-        return any(s is None or s.condition not in ("finished", "failed") for s in states)
+        return any(
+            not _has_everything(self._run_dir, s) and (s is None or s.condition != "failed")
+            for s in states
+        )

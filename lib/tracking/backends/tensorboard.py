@@ -75,12 +75,12 @@ class TensorBoard(Backend):
         self._append([self._event(row) for row in rows])
 
     def finish(self, status: str, ended: float | None) -> None:
-        result = _STATUS.get(status, hparams_api.STATUS_UNKNOWN)
-        end = SessionEndInfo(status=result, end_time_secs=ended)
-        data = HParamsPluginData(session_end_info=end)
-        value = _hparams_value(hparams.SESSION_END_INFO_TAG, data)
-        moment = self.run.started if ended is None else ended
-        self._append([_summary(moment, 0, [value, _text("status", status)])])
+        values = [_text("status", status)]
+        if status in _STATUS:  # TensorBoard keeps the first end; an interrupted run may go on
+            end = SessionEndInfo(status=_STATUS[status], end_time_secs=ended)
+            data = HParamsPluginData(session_end_info=end)
+            values.append(_hparams_value(hparams.SESSION_END_INFO_TAG, data))
+        self._append([_summary(self.run.started if ended is None else ended, 0, values)])
         self.abandon()
 
     def abandon(self) -> None:

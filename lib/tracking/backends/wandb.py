@@ -64,6 +64,7 @@ class Wandb(Backend):
         self.state["service"] = _service()
         self._run.define_metric("step", hidden=True)
         self._run.define_metric("*", step_metric="step")
+        self._run.summary["status"] = "running"  # again, if it was resumed
         self.where = self._run.url or f"wandb sync {Path(self._run.dir).parent}"
         return self._run.starting_step if held is None else held
 
