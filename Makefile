@@ -51,6 +51,10 @@ $(shell $(firstword $(wildcard $(PYTHON)) $(PYTHON3)) -m scripts.config.refuse $
 $(error nothing was done)
 endif
 
+# What no rule makes is refused with the targets that may have been meant.
+.DEFAULT:
+	+$(Q)$(firstword $(wildcard $(PYTHON)) $(PYTHON3)) -m scripts.config.refuse --target '$(subst ','\'',$@)' $(MAKEFILE_LIST)
+
 ##@ Help
 
 .PHONY: help

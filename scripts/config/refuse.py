@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Say why variables on the make line are refused, and what to type instead; called by the Makefile.
+"""Say why variables and targets of make are refused, and what to type instead; for the Makefile.
 
     python -m scripts.config.refuse "GOAL …" "TARGET=VARIABLE …" NAME=VALUE …
+    python -m scripts.config.refuse --target NAME MAKEFILE …    a target that does not exist
 
 The second argument lists what each target takes. Needs no package: it also runs before the first
 install.
@@ -11,12 +12,14 @@ import re
 import shlex
 import sys
 from difflib import get_close_matches
+from pathlib import Path
 
 from lib.config.synonyms import SYNONYMS
 from lib.errors import near
 from lib.files import ROOT
 
 _CONFIG = re.compile(r"^\s*(?:menu)?config\s+(\w+)", re.MULTILINE)
+_TARGET = re.compile(r"^([a-z][\w-]*):.*## ", re.MULTILINE)  # those that `make help` lists
 _KCONFIG_FILES = ("Kconfig", "*/Kconfig*", "*/*/Kconfig*")
 
 
@@ -57,6 +60,15 @@ def explain(goals: list[str], takers: list[tuple[str, str]], name: str, value: s
     )
 
 
+def explain_target(name: str, makefiles: list[str]) -> str:
+    """One line about the target `name`, which there is not."""
+    texts = (Path(path).read_text(encoding="utf-8") for path in makefiles)
+    targets = [target for text in texts for target in _TARGET.findall(text)]
+    meant = near(name, targets)
+    hint = f"did you mean make {' or make '.join(meant)}?" if meant else "`make help` lists them"
+    return f"make has no target {name}: {hint}"
+
+
 def _quoted(text: str) -> str:
     """`text` quoted for a shell, in double quotes where they suffice, as in the documentation."""
     return f'"{text}"' if re.fullmatch(r"[\w.,:/+= -]+", text) else shlex.quote(text)
@@ -73,6 +85,9 @@ def _symbols() -> list[str]:
 
 
 def main() -> None:
+    if sys.argv[1] == "--target":
+        print(f"error: {explain_target(sys.argv[2], sys.argv[3:])}", file=sys.stderr)
+        sys.exit(2)
     goals, takers = sys.argv[1].split(), [tuple(word.split("=")) for word in sys.argv[2].split()]
     for variable in sys.argv[3:]:
         name, _, value = variable.partition("=")

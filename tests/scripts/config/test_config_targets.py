@@ -244,7 +244,7 @@ REFUSED = {
     "show FORMAT=x": "FORMAT has no effect here; it is for make export",
     "DEFCONFIG=lenet5-mnist": "DEFCONFIG has no effect here; it is for make defconfig",
     "defconfig-lenet5-digits DEFCONFIG=x": "DEFCONFIG has no effect here",
-    "list-defconfigs clean NPROC=2": "NPROC has no effect here; it is for make train",
+    "list-defconfigs clean NPROC=2": "NPROC has no effect here; it is for make resume, train",
     "CUDA_VISIBLE_DEVICES=1": 'before make: CUDA_VISIBLE_DEVICES="1" make train',
 }
 
@@ -259,6 +259,20 @@ def test_variables_without_effect_are_refused_with_what_to_type(tree):
     both = make(tree, "NPORC=2", "SEED=5").stderr
     assert both.count("error: ") == 2
     assert snapshot(tree) == before
+
+
+@pytest.mark.parametrize(
+    ("target", "hint"),
+    [
+        ("resum", "did you mean make resume?"),
+        ("$(shell touch pwned)'`touch pwned`", "`make help` lists them"),
+    ],
+)
+def test_a_target_that_does_not_exist_is_refused_with_near_ones(tree, target, hint):
+    done = make(tree, target)
+    assert done.returncode == 2
+    assert f"error: make has no target {target}: {hint}\n" in done.stderr
+    assert not list(tree.rglob("pwned"))
 
 
 def test_variables_are_taken_by_any_of_several_goals(tree):
