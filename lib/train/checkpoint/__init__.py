@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Checkpoints: one file (file, digest), several of them in a run (index, retention), written while
-the training goes on (snapshot, writer).
+"""Checkpoints: one file (file, digest) or directory (sharded, manifest), several of them in a run
+(index, find, retention), written while the training goes on (snapshot, writer).
 
     from lib.train import checkpoint
 
@@ -11,19 +11,37 @@ Programs that look at runs read the index and verify digests without waiting for
 imported when `load` or `save` is first used.
 """
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lib.train.checkpoint.digest import CheckpointError
 
 if TYPE_CHECKING:
-    from lib.train.checkpoint.file import load, save
+    import torch
+
+    from lib.train.checkpoint.file import Written
 
 __all__ = ["CheckpointError", "load", "save"]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in ("load", "save"):
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+def save(path: str | Path, state: Mapping[str, Any], *, compress: bool = False) -> "Written":
+    """Write a file; see file.save."""
     from lib.train.checkpoint import file
 
-    return getattr(file, name)
+    return file.save(path, state, compress=compress)
+
+
+def load(path: str | Path, map_location: "str | torch.device" = "cpu") -> dict[str, Any]:
+    """The contents of a file, or the same of the directory of a sharded training.
+
+    Its tensors are whole, and on `map_location`. Raises CheckpointError when the checkpoint is
+    missing, damaged, or holds anything but tensors and plain values.
+    """
+    if Path(path).is_dir():
+        from lib.train.checkpoint import sharded
+
+        return sharded.load_whole(path, map_location)
+    from lib.train.checkpoint import file
+
+    return file.load(path, map_location)

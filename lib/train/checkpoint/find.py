@@ -4,6 +4,7 @@
     path, state = load_newest(run_dir / "checkpoints", say=print)
     path, state = load_at(run_dir / "checkpoints", step=120)
     entries = listed(run_dir / "checkpoints")
+    path = named(run_dir / "checkpoints", "best")
 
 The files decide, not the index: a kill can come between a file and its entry.
 """
@@ -17,11 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from lib.train import checkpoint
+from lib.train.checkpoint import manifest
 from lib.train.checkpoint.digest import CheckpointError, digest_in, verify
 from lib.train.checkpoint.index import Entry, read_index
 
 LAST, BEST = "last.pt", "best.pt"
-_STEP_FILE = re.compile(r"step_(\d{8,})\.pt")
+_STEP = re.compile(r"step_(\d{8,})(\.pt)?")
 
 
 def step_file(step: int) -> str:
@@ -29,26 +31,33 @@ def step_file(step: int) -> str:
     return f"step_{step:08d}.pt"
 
 
+def step_folder(step: int) -> str:
+    """The name of the same of a sharded training (sharded.py), which is a directory."""
+    return f"step_{step:08d}"
+
+
 def steps_on_disk(folder: str | Path) -> dict[int, Path]:
-    """The file of each step in `folder`, the oldest first; it may be damaged."""
+    """The file or directory of each step in `folder`, the oldest first; it may be damaged."""
     try:
-        names = [entry.name for entry in os.scandir(folder)]
+        names = [e.name for e in os.scandir(folder) if e.is_dir() != e.name.endswith(".pt")]
     except FileNotFoundError:
         return {}
-    found = {int(match[1]): name for name in names if (match := _STEP_FILE.fullmatch(name))}
+    found = {int(match[1]): name for name in names if (match := _STEP.fullmatch(name))}
     return {step: Path(folder) / found[step] for step in sorted(found)}
 
 
 def load_newest(folder: str | Path, say: Callable[[str], None]) -> tuple[Path, dict[str, Any]]:
     """The newest checkpoint in `folder` that can be loaded: its path and its state.
 
-    Each newer one, which is damaged, is named by `say`. Raises CheckpointError when none is left.
+    That of a sharded one lacks the tensors, which go into model and optimizer directly
+    (sharded.load). Each newer one, which is damaged, is named by `say`. Raises CheckpointError when
+    none is left.
     """
     found = False
     for path in _newest_first(Path(folder)):
         found = True
         try:
-            return path, checkpoint.load(path)
+            return path, _load(path)
         except CheckpointError as error:
             say(f"warning: {error}; the one before is tried")
     what = "none of the checkpoints can be loaded" if found else "there is no checkpoint"
@@ -56,7 +65,7 @@ def load_newest(folder: str | Path, say: Callable[[str], None]) -> tuple[Path, d
 
 
 def load_at(folder: str | Path, step: int) -> tuple[Path, dict[str, Any]]:
-    """The checkpoint after `step` updates: its path and its state.
+    """The checkpoint after `step` updates: its path and its state, as of `load_newest`.
 
     Raises CheckpointError, which names the steps that there are, and when it cannot be loaded.
     """
@@ -64,7 +73,16 @@ def load_at(folder: str | Path, step: int) -> tuple[Path, dict[str, Any]]:
     if step not in files:
         there = ", ".join(map(str, files)) or "none"
         raise CheckpointError(f"no checkpoint of step {step} in {folder}; of these steps: {there}")
-    return files[step], checkpoint.load(files[step])
+    return files[step], _load(files[step])
+
+
+def named(folder: Path, name: str) -> Path:
+    """The checkpoint "last" or "best", which may lack: a file, or the directory in the index."""
+    path = folder / f"{name}.pt"
+    if path.exists():
+        return path
+    found = [entry for entry in listed(folder) if name == "last" or entry.best]
+    return folder / found[-1].file if found else path
 
 
 def listed(folder: Path, every: int = 0) -> list[Entry]:
@@ -78,7 +96,7 @@ def listed(folder: Path, every: int = 0) -> list[Entry]:
     except CheckpointError:
         known = {}
     found = [
-        known.get((path.name, digest_in(path))) or _entry_of(path, step, every)
+        known.get((path.name, _digest_in(path))) or _entry_of(path, step, every)
         for step, path in steps_on_disk(folder).items()
     ]
     return _with_best(folder, [entry for entry in found if entry])
@@ -92,29 +110,47 @@ def same_file(one: Path, other: Path) -> bool:
         return False
 
 
+def _load(path: Path) -> dict[str, Any]:
+    if not path.is_dir():
+        return checkpoint.load(path)
+    from lib.train.checkpoint.sharded import load_plain  # imports PyTorch
+
+    return load_plain(path)
+
+
 def _with_best(folder: Path, entries: list[Entry]) -> list[Entry]:
     """`entries`, of which that one is the best whose file best.pt is.
 
-    Where best.pt is a copy, for want of hard links, they stay as they are.
+    Without such a file, the latest of those that became the best when they were written.
     """
     best = [entry for entry in entries if same_file(folder / entry.file, folder / BEST)]
-    return [replace(entry, best=entry in best) for entry in entries] if best else entries
+    best = best or [entry for entry in entries if entry.best][-1:]
+    return [replace(entry, best=entry in best) for entry in entries]
+
+
+def _digest_in(path: Path) -> str:
+    try:
+        return manifest.digest_of(path) if path.is_dir() else digest_in(path)
+    except OSError:
+        return ""
 
 
 def _entry_of(path: Path, step: int, every: int) -> Entry | None:
     try:
-        digest = verify(path)
+        digest = manifest.verify(path) if path.is_dir() else verify(path)
+        written = manifest.read(path) if path.is_dir() else manifest.Manifest({})
+        size = manifest.size(path) if path.is_dir() else path.stat().st_size
     except (CheckpointError, OSError):
         return None
-    found = path.stat()
+    modified = datetime.fromtimestamp(path.stat().st_mtime).astimezone()
     return Entry(
         file=path.name,
         step=step,
-        metrics={},
-        size=found.st_size,
+        metrics=written.metrics,
+        size=size,
         sha256=digest,
-        time=datetime.fromtimestamp(found.st_mtime).astimezone().isoformat(timespec="milliseconds"),
-        best=False,
+        time=modified.isoformat(timespec="milliseconds"),
+        best=written.best,
         milestone=bool(every) and step % every == 0,
     )
 

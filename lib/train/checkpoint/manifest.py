@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The files of a sharded checkpoint and their SHA-256: whether a directory is whole.
 
-    write(folder, {"state.pt": {"size": 4711, "sha256": "…"}, …})
+    write(folder, Manifest({"state.pt": describe(folder / "state.pt"), …}, {"val/loss": 0.5}, True))
     digest = verify(folder)             # raises CheckpointError, naming the damaged file
 
 Without PyTorch, as digest.py is.
@@ -9,6 +9,8 @@ Without PyTorch, as digest.py is.
 
 import hashlib
 import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from lib.files import write_atomic
@@ -17,10 +19,19 @@ from lib.train.checkpoint.digest import CheckpointError
 NAME = "manifest.json"
 _BLOCK_BYTES = 2**20
 
-Files = dict[str, dict[str, int | str]]  # by name: size, sha256
+Described = Mapping[str, int | str]  # a file's size in bytes and its sha256
 
 
-def describe(path: Path) -> dict[str, int | str]:
+@dataclass(frozen=True)
+class Manifest:
+    """`files` by name; the `metrics` of the step, and whether it was the `best` one so far."""
+
+    files: Mapping[str, Described]
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    best: bool = False
+
+
+def describe(path: Path) -> Described:
     """Size and SHA-256 of a file, which is read once. Raises OSError."""
     digest, size = hashlib.sha256(), 0
     with path.open("rb") as file:
@@ -30,34 +41,34 @@ def describe(path: Path) -> dict[str, int | str]:
     return {"size": size, "sha256": digest.hexdigest()}
 
 
-def write(folder: Path, files: Files) -> None:
+def write(folder: Path, manifest: Manifest) -> None:
     """Record what `folder` consists of, apart from the manifest itself. Raises OSError."""
-    text = json.dumps({"files": dict(sorted(files.items()))}, indent=2)
-    write_atomic(folder / NAME, text + "\n")
+    write_atomic(folder / NAME, json.dumps(asdict(manifest), indent=1) + "\n")
 
 
-def read(folder: Path) -> Files:
-    """The files that belong to `folder`; others must not be in it, and none may lack.
+def read(folder: Path) -> Manifest:
+    """What belongs to `folder`: all of it must be in it, and nothing else may.
 
     Raises CheckpointError when it is damaged, and OSError.
     """
     try:
-        files = json.loads((folder / NAME).read_bytes())["files"]
-        expected = {*files, NAME}
-        if not all(entry.keys() == {"size", "sha256"} for entry in files.values()):
+        manifest = Manifest(**json.loads((folder / NAME).read_bytes()))
+        expected = {*manifest.files, NAME}
+        well_formed = all(f.keys() == {"size", "sha256"} for f in manifest.files.values())
+        if not (well_formed and isinstance(manifest.metrics, dict) and type(manifest.best) is bool):
             raise ValueError
     except FileNotFoundError:
         raise CheckpointError(
             f"checkpoint {folder} is damaged: it lacks {NAME}, or was not written by a training"
         ) from None
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise CheckpointError(f"checkpoint {folder} is damaged: {NAME} is not readable") from None
+    except (ValueError, TypeError, AttributeError):
+        raise CheckpointError(f"checkpoint {folder} is damaged: {NAME} cannot be read") from None
     found = {path.name for path in folder.iterdir()}
     if found != expected:
-        lacks, more = sorted(expected - found), sorted(found - expected)
-        what = [f"it lacks {name}" for name in lacks] + [f"{name} is none of it" for name in more]
+        what = [f"it lacks {name}" for name in sorted(expected - found)]
+        what += [f"{name} does not belong to it" for name in sorted(found - expected)]
         raise CheckpointError(f"checkpoint {folder} is damaged: {', '.join(what)}")
-    return files
+    return manifest
 
 
 def verify(folder: Path, part: int = 0, parts: int = 1) -> str:
@@ -66,16 +77,21 @@ def verify(folder: Path, part: int = 0, parts: int = 1) -> str:
     Several processes can share the work: each compares the files `part`, `part + parts`, … of those
     in the manifest. Raises OSError, and CheckpointError that names a damaged file.
     """
-    files = read(folder)
+    files = read(folder).files
     for name in sorted(files)[part::parts]:
         if describe(folder / name) != files[name]:
             raise CheckpointError(
                 f"checkpoint {folder} is damaged: {name} does not match its SHA-256"
             )
+    return digest_of(folder)
+
+
+def digest_of(folder: Path) -> str:
+    """The SHA-256 of the manifest, and so of all that it describes. Raises OSError."""
     return str(describe(folder / NAME)["sha256"])
 
 
 def size(folder: Path) -> int:
     """Bytes of all files of the checkpoint. Raises as `read` does."""
-    files = sum(int(entry["size"]) for entry in read(folder).values())
-    return files + (folder / NAME).stat().st_size
+    files = read(folder).files.values()
+    return sum(int(entry["size"]) for entry in files) + (folder / NAME).stat().st_size

@@ -11,11 +11,14 @@ and manifest.json with the SHA-256 of each of these. Loading them cannot run cod
 which torch.distributed.checkpoint keeps metadata otherwise are neither written nor read.
 """
 
+import hashlib
 import math
+import os
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,18 +28,14 @@ from torch import Tensor, nn
 from torch.distributed import checkpoint as dcp
 from torch.distributed.checkpoint import HuggingFaceStorageReader, HuggingFaceStorageWriter
 from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.filesystem import FileSystem
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from torch.distributed.tensor import DTensor
 
 from lib.train.checkpoint import file, manifest
 from lib.train.checkpoint.digest import CheckpointError
-from lib.train.checkpoint.folder import (
-    HashedFiles,
-    new_temporary,
-    on_all_ranks,
-    on_rank_0,
-    put_in_place,
-)
+from lib.train.checkpoint.folder import new_temporary, put_in_place
+from lib.train.checkpoint.together import on_all_ranks, on_rank_0
 
 _STATE = "state.pt"
 _LAYOUT = "layout"  # in state.pt: what puts the tensors in their places
@@ -47,12 +46,15 @@ def save(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     plain: Mapping[str, Any],
+    *,
+    metrics: Mapping[str, float] | None = None,
+    best: bool = False,
 ) -> None:
     """Write the states of both, and the `plain` values of rank 0, as the directory `folder`.
 
-    All ranks must call. Whenever processes or machines stop, `folder` is whole or does not exist.
-    A rank needs CPU memory for twice its part. Raises CheckpointError on all ranks, with the
-    checkpoints as they were, when one of them cannot write.
+    `metrics` and `best` are for the manifest. All ranks must call. Whenever processes or machines
+    stop, `folder` is whole or does not exist. A rank needs CPU memory for twice its part. Raises
+    CheckpointError on all ranks, with the checkpoints as they were, when one of them cannot write.
     """
     folder, failed = Path(folder), f"cannot write {folder}"
     temporary = on_rank_0(failed, lambda: new_temporary(folder))
@@ -66,11 +68,19 @@ def save(
         for of_rank in on_all_ranks(failed, lambda: writer.fs.written):
             files |= of_rank
         state = {**plain, _LAYOUT: layout}
-        on_rank_0(failed, lambda: _complete(temporary, folder, state, files))
+        contents = manifest.Manifest(files, metrics or {}, best)
+        on_rank_0(failed, lambda: _complete(temporary, folder, state, contents))
     except BaseException:
         if dist.get_rank() == 0:
             shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def nbytes(model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+    """The size of all tensors that `save` writes, on all ranks together."""
+    states = [model.state_dict(), *optimizer.state.values()]
+    tensors = [value for state in states for value in state.values() if torch.is_tensor(value)]
+    return sum(tensor.numel() * tensor.itemsize for tensor in tensors)
 
 
 def load(folder: str | Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
@@ -80,7 +90,7 @@ def load(folder: str | Path, model: nn.Module, optimizer: torch.optim.Optimizer)
     all of them, with nothing changed, when the checkpoint is damaged or of another model.
     """
     folder = Path(folder)
-    state = read_state(folder)
+    state = _read_state(folder, alone=False)
     layout = state.pop(_LAYOUT)
     weights = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     parameters = _parameters(model, optimizer)
@@ -107,7 +117,7 @@ def load_whole(folder: str | Path, map_location: str | torch.device = "cpu") -> 
     CheckpointError when the checkpoint is damaged.
     """
     folder = Path(folder)
-    state = read_state(folder, alone=True)
+    state = _read_state(folder, alone=True)
     layout = state.pop(_LAYOUT)
     targets = {
         key: torch.zeros(entry.size, dtype=entry.properties.dtype, device=map_location)
@@ -121,23 +131,30 @@ def load_whole(folder: str | Path, map_location: str | torch.device = "cpu") -> 
     }
 
 
-def read_state(folder: Path, *, alone: bool = False) -> dict[str, Any]:
-    """What is not a tensor, after a check of all files, which the ranks share unless `alone`.
+def load_plain(folder: str | Path) -> dict[str, Any]:
+    """The plain values alone, after a check of all files. Raises CheckpointError."""
+    state = _read_state(Path(folder), alone=True)
+    del state[_LAYOUT]
+    return state
 
-    Raises CheckpointError.
-    """
+
+def _read_state(folder: Path, *, alone: bool) -> dict[str, Any]:
+    """What is not a tensor, after a check of all files, which the ranks share unless `alone`."""
     shared = dist.is_initialized() and not alone
     part, parts = (dist.get_rank(), dist.get_world_size()) if shared else (0, 1)
     state: dict[str, Any] = {}
 
     def read() -> None:
-        manifest.verify(folder, part, parts)
+        try:
+            manifest.verify(folder, part, parts)
+        except OSError as error:
+            raise CheckpointError(f"cannot read checkpoint {folder}: {error.strerror}") from error
         state.update(file.load(folder / _STATE))
         if _LAYOUT not in state:
             raise CheckpointError(f"checkpoint {folder} cannot be loaded: {_STATE} lacks {_LAYOUT}")
 
     if shared:
-        on_all_ranks(f"cannot read checkpoint {folder}", read)
+        on_all_ranks("", read)
     else:
         read()
     return state
@@ -192,11 +209,12 @@ def _parameters(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str,
 
 
 def _complete(
-    temporary: Path, folder: Path, state: Mapping[str, Any], files: manifest.Files
+    temporary: Path, folder: Path, state: Mapping[str, Any], contents: manifest.Manifest
 ) -> None:
     """Add what rank 0 writes to what the ranks have written, and give it its name."""
     file.save(temporary / _STATE, state)
-    manifest.write(temporary, {**files, _STATE: manifest.describe(temporary / _STATE)})
+    files = {**contents.files, _STATE: manifest.describe(temporary / _STATE)}
+    manifest.write(temporary, replace(contents, files=files))
     put_in_place(temporary, folder)
 
 
@@ -254,3 +272,34 @@ def _of_any_rank(what: str) -> Iterator[None]:
             raise
         reason = error.strerror if isinstance(error, OSError) else repr(error)
         raise CheckpointError(f"{what}: rank {rank}: {reason}") from failed
+
+
+class HashedFiles(FileSystem):
+    """Files for a storage writer; `written` has size and SHA-256 of each, by name."""
+
+    def __init__(self) -> None:
+        self.written: dict[str, manifest.Described] = {}
+
+    @contextmanager
+    def create_stream(self, path: str | os.PathLike, mode: str) -> Iterator[Any]:
+        with super().create_stream(path, mode) as stream:
+            hashed = _Hashed(stream)
+            yield hashed
+        sha256 = hashed.digest.hexdigest()
+        self.written[Path(path).name] = {"size": hashed.size, "sha256": sha256}
+
+
+class _Hashed:
+    """A file being written, and the digest of what was meant to be in it."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self.digest, self.size = hashlib.sha256(), 0
+
+    def write(self, data: bytes) -> int:
+        self.digest.update(data)
+        self.size += len(data)
+        return self._stream.write(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)

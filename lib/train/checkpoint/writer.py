@@ -19,9 +19,19 @@ from lib import lock
 from lib.errors import Failure
 from lib.files import atomic, sweep
 from lib.runs import metadata
+from lib.train.checkpoint import manifest
 from lib.train.checkpoint.digest import CheckpointError
 from lib.train.checkpoint.file import save
-from lib.train.checkpoint.find import BEST, LAST, listed, same_file, step_file, steps_on_disk
+from lib.train.checkpoint.find import (
+    BEST,
+    LAST,
+    listed,
+    same_file,
+    step_file,
+    step_folder,
+    steps_on_disk,
+)
+from lib.train.checkpoint.folder import remove
 from lib.train.checkpoint.index import Entry, write_index
 from lib.train.checkpoint.retention import removable
 
@@ -64,34 +74,64 @@ class Writer:
         """
         path = self.path / step_file(step)
         try:
-            known = self._known()
-            self._require_space(path, known, nbytes)
-            best = best or any(entry.step == step and entry.best for entry in known)
+            best = self._prepare(path, step, best, nbytes)
             written = save(path, contents, compress=self._compress)
-            entry = Entry(
-                file=path.name,
-                step=step,
-                metrics=dict(metrics),
-                size=written.size,
-                sha256=written.sha256,
-                time=metadata.now(),
-                best=False,
-                milestone=bool(self._every) and step % self._every == 0,
-            )
-            self._entries = [other for other in known if other.step < step] + [entry]
+            self._add(path, step, metrics, written.size, written.sha256)
             _link(path, self.path / LAST)
             if best:
                 _link(path, self.path / BEST)
-                self._entries = [replace(e, best=e is entry) for e in self._entries]
+                self._mark_best()
         except OSError as error:
             raise CheckpointError(f"cannot write {path}: {error.strerror}") from error
+        self._tidy(step)
+
+    def prepare_folder(self, *, step: int, best: bool, nbytes: int) -> tuple[Path, bool]:
+        """Where the directory of `step` is to be written (sharded.py), and whether it is the best.
+
+        Raises CheckpointError when there is no room for `nbytes`.
+        """
+        path = self.path / step_folder(step)
         try:
-            self._tidy()
+            return path, self._prepare(path, step, best, nbytes)
         except OSError as error:
-            raise Untidy(
-                f"{error.filename or self.path}: {error.strerror}; the checkpoint of step {step} "
-                "is safe"
-            ) from error
+            raise CheckpointError(f"cannot write {path}: {error.strerror}") from error
+
+    def add_folder(self, *, step: int, metrics: Mapping[str, float], best: bool) -> None:
+        """List the directory that was written, and remove what need not stay. Raises Untidy."""
+        path = self.path / step_folder(step)
+        try:
+            self._add(path, step, metrics, manifest.size(path), manifest.digest_of(path))
+        except OSError as error:
+            raise Untidy(_but_safe(step, error, path)) from error
+        if best:
+            self._mark_best()
+        self._tidy(step)
+
+    def _prepare(self, path: Path, step: int, best: bool, nbytes: int) -> bool:
+        """Whether the checkpoint to be written is the best, as that which it replaces may be."""
+        known = self._known()
+        self._require_space(path, known, nbytes)
+        return best or any(entry.step == step and entry.best for entry in known)
+
+    def _add(
+        self, path: Path, step: int, metrics: Mapping[str, float], size: int, sha256: str
+    ) -> None:
+        entry = Entry(
+            file=path.name,
+            step=step,
+            metrics=dict(metrics),
+            size=size,
+            sha256=sha256,
+            time=metadata.now(),
+            best=False,
+            milestone=bool(self._every) and step % self._every == 0,
+        )
+        self._entries = [other for other in self._known() if other.step < step] + [entry]
+
+    def _mark_best(self) -> None:
+        """The latest is the best."""
+        *others, latest = self._known()
+        self._entries = [replace(e, best=False) for e in others] + [replace(latest, best=True)]
 
     def _known(self) -> list[Entry]:
         if self._entries is None:
@@ -112,16 +152,22 @@ class Writer:
                 f"{free / 2**20:,.0f} MiB are free. Those that are there stay"
             )
 
-    def _tidy(self) -> None:
-        """Remove what need not stay, then list what does."""
-        assert self._entries
-        gone = removable(self._entries, self._keep)
-        self._entries = [entry for entry in self._entries if entry not in gone]
+    def _tidy(self, step: int) -> None:
+        """Remove what need not stay, then list what does. Raises Untidy."""
+        gone = removable(self._known(), self._keep)
+        self._entries = [entry for entry in self._known() if entry not in gone]
         named = {entry.file for entry in self._entries}
-        for path in steps_on_disk(self.path).values():
-            if path.name not in named:
-                path.unlink(missing_ok=True)
-        write_index(self.path, self._entries)
+        try:
+            for path in steps_on_disk(self.path).values():
+                if path.name not in named:
+                    remove(path) if path.is_dir() else path.unlink(missing_ok=True)
+            write_index(self.path, self._entries)
+        except OSError as error:
+            raise Untidy(_but_safe(step, error, self.path)) from error
+
+
+def _but_safe(step: int, error: OSError, path: Path) -> str:
+    return f"{error.filename or path}: {error.strerror}; the checkpoint of step {step} is safe"
 
 
 def _link(source: Path, target: Path) -> None:

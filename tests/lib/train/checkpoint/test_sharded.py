@@ -7,6 +7,7 @@ import pickle
 import resource
 import shutil
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,11 @@ from torch import nn
 from torch.distributed.fsdp import fully_shard
 
 from lib.optim.adamwspam import AdamWSPAM, Spam
+from lib.train import checkpoint
 from lib.train.checkpoint import CheckpointError, digest, file, manifest, sharded
+from lib.train.checkpoint.find import listed, load_newest, named, step_folder
+from lib.train.checkpoint.index import read_index
+from lib.train.sharded_saver import ShardedSaver
 
 pytestmark = pytest.mark.slow
 
@@ -188,7 +193,7 @@ def test_each_flipped_bit_is_noticed(damaged):
         path.unlink()
         assert f"lacks {path.name}" in refused(damaged)
         path.write_bytes(original)
-    assert manifest.verify(damaged) == manifest.describe(damaged / manifest.NAME)["sha256"]
+    assert manifest.verify(damaged) == manifest.digest_of(damaged)
 
 
 def test_all_ranks_refuse_what_one_finds_damaged(folder, damaged):
@@ -207,7 +212,8 @@ class Planted:
 def make_consistent(folder: Path) -> None:
     """A manifest that fits what lies in `folder`, as one who plants files would write it."""
     paths = [path for path in folder.iterdir() if path.name != manifest.NAME]
-    manifest.write(folder, {path.name: manifest.describe(path) for path in paths})
+    files = {path.name: manifest.describe(path) for path in paths}
+    manifest.write(folder, manifest.Manifest(files))
 
 
 @pytest.mark.parametrize("name", ["state.pt", SHARD_2])
@@ -226,10 +232,62 @@ def test_the_pickles_of_other_checkpoints_are_not_opened(damaged, tmp_path, monk
     monkeypatch.setenv("PLANTED", str(tmp_path / "executed"))
     (damaged / ".metadata").write_bytes(pickle.dumps(Planted()))
     torch.save(Planted(), damaged / "__0_0.distcp")
-    assert ".metadata is none of it" in refused(damaged)
+    assert ".metadata does not belong to it" in refused(damaged)
     make_consistent(damaged)
     sharded.load_whole(damaged)
     assert not (tmp_path / "executed").exists()
+
+
+# ---------------------------------------------------------------- the checkpoints of a run
+
+
+def save_steps(folder, world_size, steps, start, best):
+    """A run that keeps two checkpoints, the best one and every tenth."""
+    training, said = Training("adamw", world_size), []
+    saver = ShardedSaver(
+        folder / "run", training.model, training.optimizer, is_main=dist.get_rank() == 0,
+        keep=2, every=10, compress=False, sync_journal=lambda: None, say=said.append, start=start,
+    )  # fmt: skip
+    for step in steps:
+        training.steps(step, step + 1)
+        saver.save({"step": step}, step=step, metrics={"val/loss": 1 / step}, best=step == best)
+    saver.require_saved()
+    saver.close()
+    assert not said
+
+
+def test_the_directories_of_a_run_are_found_kept_and_removed(folder):
+    run = folder / "run"
+    run.mkdir()
+    on_ranks(2, folder, save_steps, (9, 10, 11, 12, 13), None, 9)
+    names = [step_folder(step) for step in (9, 10, 12, 13)]
+    assert [(e.file, e.best, e.milestone) for e in read_index(run)] == [
+        (names[0], True, False), (names[1], False, True),
+        (names[2], False, False), (names[3], False, False),
+    ]  # fmt: skip
+    assert {path.name for path in run.iterdir()} == {*names, "index.json"}
+    entry = read_index(run)[-1]
+    assert entry.sha256 == manifest.verify(run / entry.file)
+    assert entry.size == manifest.size(run / entry.file)
+
+    before = listed(run)
+    assert before == read_index(run)
+    (run / "index.json").unlink()
+    now = [replace(entry, time="") for entry in listed(run, every=10)]
+    assert now == [replace(entry, time="") for entry in before]
+    assert named(run, "last") == run / names[3] and named(run, "best") == run / names[0]
+
+    path, state = load_newest(run, print)
+    assert path == run / names[3] and state == {"step": 13}
+    assert checkpoint.load(path).keys() == {"step", "model_state_dict", "optimizer_state_dict"}
+    (path / "state.pt").write_bytes(b"")
+    said = []
+    path, state = load_newest(run, said.append)
+    assert state == {"step": 12} and f"{names[3]} is damaged: state.pt" in said[0]
+
+    on_ranks(2, folder, save_steps, (13,), 12, 13)
+    assert [(e.step, e.best) for e in read_index(run)] == [(10, False), (12, False), (13, True)]
+    assert manifest.verify(run / names[3])
 
 
 # ---------------------------------------------------------------- what stops a save
