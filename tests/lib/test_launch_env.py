@@ -28,6 +28,13 @@ TWO = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2
         (TWO, LaunchEnv(1, 2, 1)),
         (TWO | {"RANK": "7", "WORLD_SIZE": "8"}, LaunchEnv(7, 8, 1)),
         ({k: v for k, v in TWO.items() if k != "LOCAL_WORLD_SIZE"}, LaunchEnv(1, 2, 1)),
+        ({"LAUNCH_ID": "mine"}, LaunchEnv(launch_id="mine")),
+        (TWO | {"TORCHELASTIC_RUN_ID": "none"}, LaunchEnv(1, 2, 1, by_torchrun=True)),
+        (TWO | {"TORCHELASTIC_RUN_ID": "t"}, LaunchEnv(1, 2, 1, by_torchrun=True, launch_id="t")),
+        (
+            TWO | {"TORCHELASTIC_RUN_ID": "t", "LAUNCH_ID": "mine"},
+            LaunchEnv(1, 2, 1, by_torchrun=True, launch_id="mine"),
+        ),
     ],
 )
 def test_what_a_launcher_sets(environment, expected):
