@@ -18,7 +18,7 @@ from collections.abc import Mapping
 
 from lib.config import dotconfig, store
 from lib.config.assign import apply
-from lib.config.changes import checked_changes, said
+from lib.config.changes import checked_changes
 from lib.config.dotconfig import ConfigError
 from lib.config.resume import load_run
 from lib.config.tree import Tree, Value
@@ -91,9 +91,7 @@ def main() -> int:
     print_notes(notes + apply(tree, layers))
     changed = checked_changes(tree, run.dir)
     check_steps_left(run, changed)
-    print(f"{run.dir} ({run.status}) goes on{', from here on with:' if changed else ''}")
-    for name, (old, new) in changed.items():
-        print(f"  {name}: {said(old)} → {said(new)}")
+    print(f"{run.dir}: {run.status}, goes on")  # the training itself says what changes
     return start(tree, layout, f"{run.dir}/.config", resume=str(run.dir))
 
 
