@@ -37,6 +37,7 @@ from lib.runs.run import NullRun, Run
 from lib.runs.stored import resolve
 from lib.text import printable
 from lib.train import checkpoint
+from lib.train.checkpoint.find import named
 from lib.train.runtime import Runtime
 
 
@@ -140,7 +141,7 @@ def main() -> None:
     settings = load_settings("gpt2", ["--config", str(run / ".config")])
     tokenizer = load_tokenizer(settings.TOKENIZER)
     model = GPT(model_config(settings, tokenizer))
-    path = run / "checkpoints" / f"{given.checkpoint}.pt"
+    path = named(run / "checkpoints", given.checkpoint)
     try:
         model.load_state_dict(checkpoint.load(path)["model_state_dict"])
     except (KeyError, RuntimeError) as error:  # other weights than the configuration describes

@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 
 from lib.runs.stored import resolve
+from lib.train.checkpoint.find import named
 
 UNCONFIGURED_OUTPUT_DIR = "outputs/training"
 
@@ -65,5 +66,8 @@ def chosen_run(options: argparse.Namespace) -> Path:
 
 
 def chosen_checkpoint(options: argparse.Namespace) -> Path:
-    """The file that the options of `checkpoint_parser` name. Raises BadUse."""
-    return chosen_run(options) / "checkpoints" / f"{options.checkpoint}.pt"
+    """The file, or the directory of a sharded run, that the options of `checkpoint_parser` name.
+
+    It may lack. Raises BadUse.
+    """
+    return named(chosen_run(options) / "checkpoints", options.checkpoint)

@@ -5,7 +5,6 @@ pruned = prune(run_dir, keep=1)
 pruned.removed, pruned.damaged      # names of files
 """
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +14,7 @@ from lib.errors import BadUse
 from lib.train.checkpoint import digest, manifest
 from lib.train.checkpoint.digest import CheckpointError
 from lib.train.checkpoint.find import BEST, listed, same_file
+from lib.train.checkpoint.folder import remove
 from lib.train.checkpoint.index import Entry, write_index
 from lib.train.checkpoint.retention import removable
 
@@ -75,6 +75,6 @@ def _last_whole(folder: Path, entries: list[Entry], keep: int) -> tuple[list[Ent
 
 def _remove(path: Path) -> None:
     if path.is_dir():
-        shutil.rmtree(path)
+        remove(path)
     else:
         path.unlink(missing_ok=True)
