@@ -14,6 +14,7 @@ another one can tell whether it is in use (and takes `.path.2.tmp`) or was left 
 import contextlib
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -57,6 +58,20 @@ def atomic(path: str | Path, *, sync: bool = True) -> Iterator[BinaryIO]:
         lock.release(held)
     if sync:
         sync_directory(path.parent)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Make `target` another name of the file `source`; a copy on a file system without hard links.
+
+    Raises OSError, also when `target` exists.
+    """
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        raise
+    except OSError:  # another file system, too
+        with source.open("rb") as original, atomic(target, sync=False) as copy:
+            shutil.copyfileobj(original, copy)
 
 
 def sweep(directory: Path) -> None:

@@ -8,9 +8,10 @@ TAKES.plots := RUN SCALE
 TAKES.checkpoints := RUN
 TAKES.verify := RUN
 TAKES.prune-checkpoints := RUN KEEP
+TAKES.branch := RUN STEP NAME
 TAKES.clean-runs := STATUS YES
 
-.PHONY: runs show plots checkpoints verify prune-checkpoints clean-runs
+.PHONY: runs show plots checkpoints verify prune-checkpoints clean-runs branch
 .PHONY: bench-journal
 runs: | $(READY) ## all training runs, newest last
 	$(Q)$(PYTHON) -m scripts.runs.table
@@ -29,6 +30,9 @@ verify: | $(READY) ## is everything whole that a run has written, and what can s
 
 prune-checkpoints: | $(READY) ## remove all but the last KEEP=1, the best and the milestones: RUN=name
 	$(Q)$(PYTHON) -m scripts.runs.prune
+
+branch: | $(READY) ## a new run that is RUN= up to its checkpoint STEP=: NAME=new, by default RUN_stepSTEP
+	$(Q)$(PYTHON) -m scripts.runs.branch
 
 clean-runs: | $(READY) ## remove runs that ended before their first checkpoint: STATUS=failed,… all of these; YES=1 unasked
 	$(Q)$(PYTHON) -m scripts.runs.clean

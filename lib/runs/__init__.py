@@ -4,6 +4,8 @@
     run           Run: the directory, status and messages of a training in progress
     journal       Journal and read_rows: every metric, one JSON object a line
     metadata      metadata.yaml: code, machine, results
+    resumes       which rows of a journal still count after a resume
+    branch        a new run that begins where another one was
     stored        find_runs, load_run, resolve: stored runs and their true status
     best          best_evaluation: the one whose weights best.pt holds, from the journal
     media_files   media_file: a file that a journal names, if it is inside the run

@@ -13,19 +13,16 @@ full disk is reported once and never ends the training; a wrong argument raises 
 Arrays may be NumPy arrays, PyTorch tensors on any device, or nested lists.
 """
 
-import contextlib
 import io
 import json
 import math
-import os
 import re
-import shutil
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lib.files import atomic, write_atomic
+from lib.files import link_or_copy, write_atomic
 from lib.runs.directory import make_private
 from lib.runs.media_files import sha256
 from lib.runs.redact import redact, redact_tree
@@ -145,7 +142,7 @@ class MediaLog:
         name = name or re.sub(r"[^A-Za-z0-9_.-]", "-", source.stem)
         digest = sha256(source)
         kept = self.dir / "media" / "artifacts" / f"{digest[:12]}-{source.name}"
-        if not self._try(lambda: _link_or_copy(source, kept)):
+        if not self._try(lambda: _keep(source, kept)):
             return
         item = {
             "type": "artifact",
@@ -227,12 +224,7 @@ def _write(path: Path, data: bytes) -> None:
     write_atomic(path, data, sync=False)
 
 
-def _link_or_copy(source: Path, target: Path) -> None:
+def _keep(source: Path, target: Path) -> None:
     make_private(target.parent)
-    if target.exists():  # the name has the digest: the same content
-        return
-    with contextlib.suppress(OSError):  # another file system, or one without hard links
-        os.link(source, target)
-        return
-    with source.open("rb") as original, atomic(target, sync=False) as copy:
-        shutil.copyfileobj(original, copy)
+    if not target.exists():  # the name has the digest: the same content
+        link_or_copy(source, target)

@@ -164,6 +164,11 @@ def now() -> str:
     return datetime.now().astimezone().isoformat(timespec="milliseconds")
 
 
+def new_id() -> str:
+    """A run_id: 12 hex digits, unique."""
+    return secrets.token_hex(6)
+
+
 def command() -> str:
     """The command line of this process, without secrets."""
     return redact_command(sys.orig_argv)
@@ -179,7 +184,7 @@ def first_fields(name: str, run_dir: Path) -> dict[str, Any]:
         write_atomic(run_dir / "git.diff", diff)
     return {
         "run_name": name,
-        "run_id": secrets.token_hex(6),
+        "run_id": new_id(),
         "description": "",
         "hypothesis": "",
         "tags": [],

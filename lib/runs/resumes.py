@@ -19,13 +19,15 @@ _RESUME = b'"event":"resume"'
 _BLOCK_BYTES = 2**20
 
 
-def current_parts(path: str | Path) -> list[tuple[int, int]]:
+def current_parts(path: str | Path, size: int | None = None) -> list[tuple[int, int]]:
     """The parts of a journal, from byte to byte, that no later resume superseded.
 
-    Each resume goes back to the journal as it was when it had `offset` bytes. Without a resume in
+    With `size`, those of the journal as it was when it had `size` bytes. Each resume goes back to
+    the journal as it was when it had `offset` bytes. Without a resume in
     it, a journal is searched at the speed of reading the file.
     """
     resumes, end = _find_resumes(Path(path))
+    end = end if size is None else min(size, end)
     parts = []
     for start, stop, offset in reversed(resumes):
         if stop <= end:  # otherwise a later one went back to before this one

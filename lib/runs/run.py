@@ -51,7 +51,7 @@ from lib.runs.resumes import mend
 from lib.runs.stored import RESERVE, clear_up, seconds, status_lock, stored_metadata
 from lib.signals import termination_raises, uninterrupted
 
-_FOLDERS = ("logs", "checkpoints", "plots", "media")
+FOLDERS = ("logs", "checkpoints", "plots", "media")
 _OF_THE_END = ("error", "final_metrics", "results")  # of metadata.yaml; not known any more
 _LAST_MOMENT_S = 1.0  # for a process that was just killed to be gone
 _LONGEST_ERROR = 10_000  # characters in metadata.yaml; train.log has all of it
@@ -352,7 +352,7 @@ def info_from_settings(settings: Any) -> dict[str, Any]:
 
 def _fill(directory: Path, files: Mapping[str, str] | None) -> None:
     """Make the folders, the reserve and `files`. Raises OSError."""
-    for folder in _FOLDERS:
+    for folder in FOLDERS:
         make_private(directory / folder)
     reserve_space(directory / RESERVE)
     for file, content in (files or {}).items():

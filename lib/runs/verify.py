@@ -205,11 +205,16 @@ def _check_events(path: Path, fields: Mapping[str, Any], part: Part) -> int:
     status = fields.get("status")
     if not events or events[0]["event"] != "start":
         part.damage.append("its first row is missing")
-    elif fields and events[0].get("run_id") != fields.get("run_id"):
+    elif fields and _run_of(events) != fields.get("run_id"):
         part.damage.append("it belongs to another run: the run_id is not that of metadata.yaml")
     elif status in ("completed", "failed") and events[-1]["event"] != "finish":
         part.damage.append(f"it does not reach the end of the run, which is {status}")
     return sum(event["event"] == "resume" for event in events)
+
+
+def _run_of(events: list[dict[str, Any]]) -> Any:
+    """The run_id of the last event that has one: a branch begins with the rows of its parent."""
+    return next((event["run_id"] for event in reversed(events) if "run_id" in event), None)
 
 
 def _is_torn(path: Path) -> bool:
