@@ -13,3 +13,9 @@ train: | $(READY) ## (default) train the model of .config; what is given here ho
 
 resume: | $(READY) ## go on with the interrupted run, or RUN=name; SET="NUM_EPOCHS=40" makes it longer
 	$(Q)exec $(PYTHON) -m scripts.train.resume
+
+##@ Benchmarks
+
+.PHONY: bench-checkpoint
+bench-checkpoint: | $(READY) ## what saving a checkpoint costs a training
+	$(Q)$(PYTHON) -m benchmarks.checkpoint

@@ -115,7 +115,7 @@ class Loop:
                 keep=settings.CHECKPOINT_KEEP,
                 every=settings.CHECKPOINT_EVERY,
                 compress=settings.CHECKPOINT_COMPRESS,
-                sync_journal=self.run.flush,
+                sync_journal=self.run.sync,
                 say=self.run.say,
             )
             within.callback(self._saver.close)

@@ -81,8 +81,12 @@ class Saver:
 
     def poll(self) -> None:
         """Say what went wrong with the latest checkpoint, if it is done; takes a microsecond."""
-        if self._job is not None and self._job.done():
+        if not self.is_writing():
             self.wait()
+
+    def is_writing(self) -> bool:
+        """Whether the latest checkpoint is being written."""
+        return self._job is not None and not self._job.done()
 
     def wait(self) -> None:
         """Wait until the latest checkpoint is written, and say if it was not."""

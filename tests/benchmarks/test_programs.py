@@ -19,6 +19,11 @@ from lib.files import ROOT
         pytest.param(
             ["prune", "--layers", "1", "--rounds", "1"], "update_steps", marks=pytest.mark.slow
         ),
+        pytest.param(
+            ["checkpoint", "--layers", "1", "--rounds", "1", "--steps", "2"],
+            "pause_to_copy",
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )

@@ -180,6 +180,7 @@ def test_code_in_a_file_is_refused(tmp_path, compress):
     assert not Unpickled.happened
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @settings(deadline=None, max_examples=100)
 @given(st.binary(max_size=200), st.sampled_from([b"", b"PK\3\4", b"\x80\x02", FRAME_HEADER]))
 def test_any_content_with_a_right_digest_is_an_error_of_one_kind(tmp_path_factory, content, start):

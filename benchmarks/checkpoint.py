@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: MIT
+"""What saving checkpoints costs a training: the pause at each, and time taken from its steps.
+
+    make bench-checkpoint
+    python -m benchmarks.checkpoint [--rounds 5] [--steps 100] [--dir DIR]
+
+Measures, on the CPU (on a GPU if there is one):
+
+- the pause of Saver.save with weights and Adam state of GPT-2 124M, 1.5 GB, against a copy of the
+  same tensors into memory that was used before, and against torch.save into a file;
+- how much longer a training of a small GPT-2 takes that saves every 100 steps, and how much time a
+  checkpoint of 1.5 GB takes from it.
+
+The contenders are timed in turn, round by round, so that other load on the machine affects all of
+them. A time is the median over the rounds, a ratio the median of the rounds' ratios. Needs 6 GB of
+memory, and 5 GB in DIR (default: the directory for temporary files). The last line is JSON.
+"""
+
+from lib.cli import begin, run_main
+from lib.train.openmp import spin_briefly
+
+if __name__ == "__main__":
+    begin()
+    spin_briefly()  # as gpt2/train.py does
+
+import argparse
+import json
+import statistics
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+from torch.nn import Parameter
+
+from benchmarks.gpt2_worker import Case, Ours, batch
+from benchmarks.prune import Times, gpt2_shapes, ratio, seconds
+from lib.train.ranks import full_state
+from lib.train.runtime import setup
+from lib.train.saver import Saver
+
+SMALL = Case(4, 4, 128, 64, 12, 257, 1e-3, 0.0)
+BESIDE_ROUNDS = 3  # they are long
+GOALS = {"copy": 1.5, "torch.save": 0.25}
+
+
+def adam_state(layers: int, device: str) -> dict[str, Any]:
+    """Weights and optimizer as after a first step; their values do not matter."""
+    weights = {
+        name: Parameter(torch.randn(shape, device=device))
+        for name, shape in gpt2_shapes(layers).items()
+    }
+    optimizer = torch.optim.AdamW(weights.values())
+    for weight in weights.values():
+        optimizer.state[weight] = {
+            "step": torch.tensor(1.0),
+            "exp_avg": torch.randn_like(weight),
+            "exp_avg_sq": torch.rand_like(weight),
+        }
+    model = {name: weight.detach() for name, weight in weights.items()}
+    return {"model_state_dict": model, "optimizer_state_dict": optimizer.state_dict()}
+
+
+def tensors_of(state: Mapping[str, Any]) -> list[Tensor]:
+    kept = state["optimizer_state_dict"]["state"].values()
+    return [*state["model_state_dict"].values(), *(t for one in kept for t in one.values())]
+
+
+def a_saver(folder: Path) -> Saver:
+    return Saver(
+        folder, is_main=True, keep=1, every=0, compress=False,
+        sync_journal=lambda: None, say=print,
+    )  # fmt: skip
+
+
+def measure_pause(state: Mapping[str, Any], folder: Path, device: str, rounds: int) -> Times:
+    """Seconds of each contender, and of a whole write in the thread as "write"."""
+    tensors = tensors_of(state)
+    copies = [torch.empty_like(tensor, device="cpu") for tensor in tensors]
+    saver, steps = a_saver(folder), iter(range(10**6))
+
+    def copy() -> None:
+        for kept, tensor in zip(copies, tensors, strict=True):
+            kept.copy_(tensor)
+
+    works: dict[str, Callable[[], object]] = {
+        "copy": copy,
+        "save": lambda: saver.save(state, step=next(steps), metrics={}, best=False),
+        "write": saver.wait,
+        "torch.save": lambda: torch.save(state, folder / "plain"),
+    }
+    times = seconds(works, device, rounds)
+    saver.close()
+    return times
+
+
+class Training:
+    """A small GPT-2 that learns random tokens."""
+
+    def __init__(self, device: str) -> None:
+        self._trainer, self._device = Ours(SMALL, 0, device), torch.device(device)
+        self.step = 0
+        self.train(20)
+
+    def train(self, steps: int) -> None:
+        for _ in range(steps):
+            x, y = batch(SMALL, None, 0, self.step, self._device)
+            self._trainer.step(x, y)
+            self.step += 1
+
+    def state(self) -> dict[str, Any]:
+        return full_state(self._trainer.model, self._trainer.optimizer)
+
+
+def measure_share(training: Training, folder: Path, device: str, steps: int, rounds: int) -> Times:
+    """Seconds of `steps` steps without a checkpoint, and with one that is written meanwhile."""
+    saver = a_saver(folder)
+
+    def saving() -> None:
+        saver.save(training.state(), step=training.step, metrics={}, best=False)
+        training.train(steps)
+
+    works: dict[str, Callable[[], object]] = {
+        "saving": saving,
+        "not saving": lambda: training.train(steps),
+    }
+    times = seconds(works, device, rounds)
+    saver.close()
+    return times
+
+
+def measure_beside(
+    training: Training, state: Mapping[str, Any], folder: Path, device: str
+) -> Times:
+    """Seconds of the steps that are trained while `state` is written, and of as many alone."""
+    saver, counts = a_saver(folder), []
+
+    def beside() -> None:
+        saver.save(state, step=training.step, metrics={}, best=False)
+        before = training.step
+        while saver.is_writing():
+            training.train(1)
+        counts.append(training.step - before)
+
+    works: dict[str, Callable[[], object]] = {
+        "beside": beside,
+        "alone": lambda: training.train(counts[-1]),
+    }
+    times = seconds(works, device, BESIDE_ROUNDS)
+    saver.close()
+    return times
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--layers", type=int, default=12, help="of the model (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=5, help="of each timing (%(default)s)")
+    parser.add_argument("--steps", type=int, default=100, help="between checkpoints (%(default)s)")
+    parser.add_argument("--dir", type=Path, help="where to write")
+    options = parser.parse_args()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    setup(0, device, "float32", 0)  # as every training begins: the process keeps freed memory
+    console = Console()
+    console.print(f"{device}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    state = adam_state(options.layers, device)
+    size = sum(tensor.nbytes for tensor in tensors_of(state))
+    with tempfile.TemporaryDirectory(dir=options.dir) as folder:
+        pause = measure_pause(state, Path(folder), device, options.rounds)
+        training = Training(device)
+        share = measure_share(training, Path(folder), device, options.steps, options.rounds)
+        beside = measure_beside(training, state, Path(folder), device)
+    taken = statistics.median(b - a for b, a in zip(beside["beside"], beside["alone"], strict=True))
+    report(console, size, pause, share, taken, options.steps)
+    figures = {
+        "device": device,
+        "bytes": size,
+        "steps": options.steps,
+        "median_s": {name: statistics.median(times) for name, times in pause.items()},
+        "pause_to_copy": ratio(pause, "save", "copy"),
+        "pause_to_torch_save": ratio(pause, "save", "torch.save"),
+        "small_step_ms": 1000 * statistics.median(share["not saving"]) / options.steps,
+        "share": ratio(share, "saving", "not saving") - 1,
+        "beside_s": taken,
+    }
+    print(json.dumps(figures))
+    return 0
+
+
+def report(
+    console: Console, size: int, pause: Times, share: Times, taken: float, steps: int
+) -> None:
+    table = Table(title=f"{size / 1e9:.2f} GB of weights and Adam state")
+    for column in ("", "ms", "ratio", "goal"):
+        table.add_column(column, justify="left" if not column else "right")
+    table.add_row("pause of a save", _ms(pause["save"]), "", "")
+    for name, words in (("copy", "copy into used memory"), ("torch.save", "torch.save")):
+        goal = f"≤ {GOALS[name]}"
+        table.add_row(words, _ms(pause[name]), f"{ratio(pause, 'save', name):.3f}", goal)
+    table.add_row("writing it, in the thread", _ms(pause["write"]), "", "")
+    console.print(table)
+    more = 100 * (ratio(share, "saving", "not saving") - 1)
+    console.print(
+        f"small model: {_ms(share['not saving'])} ms for {steps} steps, {more:+.1f} % with a "
+        f"checkpoint; pause and writing of {size / 1e9:.2f} GB take {taken:.1f} s from it"
+    )
+
+
+def _ms(times: list[float]) -> str:
+    return f"{1000 * statistics.median(times):,.0f}"
+
+
+if __name__ == "__main__":
+    run_main(main)
