@@ -10,9 +10,10 @@ TAKES.verify := RUN
 TAKES.prune-checkpoints := RUN KEEP
 TAKES.branch := RUN STEP NAME
 TAKES.clean-runs := STATUS YES
+TAKES.bench-durability := N SEED MINUTES
 
 .PHONY: runs show plots checkpoints verify prune-checkpoints clean-runs branch
-.PHONY: bench-journal
+.PHONY: bench-journal bench-durability
 runs: | $(READY) ## all training runs, newest last
 	$(Q)$(PYTHON) -m scripts.runs.table
 
@@ -41,3 +42,6 @@ clean-runs: | $(READY) ## remove runs that ended before their first checkpoint: 
 
 bench-journal: | $(READY) ## cost of logging one row of four scalars
 	$(Q)$(PYTHON) -m benchmarks.journal
+
+bench-durability: | $(READY) ## kill trainings N=100 times, resume them, compare: SEED=1 MINUTES=60
+	$(Q)OMP_NUM_THREADS=1 $(PYTHON) -m benchmarks.durability
