@@ -156,7 +156,8 @@ def worker() -> None:
     results = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not mix with the results
     works = sys.stdin.buffer
-    tokenizer, val_fraction = pickle.load(works)
-    with contextlib.suppress(EOFError, BrokenPipeError):
+    # Input that ends within a message comes from a program that was killed.
+    with contextlib.suppress(EOFError, BrokenPipeError, pickle.UnpicklingError):
+        tokenizer, val_fraction = pickle.load(works)
         while True:
             _send(results, encode_documents(tokenizer, val_fraction, pickle.load(works)))

@@ -4,6 +4,7 @@
 import errno
 import json
 import os
+import pickle
 import random
 import signal
 import subprocess
@@ -122,6 +123,8 @@ def test_other_settings_are_refused_by_name(tmp_path, corpus):
 
 # Writes in small portions, pausing after each, and records its progress often.
 PROGRAM = """
+from lib.cli import begin
+begin()
 import sys, time
 from pathlib import Path
 from lib.data.text import prepare
@@ -182,6 +185,24 @@ def test_workers_end_when_the_program_is_killed(tmp_path, corpus):
     process.kill()
     process.communicate()
     _assert_gone(process.pid)
+
+
+def test_sigusr1_ends_neither_the_program_nor_its_workers(tmp_path, corpus):
+    process = _start(tmp_path, tmp_path / "data", pause=0.01)
+    _wait_for_a_save(tmp_path / "data", process)
+    os.killpg(process.pid, signal.SIGUSR1)
+    process.communicate()
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize("cut", [0, 10, -10], ids=["nothing", "the tokenizer", "the texts"])
+def test_a_worker_whose_input_breaks_off_says_nothing(cut):
+    messages = [pickle.dumps((load_tokenizer("bytes"), 0.1)), pickle.dumps(["x" * 100])]
+    done = subprocess.run(
+        [sys.executable, "-c", "from lib.data.text.encoder import worker; worker()"],
+        cwd=ROOT, input=b"".join(messages)[:cut], capture_output=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
 def _assert_gone(session: int) -> None:
