@@ -21,6 +21,7 @@ from lib.train.batch_finding import BatchPlan
 from lib.train.flops import transformer_flops_per_token
 from lib.train.ranks import any_rank, replicate, shard
 from lib.train.runtime import Runtime
+from lib.train.start import Start
 from lib.train.timetable import Timetable
 
 
@@ -41,16 +42,19 @@ def dataset_info(tokens: TokenSet) -> dict:
 
 
 def choose_precision(
-    settings: Settings, runtime: Runtime, model: GPT, first_batch: Callable[[], Batch]
+    settings: Settings, start: Start, model: GPT, first_batch: Callable[[], Batch]
 ) -> Runtime:
-    """`runtime` with the faster precision, found by trial steps on CPUs with bfloat16 units."""
-    if settings.PRECISION != "auto" or runtime.device.type != "cpu":
-        return runtime
-    precision = runtime.precision
-    if precision == "bfloat16":
+    """The runtime of `start`, from now on with the faster precision, if that may be chosen.
+
+    It is found by trial steps on CPUs with bfloat16 units. A run that goes on keeps its own.
+    """
+    runtime = start.runtime
+    may_choose = settings.PRECISION == "auto" and not start.resumes
+    if may_choose and runtime.device.type == "cpu" and runtime.precision == "bfloat16":
         is_slower = faster_precision(model, *first_batch()) == "float32"
         precision = "float32" if any_rank(is_slower) else "bfloat16"
-    return dataclasses.replace(runtime, precision=precision)
+        start.runtime = dataclasses.replace(runtime, precision=precision)
+    return start.runtime
 
 
 def compile_model(settings: Settings, runtime: Runtime, model: GPT) -> None:

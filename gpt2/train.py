@@ -65,25 +65,27 @@ from lib.train.loop import Loop
 from lib.train.micro_batches import MicroBatches
 from lib.train.ranks import reduce_gradients
 from lib.train.runtime import Runtime, setup
+from lib.train.start import Start
 from lib.train.stop import StopRequest
 
 
-def train(settings: Settings, runtime: Runtime) -> None:
+def train(settings: Settings, start: Start) -> None:
     """Train from the data to the table of results; one rank's share if there are several."""
     tokenizer = load_tokenizer(settings.TOKENIZER)
     config = model_config(settings, tokenizer)
-    tokens = load_tokens(settings, tokenizer, quiet=not runtime.is_main)
+    tokens = load_tokens(settings, tokenizer, quiet=not start.runtime.is_main)
     tokens.check(config.block_size, config.vocab_size)
-    read = functools.partial(read_batch, settings, runtime, tokens.train)
+    read = functools.partial(read_batch, settings, start.runtime, tokens.train)
 
-    model = GPT(config).to(runtime.device)
+    model = GPT(config).to(start.runtime.device)
     if settings.GPT2_PRETRAINED:
         load_pretrained(model, settings.GPT2_PRETRAINED)
-    plan = plan_batch(settings, runtime)
-    runtime = choose_precision(settings, runtime, model, lambda: read(plan, 0, 0))
+    start.with_weights(model)
+    plan = start.plan or plan_batch(settings, start.runtime)
+    runtime = choose_precision(settings, start, model, lambda: read(plan, 0, 0))
     model.dtype = getattr(torch, runtime.precision)
     compile_model(settings, runtime, model)
-    plan = fit_batch(settings, runtime, model, plan, read)
+    plan = start.plan or fit_batch(settings, runtime, model, plan, read)
     trained = spread(settings, runtime, model)
     timetable = plan_steps(settings, tokens.train, plan)
     learner = Learner.from_settings(settings, model, trained, timetable.total_steps)
@@ -94,9 +96,8 @@ def train(settings: Settings, runtime: Runtime) -> None:
     def validate(loop: Loop) -> dict[str, float]:
         return evaluate(trained, windows, runtime, loop.state.plan.micro, loop.stop)
 
-    with Loop(
-        settings, runtime, learner, plan, timetable, validate, meter, {"perplexity": perplexity}
-    ) as loop:
+    of_loss = {"perplexity": perplexity}
+    with Loop(settings, start, learner, plan, timetable, validate, meter, of_loss=of_loss) as loop:
         loop.announce(
             f"{tokens.train.count:,} training tokens of {settings.DATASET}",
             model={"parameters": model.parameter_count(), "vocab_size": config.vocab_size},
@@ -154,7 +155,7 @@ def main(settings: Settings) -> None:
         agree_on=settings.as_dict(),
         always=settings.SHARD,
     ):
-        train(settings, runtime)
+        train(settings, Start.from_settings(settings, runtime))
 
 
 if __name__ == "__main__":

@@ -49,6 +49,7 @@ from lib.train.learner import Learner
 from lib.train.loop import Loop
 from lib.train.ranks import reduce_gradients, replicate
 from lib.train.runtime import Runtime, setup
+from lib.train.start import Start
 from lib.train.stop import StopRequest
 from lib.train.timetable import Timetable
 
@@ -57,12 +58,13 @@ CLASSES = 10
 MISTAKES_SHOWN = 16
 
 
-def train(settings: Settings, runtime: Runtime) -> None:
+def train(settings: Settings, start: Start) -> None:
     """Train from the data to the table of results; one rank's share if there are several."""
+    runtime = start.runtime
     data = images_from_settings(settings, runtime.device)
     images, labels = data.train
-    model = LeNet5().to(runtime.device)
-    plan = fit_batch(settings, runtime, model, data.train)
+    model = start.with_weights(LeNet5().to(runtime.device))
+    plan = start.plan or fit_batch(settings, runtime, model, data.train)
     timetable = plan_steps(settings, len(labels), plan)
     trained = replicate(model, runtime)
     learner = Learner.from_settings(settings, model, trained, timetable.total_steps)
@@ -70,7 +72,10 @@ def train(settings: Settings, runtime: Runtime) -> None:
     def validate(loop: Loop) -> dict[str, float]:
         return evaluate(model, data.val, runtime, loop.stop)
 
-    with Loop(settings, runtime, learner, plan, timetable, validate, Meter(runtime)) as loop:
+    metrics = ("loss", "accuracy")
+    with Loop(
+        settings, start, learner, plan, timetable, validate, Meter(runtime), metrics=metrics
+    ) as loop:
         loop.announce(
             f"{len(labels):,} training images of {settings.DATASET}",
             model={"parameters": sum(p.numel() for p in model.parameters())},
@@ -182,7 +187,7 @@ def main(settings: Settings) -> None:
         settings.SEED, settings.DEVICE, settings.PRECISION, settings.NUM_THREADS, matmul_bound=False
     )
     with process_group(runtime, timeout=settings.RANK_TIMEOUT, agree_on=settings.as_dict()):
-        train(settings, runtime)
+        train(settings, Start.from_settings(settings, runtime))
 
 
 if __name__ == "__main__":

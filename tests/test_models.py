@@ -318,7 +318,7 @@ class TestEnds:
         run = model.train(*slow, "--early-stop", "2", "--max-steps", "100")
         assert run.checkpoint()["training_state"]["evaluations_since_best"] == 2
         assert len(run.rows("val/loss")) < 20
-        assert "no better val loss in 2 evaluations" in run.log
+        assert "no better val/loss in 2 evaluations" in run.log
 
     def test_max_time(self, model):
         long = ("--max-steps", "1000000", "--num-epochs", "1000000", "--eval-interval", "1000000")

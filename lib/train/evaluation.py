@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Evaluation whose result does not depend on the number of ranks.
+"""Evaluation whose result does not depend on the number of ranks; histograms of the weights.
 
 total = torch.zeros((), device=runtime.device)
 for rows, weight in eval_batches(len(images), batch_size, runtime, stop):
@@ -9,10 +9,11 @@ mean = mean_over_examples(total, len(images))
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
-from lib.train.ranks import sum_over_ranks
+from lib.train.ranks import sum_over_ranks, whole
 from lib.train.runtime import Runtime
 from lib.train.stop import StopRequest
 
@@ -38,3 +39,10 @@ def eval_batches(
 def mean_over_examples(total: Tensor, n: int) -> float:
     """The mean over `n` examples; `total` is the sum over those of this rank."""
     return sum_over_ranks(total).item() / n
+
+
+def log_weights(run: Any, model: nn.Module, step: int) -> None:
+    """Log a histogram of each parameter as weights/<name>; all ranks must call."""
+    for name, parameter in model.named_parameters():
+        name = name.removeprefix("module.")  # of DistributedDataParallel
+        run.log_histogram(f"weights/{name}", whole(parameter.detach()), step)

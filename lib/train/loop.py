@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """What surrounds a training step, the same for every model.
 
-    with Loop(settings, runtime, learner, plan, timetable, validate, meter) as loop:
+    with Loop(settings, start, learner, plan, timetable, validate, meter) as loop:
         loop.announce(…)
-        for step in loop:                       # ends, stops, repeats a step that ran out of memory
+        for step in loop:                       # from where `start` says; ends, stops, repeats
             with loop.catch_out_of_memory():
                 …                               # forward and backward, one micro-batch at a time
             if loop.out_of_memory:
@@ -16,9 +16,8 @@ The step itself is written out in the model's train.py.
 """
 
 import io
-import math
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
@@ -27,20 +26,21 @@ import torch
 from torch import Tensor
 
 from lib.optim import describe_decay
-from lib.runs.run import Run
 from lib.tracking.launch import launch
 from lib.train.batch_finding import BatchPlan, smaller_batch
+from lib.train.best import Best
 from lib.train.clock import Clock
+from lib.train.evaluation import log_weights
 from lib.train.flops import Meter
 from lib.train.group import naming_lost_ranks
 from lib.train.guard import Diverged, LossGuard
+from lib.train.keeper import Keeper
 from lib.train.learner import Learner
 from lib.train.progress import open_progress
 from lib.train.pruning_report import finish_pruning, log_scores, pruning_info
-from lib.train.ranks import any_rank, full_state, mean_over_ranks, whole
-from lib.train.runtime import Runtime
-from lib.train.saver import Saver
+from lib.train.ranks import any_rank, mean_over_ranks, whole
 from lib.train.seeding import seed_step
+from lib.train.start import Start
 from lib.train.state import TrainingState
 from lib.train.stop import StopRequest
 from lib.train.timetable import Timetable
@@ -52,32 +52,35 @@ class Loop:
     Its `with` block is also that of the run (`run`), whose status records how it ended, and of the
     stop request (`stop`). `state` is the progress of the training.
 
-    validate: called with this loop; returns metrics of the validation set, among them "loss", the
-    same on all ranks. of_loss: metrics that are functions of the loss, such as perplexity, to be
-    logged for training and validation.
+    start: where the training begins; with its runtime. validate: called with this loop; returns
+    `metrics` of the validation set, "loss" among them, the same on all ranks. of_loss: metrics that
+    are functions of the loss, such as perplexity, to be logged for training and validation.
     """
 
     def __init__(
         self,
         settings: Any,
-        runtime: Runtime,
+        start: Start,
         learner: Learner,
         plan: BatchPlan,
         timetable: Timetable,
         validate: "Callable[[Loop], Mapping[str, float]]",
         meter: Meter,
+        *,
+        metrics: Iterable[str] = ("loss",),
         of_loss: Mapping[str, Callable[[float], float]] | None = None,
     ) -> None:
         self.state, self.timetable = TrainingState(plan), timetable
         self.stop = StopRequest(agree=any_rank)
         self.out_of_memory = False  # whether the step in progress ran out of it
-        self._settings, self._runtime = settings, runtime
-        self._model, self._optimizer = learner.model, learner.optimizer
-        self._pruner = learner.pruner
+        self._settings, self._start, self._runtime = settings, start, start.runtime
+        self._learner, self._model, self._pruner = learner, learner.model, learner.pruner
         self._validate, self._meter, self._of_loss = validate, meter, of_loss or {}
+        self._best = Best(
+            settings.CHECKPOINT_METRIC, settings.CHECKPOINT_MODE, [*metrics, *self._of_loss]
+        )
         self._guard = LossGuard()
         self._step_begun = False  # and not ended: weights and optimizer may be partly updated
-        self._is_best = False  # the latest step, by its evaluation
         self._unchecked: dict[str, Tensor] = {}  # of the latest step, still on the device
         self._ended = False
 
@@ -88,6 +91,8 @@ class Loop:
         """
         run, runtime, plan = self.run, self._runtime, self.state.plan
         peak = self._meter.peak_source
+        self._start.check_data(dataset)
+        self._dataset = dataset
         run.set_info(
             dataset=dataset,
             model=model,
@@ -102,27 +107,21 @@ class Loop:
             f"{self.timetable.total_steps:,} steps in {runtime.precision} on {runtime.device}"
         )
         run.say(f"{plan}; MFU is of {peak}" if peak else str(plan))
-        run.say(describe_decay(self._optimizer))
+        run.say(describe_decay(self._learner.optimizer))
 
     def __enter__(self) -> "Loop":
         settings, runtime, timetable = self._settings, self._runtime, self.timetable
+        self._start.restore(self._learner, self.state, timetable.total_steps)
         with ExitStack() as within:
-            self.run = within.enter_context(Run.from_settings(settings, model=settings.MODEL))
+            self.run = within.enter_context(self._start.open_run(settings, self.state.step))
             self.run.track(partial(launch, trackers=settings.trackers, settings=settings.as_dict()))
-            self._saver = Saver(
-                self.run.dir / "checkpoints",
-                is_main=runtime.is_main,
-                keep=settings.CHECKPOINT_KEEP,
-                every=settings.CHECKPOINT_EVERY,
-                compress=settings.CHECKPOINT_COMPRESS,
-                sync_journal=self.run.sync,
-                say=self.run.say,
-            )
-            within.callback(self._saver.close)
+            self._keeper = Keeper(settings, runtime, self._learner, self.state, self.run)
+            within.callback(self._keeper.saver.close)
             self._progress = within.enter_context(
                 open_progress(
                     timetable.total_steps,
                     timetable.steps_per_epoch,
+                    done=self.state.step,
                     say=self.run.say,
                     stream=sys.stdout if runtime.is_main else io.StringIO(),
                 )
@@ -141,13 +140,17 @@ class Loop:
     def __iter__(self) -> Iterator[int]:
         """The number of each step, from 0: how many updates precede it."""
         self._clock = Clock(self.state.elapsed_s, self.state.step)
+        self._keeper.begin(self._dataset, self._clock)
+        self._finish_restored_step()
         while not self._ended:
             if self.out_of_memory:
                 self._halve_batch()
             elif self._step_begun:
                 raise RuntimeError("the previous step neither ended nor ran out of memory")
             self.stop.check()
-            self._saver.poll()
+            self._keeper.saver.poll()
+            if self.stop.save_requested:
+                self._save_now()
             self._step_begun = True
             seed_step(
                 self._settings.SEED, self.state.step, self._runtime.rank, self._runtime.device
@@ -181,23 +184,14 @@ class Loop:
         self._ended = state.step == due.total_steps or self._is_out_of_time()
         logs = due.logs(state.step) or self._ended
         evaluates = due.evaluates(state.step) or self._ended
-        saves = due.saves(state.step)
+        saves = due.saves(state.step) or self._ended or self._keeper.is_overdue()
         # Reading a number back makes a GPU wait, and ranks wait for each other. On one CPU it
         # costs nothing.
         if not (logs or evaluates or saves or self._reading_is_free()):
             return
         self._check()
-        metrics: dict[str, float] = {}
-        self._is_best = False
-        if logs:
-            metrics |= self._log({"loss": loss, **means}, grad_norm, lr)
-        with self._clock.paused():
-            if evaluates:
-                metrics |= self._evaluate()
-            if saves or self._ended or self._is_best:
-                self._save(metrics)
-            if metrics:
-                self._progress.update(state.step, metrics)
+        metrics = self._log({"loss": loss, **means}, grad_norm, lr) if logs else {}
+        self._evaluate_and_save(evaluates, saves, metrics)
 
     def finish(self, **final: float) -> None:
         """Record the results: the best evaluation, `final` as final/<name>, pruning, plots."""
@@ -208,7 +202,7 @@ class Loop:
         metrics |= finish_pruning(run, self._pruner, state.step)
         run.log(metrics, state.step)
         run.summary(metrics)
-        if settings.LOG_CHECKPOINTS and self._saver.has_saved_best():
+        if settings.LOG_CHECKPOINTS and self._keeper.saver.has_saved_best():
             path = run.dir / "checkpoints" / "best.pt"
             run.log_artifact(path, "model", state.best, name=settings.MODEL, step=state.step)
         if settings.PLOTS:
@@ -248,26 +242,51 @@ class Loop:
         log_scores(self.run, self._pruner, step)
         return metrics
 
+    def _evaluate_and_save(self, evaluates: bool, saves: bool, metrics: dict[str, float]) -> None:
+        """The end of a step; `metrics` are those that it has logged."""
+        state = self.state
+        with self._clock.paused():
+            if evaluates:
+                metrics |= self._evaluate()
+            is_best = evaluates and state.best_step == state.step
+            if saves or is_best or self._ended:
+                self._keeper.save(metrics, is_best=is_best)
+            if metrics:
+                self._progress.update(state.step, metrics)
+
     def _evaluate(self) -> dict[str, float]:
-        """Validate, save the best weights, and end the training after EARLY_STOP."""
+        """Validate, note the best weights, and end the training after EARLY_STOP."""
         state, due = self.state, self.timetable
         metrics = self._named("val", self._validate(self))
         self.run.log(metrics, state.step)
         self._guard.check("validation loss", metrics["val/loss"], state.step)
+        state.evaluated_step = state.step
         if self._pruner.done:  # until then the network is denser: its loss does not compare
-            state.evaluations_since_best += 1
-            if metrics["val/loss"] < state.best.get("val/loss", math.inf):
-                state.best, state.best_step = metrics, state.step
-                state.evaluations_since_best = 0
-                self._is_best = True
+            state.note(metrics, is_best=self._best.is_better(metrics, state.best))
         if due.draws_histograms(state.step):
-            for name, parameter in self._model.named_parameters():
-                name = name.removeprefix("module.")  # of DistributedDataParallel
-                self.run.log_histogram(f"weights/{name}", whole(parameter.detach()), state.step)
-        if due.early_stop and state.evaluations_since_best >= due.early_stop:
-            self.run.say(f"no better val loss in {due.early_stop} evaluations: training ends")
+            log_weights(self.run, self._model, state.step)
+        if self._has_stopped_early():
+            count, metric = due.early_stop, self._best.metric
+            self.run.say(f"no better {metric} in {count} evaluations: training ends")
             self._ended = True
         return metrics
+
+    def _has_stopped_early(self) -> bool:
+        limit = self.timetable.early_stop
+        return limit > 0 and self.state.evaluations_since_best >= limit
+
+    def _finish_restored_step(self) -> None:
+        """Do what was left of the step of the checkpoint: its training may have ended with it, or
+        been interrupted in the evaluation that follows it.
+        """
+        state, due = self.state, self.timetable
+        if state.step == 0:
+            return
+        self._ended = (
+            state.step == due.total_steps or self._is_out_of_time() or self._has_stopped_early()
+        )
+        if state.evaluated_step < state.step and (due.evaluates(state.step) or self._ended):
+            self._evaluate_and_save(True, due.saves(state.step), {})
 
     def _named(self, prefix: str, metrics: Mapping[str, float]) -> dict[str, float]:
         derived = {name: of(metrics["loss"]) for name, of in self._of_loss.items()}
@@ -275,39 +294,35 @@ class Loop:
 
     # ---------------------------------------------------------------- saving, stopping
 
-    def _save(self, metrics: Mapping[str, float]) -> None:
-        """All ranks must call, since a sharded model is gathered."""
-        state = self.state
-        self._guard.check_weights(self._model.parameters(), state.step)
-        state.elapsed_s = self._clock.elapsed()
-        contents = {
-            **full_state(self._model, self._optimizer),
-            "step": state.step,
-            "training_state": state.state_dict(),
-            "settings_hash": self._settings.science_hash,
-        }
-        self._saver.save(contents, step=state.step, metrics=metrics, best=self._is_best)
+    def _save_now(self) -> None:
+        """On SIGUSR1."""
+        self.stop.save_requested = False
+        if self.state.step:
+            self._check()
+            self._keeper.save({})
+            self.run.say(f"step {self.state.step} is being saved, as SIGUSR1 asks")
 
     def _before_run_ends(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
-            self._saver.require_saved()
+            self._keeper.saver.require_saved()
         elif issubclass(kind, KeyboardInterrupt):
             self._save_interrupted()
 
     def _save_interrupted(self) -> None:
         """Save the latest step on a stop request, if it is complete and its values are finite."""
         run, step = self.run, self.state.step
-        if self._step_begun:
+        if self._step_begun or step == 0:
             run.say(f"interrupted in the middle of step {step + 1}, which is not saved")
             return
         try:
             self._check()
-            self._save({})
+            if self._keeper.saved_step != step:
+                self._keeper.save({})
         except Diverged as error:
             run.say(f"interrupted; not saved: {error}")
             return
-        if self._saver.has_saved_last():
-            run.say(f"interrupted after step {step}; its state is in {run.dir}/checkpoints/last.pt")
+        if self._keeper.saver.has_saved_last():
+            run.say(f"interrupted after step {step}; go on with: make resume RUN={run.name}")
 
     def _halve_batch(self) -> None:
         state, step = self.state, self.state.step + 1

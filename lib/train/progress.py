@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The progress of a training: a bar on a terminal, a line every few seconds elsewhere.
 
-    with open_progress(total_steps, steps_per_epoch, say=run.say) as progress:
+    with open_progress(total_steps, steps_per_epoch, done=step, say=run.say) as progress:
         progress.update(step, {"train/loss": 0.5, "perf/samples_per_s": 8000.0})
 
 The metrics have their names in the journal. Both displays remember those of earlier updates.
@@ -49,13 +49,17 @@ def open_progress(
     total_steps: int,
     steps_per_epoch: int,
     *,
+    done: int = 0,
     say: Callable[[str], None] = print,
     stream: TextIO | None = None,
 ) -> Progress:
-    """The display for `stream` (default: standard output); lines are written by `say`."""
+    """The display for `stream` (default: standard output); lines are written by `say`.
+
+    `done` steps were made before, in another process.
+    """
     stream = stream or sys.stdout
     if stream.isatty():
-        return Bar(total_steps, steps_per_epoch, stream)
+        return Bar(total_steps, steps_per_epoch, stream, done)
     return Lines(total_steps, steps_per_epoch, say)
 
 
@@ -106,7 +110,9 @@ class Bar:
     In a narrow terminal the bar shows fewer metrics; the journal has all of them.
     """
 
-    def __init__(self, total_steps: int, steps_per_epoch: int, stream: TextIO) -> None:
+    def __init__(
+        self, total_steps: int, steps_per_epoch: int, stream: TextIO, done: int = 0
+    ) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -121,8 +127,10 @@ class Bar:
             console=Console(file=stream),
             expand=True,
         )
-        self._task = self._progress.add_task("", total=total_steps, epoch="", metrics="")
-        self.update(0, {})
+        self._task = self._progress.add_task(
+            "", total=total_steps, completed=done, epoch="", metrics=""
+        )
+        self.update(done, {})
 
     def update(self, step: int, metrics: Mapping[str, float]) -> None:
         """See Progress."""

@@ -11,7 +11,7 @@ millisecond and never waits for a GPU.
 """
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -122,3 +122,21 @@ def full_state(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, 
         options = distributed_state.StateDictOptions(full_state_dict=True, cpu_offload=True)
         states = distributed_state.get_state_dict(model, optimizer, options=options)
     return {"model_state_dict": states[0], "optimizer_state_dict": states[1]}
+
+
+def load_full_state(
+    model: nn.Module, optimizer: torch.optim.Optimizer, saved: Mapping[str, Any]
+) -> None:
+    """Load what `full_state` returned; weight decay and kernels stay as they are configured here.
+
+    Raises ValueError, KeyError or RuntimeError when the state is of another model or optimizer.
+    """
+    own = [{k: group[k] for k in _CONFIGURED if k in group} for group in optimizer.param_groups]
+    bare = model.module if isinstance(model, DistributedDataParallel) else model
+    bare.load_state_dict(saved["model_state_dict"])
+    optimizer.load_state_dict(saved["optimizer_state_dict"])
+    for group, options in zip(optimizer.param_groups, own, strict=True):
+        group.update(options)
+
+
+_CONFIGURED = ("weight_decay", "fused", "foreach")

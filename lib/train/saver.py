@@ -33,10 +33,9 @@ _NICE = 10  # training goes first where the cores are all busy
 class Saver:
     """Writes into `folder` on the main rank; on the others its methods do nothing.
 
-    keep, every, compress: CHECKPOINT_KEEP, CHECKPOINT_EVERY, CHECKPOINT_COMPRESS. start: the step
-    that the training goes on from, if it is resumed: checkpoints of later steps are replaced.
-    sync_journal is called in the writing thread, before the checkpoint gets its name: a checkpoint
-    never knows of rows that the journal lacks. `say` is called in the training's thread.
+    keep, every, compress: CHECKPOINT_KEEP, CHECKPOINT_EVERY, CHECKPOINT_COMPRESS. sync_journal is
+    called in the writing thread, before the checkpoint gets its name: a checkpoint never knows of
+    rows that the journal lacks. `say` is called in the training's thread.
     """
 
     def __init__(
@@ -49,10 +48,9 @@ class Saver:
         compress: bool,
         sync_journal: Callable[[], None],
         say: Callable[[str], None],
-        start: int | None = None,
     ) -> None:
         self._is_main, self._say, self._sync_journal = is_main, say, sync_journal
-        self._writer = Writer(folder, keep=keep, every=every, compress=compress, start=start)
+        self._writer = Writer(folder, keep=keep, every=every, compress=compress)
         self._snapshot = Snapshot()
         self._thread = ThreadPoolExecutor(1, "checkpoint", initializer=_yield_the_cores)
         self._job: Future[None] | None = None
@@ -78,6 +76,18 @@ class Saver:
             nbytes=self._snapshot.nbytes,
         )  # fmt: skip
         self._job = self._thread.submit(self._work, write)
+
+    def rewind(self, step: int, best_step: int) -> None:
+        """Go on from the checkpoint of `step`: remove those of later steps.
+
+        best.pt becomes that of `best_step`, where that is still there.
+        """
+        if not self._is_main:
+            return
+        try:
+            self._writer.rewind(step, best_step)
+        except (OSError, CheckpointError) as error:  # the next checkpoint tries again
+            self._say(f"warning: checkpoints after step {step} were not removed: {error}")
 
     def poll(self) -> None:
         """Say what went wrong with the latest checkpoint, if it is done; takes a microsecond."""

@@ -5,7 +5,8 @@
     saved = state.state_dict()          # plain values, for a checkpoint
     state.load_state_dict(saved)
 
-Batches, augmentation and dropout are functions of (seed, step): there is no random state to keep.
+Batches, augmentation and dropout are functions of (seed, step), so that `step` is also the position
+in the data.
 """
 
 from collections.abc import Mapping
@@ -14,15 +15,16 @@ from typing import Any
 
 from lib.train.batch_finding import BatchPlan
 
-_PLAIN = ("step", "examples", "elapsed_s", "best_step", "evaluations_since_best")
+_PLAIN = ("step", "examples", "elapsed_s", "evaluated_step", "best_step", "evaluations_since_best")
 
 
 @dataclass
 class TrainingState:
     """`step` updates were made, from `examples` training examples, in `elapsed_s` seconds.
 
-    `best` holds the metrics of the evaluation with the lowest val/loss, after `best_step` updates;
-    it is empty before the first evaluation that counts. `plan` says how the batch is divided.
+    `evaluated_step` is the step of the latest evaluation. `best` holds the metrics of the best one,
+    after `best_step` updates; it is empty before the first evaluation that counts. `plan` says how
+    the batch is divided.
     """
 
     plan: BatchPlan
@@ -30,8 +32,16 @@ class TrainingState:
     examples: int = 0
     elapsed_s: float = 0.0
     best: dict[str, float] = field(default_factory=dict)
+    evaluated_step: int = 0
     best_step: int = 0
     evaluations_since_best: int = 0
+
+    def note(self, metrics: dict[str, float], *, is_best: bool) -> None:
+        """Count an evaluation, now, that could be the best."""
+        self.evaluations_since_best += 1
+        if is_best:
+            self.best, self.best_step = metrics, self.step
+            self.evaluations_since_best = 0
 
     def state_dict(self) -> dict[str, Any]:
         """A copy as plain values."""

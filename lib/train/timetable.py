@@ -20,6 +20,7 @@ class Timetable:
     log_interval: int
     eval_interval: int
     save_interval: int
+    milestone_interval: int  # 0 for none
     histogram_interval: int  # in evaluations; 0 for never
     max_time: float
     early_stop: int
@@ -40,6 +41,7 @@ class Timetable:
             log_interval=settings.LOG_INTERVAL,
             eval_interval=eval_interval,
             save_interval=settings.CHECKPOINT_INTERVAL or eval_interval,
+            milestone_interval=settings.CHECKPOINT_EVERY,
             histogram_interval=settings.HISTOGRAM_INTERVAL or 0,
             max_time=settings.MAX_TIME,
             early_stop=settings.EARLY_STOP,
@@ -54,8 +56,9 @@ class Timetable:
         return step % self.eval_interval == 0
 
     def saves(self, step: int) -> bool:
-        """Whether a checkpoint follows update number `step`."""
-        return step % self.save_interval == 0
+        """Whether a checkpoint follows update number `step`, whatever the time."""
+        milestone = self.milestone_interval > 0 and step % self.milestone_interval == 0
+        return milestone or step % self.save_interval == 0
 
     def draws_histograms(self, step: int) -> bool:
         """Whether the evaluation after update number `step` logs histograms of the weights."""

@@ -46,16 +46,11 @@ class Writer:
     """The checkpoints of one training.
 
     keep: how many of the latest stay. every: the multiples of this step stay, 0 for none.
-    start: the step that this training goes on from. Later checkpoints are of steps that it makes
-    anew, or damaged; they go when the first new one is safe.
     """
 
-    def __init__(
-        self, path: Path, *, keep: int, every: int, compress: bool, start: int | None = None
-    ) -> None:
+    def __init__(self, path: Path, *, keep: int, every: int, compress: bool) -> None:
         self.path = path
         self._keep, self._every, self._compress = keep, every, compress
-        self._start = start
         self._entries: list[Entry] | None = None  # None: the folder has not been looked at
 
     def write(
@@ -136,9 +131,24 @@ class Writer:
     def _known(self) -> list[Entry]:
         if self._entries is None:
             sweep(self.path)
-            found = listed(self.path, self._every)
-            self._entries = [e for e in found if self._start is None or e.step <= self._start]
+            self._entries = listed(self.path, self._every)
         return self._entries
+
+    def rewind(self, step: int, best_step: int) -> None:
+        """Make `step`, which the training goes on from, the latest one.
+
+        Later checkpoints are of steps that it makes anew, or damaged, and are removed. best.pt is
+        that of `best_step`, where that is still there. Raises OSError or CheckpointError.
+        """
+        kept = [entry for entry in self._known() if entry.step <= step]
+        self._entries = [replace(entry, best=entry.step == best_step) for entry in kept]
+        for name, wanted in ((LAST, step), (BEST, best_step)):
+            source = self.path / step_file(wanted)
+            if source.exists():
+                _link(source, self.path / name)
+            elif name == BEST:
+                (self.path / name).unlink(missing_ok=True)
+        self._remove_others()
 
     def _require_space(self, path: Path, entries: list[Entry], nbytes: int) -> None:
         """Raise CheckpointError unless there is room next to what is there."""
@@ -156,14 +166,18 @@ class Writer:
         """Remove what need not stay, then list what does. Raises Untidy."""
         gone = removable(self._known(), self._keep)
         self._entries = [entry for entry in self._known() if entry not in gone]
-        named = {entry.file for entry in self._entries}
         try:
-            for path in steps_on_disk(self.path).values():
-                if path.name not in named:
-                    remove(path) if path.is_dir() else path.unlink(missing_ok=True)
-            write_index(self.path, self._entries)
+            self._remove_others()
         except OSError as error:
             raise Untidy(_but_safe(step, error, self.path)) from error
+
+    def _remove_others(self) -> None:
+        """Remove what is not among the entries, and list those that are. Raises OSError."""
+        named = {entry.file for entry in self._known()}
+        for path in steps_on_disk(self.path).values():
+            if path.name not in named:
+                remove(path) if path.is_dir() else path.unlink(missing_ok=True)
+        write_index(self.path, self._known())
 
 
 def _but_safe(step: int, error: OSError, path: Path) -> str:

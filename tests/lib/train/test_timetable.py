@@ -15,6 +15,7 @@ def timetable(steps_per_epoch: int = 20, total_steps: int = 60, **given) -> Time
         "LOG_INTERVAL": 10,
         "EVAL_INTERVAL": 0,
         "CHECKPOINT_INTERVAL": 0,
+        "CHECKPOINT_EVERY": 0,
         "HISTOGRAM_INTERVAL": None,
         "MAX_TIME": 0,
         "EARLY_STOP": 0,

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: MIT
+"""What a checkpoint contains: everything that the rest of a training depends on.
+
+    contents = collect(settings, runtime, learner, state, data, offset)     # all ranks
+    restore(contents, runtime, learner, state)                              # all ranks
+
+Learning rate, batches and augmentation are functions of (seed, step), so there is no state of a
+schedule or a data loader: `training_state` has the step. `journal` is the length of the journal in
+bytes, with all rows up to that step.
+"""
+
+import platform
+from collections.abc import Mapping
+from typing import Any
+
+import numpy
+import torch
+
+from lib.runs import metadata
+from lib.train.learner import Learner
+from lib.train.ranks import full_state, load_full_state
+from lib.train.rng import restore_rng, rng_states
+from lib.train.runtime import Runtime
+from lib.train.state import TrainingState
+
+
+def collect(
+    settings: Any,
+    runtime: Runtime,
+    learner: Learner,
+    state: TrainingState,
+    data: Mapping[str, str],
+    offset: int,
+) -> dict[str, Any]:
+    """The contents of a checkpoint: tensors, which the next step changes, and plain values.
+
+    data: what `data_identity` returned. offset: bytes of the journal. All ranks must call; those of
+    rank 0 are complete.
+    """
+    return {
+        **full_state(learner.model, learner.optimizer),
+        "model": settings.MODEL,
+        "step": state.step,
+        "training_state": state.state_dict(),
+        "scores": learner.pruner.histogram,  # until the next row of metrics, which reports it
+        "rng": rng_states(runtime),
+        "data": dict(data),
+        "journal": {"offset": offset},
+        "versions": versions(),
+        "settings_hash": settings.science_hash,
+        "precision": runtime.precision,
+        "device": runtime.device.type,
+        "world_size": runtime.world_size,
+    }
+
+
+def restore(
+    contents: Mapping[str, Any], runtime: Runtime, learner: Learner, state: TrainingState
+) -> None:
+    """Load what `collect` returned. Raises ValueError, KeyError, TypeError or RuntimeError when it
+    is of another model, optimizer or batch.
+    """
+    state.load_state_dict(contents["training_state"])
+    load_full_state(learner.model, learner.optimizer, contents)
+    learner.pruner.histogram = contents["scores"]
+    restore_rng(contents["rng"], runtime)
+
+
+def versions() -> dict[str, str]:
+    """What the last bits of a training depend on, apart from its settings and the processor."""
+    return {
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "numpy": numpy.__version__,
+        "adamwprune": metadata.VERSION,
+        "threads": str(torch.get_num_threads()),
+    }
+
+
+def data_identity(dataset: Mapping[str, Any]) -> dict[str, str]:
+    """What tells one data set from another: its name and fingerprint."""
+    return {name: str(dataset.get(name, "")) for name in ("name", "fingerprint")}
