@@ -6,7 +6,8 @@
     metadata      metadata.yaml: code, machine, results
     resumes       which rows of a journal still count after a resume
     branch        a new run that begins where another one was
-    stored        find_runs, load_run, resolve: stored runs and their true status
+    stored        find_runs, load_run, resolve: stored runs
+    status        the true status of a run that was killed
     best          best_evaluation: the one whose weights best.pt holds, from the journal
     media_files   media_file: a file that a journal names, if it is inside the run
     plots         plot_run: the curves

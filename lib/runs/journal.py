@@ -40,9 +40,9 @@ from typing import Any
 import orjson
 
 from lib.runs.resumes import current_parts, last_bytes
+from lib.runs.scalars import PLAIN, arrived, to_scalars
 
 _JSON = orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY
-_PLAIN = frozenset((float, int, bool))
 _NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
@@ -84,8 +84,8 @@ class Journal:
         now = time.time()
         events: list[Any] = []
         try:
-            if not _PLAIN.issuperset(map(type, metrics.values())):
-                metrics, events = _to_scalars(metrics)
+            if not PLAIN.issuperset(map(type, metrics.values())):
+                metrics, events = to_scalars(metrics)
         except TypeError as error:
             self._refuse(f"{error}")
             return
@@ -153,7 +153,7 @@ class Journal:
                         event.synchronize()
                 elif not all(event.query() for event in events):
                     return
-                line = _encode(_arrived(item)) if events else item
+                line = _encode(arrived(item)) if events else item
             except (RuntimeError, TypeError) as error:  # RuntimeError: the device has failed
                 self._waiting.popleft()
                 self._refuse(f"{error}".partition("\n")[0])
@@ -187,51 +187,6 @@ def _bad_step(step: Any) -> Exception:
     if type(step) is not int:
         return TypeError(f"step must be an int, not {type(step).__name__} ({step!r})")
     return ValueError(f"step must not be negative: {step}")
-
-
-def _to_scalars(metrics: Mapping[str, Any]) -> tuple[dict[str, Any], list[Any]]:
-    """Plain Python scalars, or pinned host copies in flight and the CUDA events to wait for.
-
-    Raises TypeError, naming the metric, for a value that is not one number.
-    """
-    values: dict[str, Any] = {}
-    devices: dict[Any, None] = {}
-    for name, value in metrics.items():
-        if type(value) in _PLAIN:
-            values[name] = value
-        elif getattr(value, "is_cuda", False) and value.ndim == 0:
-            # PyTorch copies into pinned memory here, so that neither side waits.
-            values[name] = value.detach().to("cpu", non_blocking=True)
-            devices[value.device] = None
-        else:
-            values[name] = _to_scalar(name, value)
-    return values, [_event_on(device) for device in devices]
-
-
-def _to_scalar(name: str, value: Any) -> float | int | bool:
-    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):  # NumPy, CPU tensors
-        value = value.item()
-    if type(value) in _PLAIN:
-        return value
-    for kind in (int, float):  # an IntEnum, say
-        if isinstance(value, kind):
-            return kind(value)
-    shape = f" of shape {tuple(value.shape)}" if hasattr(value, "shape") else ""
-    raise TypeError(f"metric {name!r} is not a number but {type(value).__name__}{shape}")
-
-
-def _event_on(device: Any) -> Any:
-    """An event that completes with the copies enqueued so far on `device`."""
-    cuda = sys.modules["torch"].cuda  # imported already, since a CUDA tensor exists
-    event = cuda.Event()
-    event.record(cuda.current_stream(device))
-    return event
-
-
-def _arrived(row: dict[str, Any]) -> dict[str, Any]:
-    metrics = row["metrics"]
-    values = {k: v if type(v) in _PLAIN else v.item() for k, v in metrics.items()}
-    return {**row, "metrics": values}
 
 
 def _encode(row: dict[str, Any]) -> bytes:
@@ -334,7 +289,7 @@ def _is_row(row: Any) -> bool:
         and step >= 0
         and type(row.get("time", 0.0)) in (int, float)
         and type(metrics) is dict
-        and _PLAIN.issuperset(map(type, metrics.values()))
+        and PLAIN.issuperset(map(type, metrics.values()))
         and type(media) is dict
         and all(type(item) is dict for item in media.values())
     )

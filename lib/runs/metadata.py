@@ -208,6 +208,37 @@ def first_fields(name: str, run_dir: Path) -> dict[str, Any]:
     }
 
 
+def attempt(step: int, checkpoint: str, changed: Mapping[str, Any]) -> dict[str, Any]:
+    """An entry of `resumes`: an attempt of this process to go on after `step` updates."""
+    git, _ = git_state()
+    return {
+        "time": now(),
+        "step": step,
+        "checkpoint": checkpoint,
+        "command": command(),
+        "commit": git["commit"],
+        "dirty": git["dirty"],
+        "changed": dict(changed),
+    }
+
+
+def resumed_fields(old: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Every field of a run that goes on; `entry` is the attempt.
+
+    `duration_s` is what the run has lasted so far.
+    """
+    earlier = old.get("resumes")
+    return {
+        **{name: value for name, value in old.items() if name != "error"},
+        "status": "running",
+        "end_time": None,
+        "launch": launch_env().launch_id,
+        "final_metrics": {},
+        "results": {},
+        "resumes": [*(earlier if isinstance(earlier, list) else ()), entry],
+    }
+
+
 def save(path: Path, metadata: Mapping[str, Any]) -> None:
     """Write metadata.yaml atomically, redacted, in the order of the keys. Raises OSError."""
     plain = redact_tree(to_plain(metadata))

@@ -13,20 +13,19 @@ directory, journal and identity.
 
 Leaving the block normally makes the run completed; Ctrl-C, SIGTERM or SIGHUP (raised in the block
 as lib.signals.Terminated) interrupted; any other exception failed. kill -9 leaves its status at
-running but frees the lock on `.lock`: the next program to look (lib/runs/stored.py) marks it
+running but frees the lock on `.lock`: the next program to look (lib/runs/status.py) marks it
 interrupted.
 """
 
 import contextlib
 import errno
-import os
 import shutil
 import time
 import traceback
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from lib import lock, text
 from lib.errors import BadUse
@@ -44,24 +43,17 @@ from lib.runs.directory import (
     private_opener,
 )
 from lib.runs.journal import Journal
-from lib.runs.media_log import MediaLog, NullMediaLog
+from lib.runs.media_log import MediaLog
+from lib.runs.null_run import NullRun, Tracking
 from lib.runs.plots import plot_run
 from lib.runs.redact import redact, redact_named
 from lib.runs.resumes import mend
-from lib.runs.stored import RESERVE, clear_up, seconds, status_lock, stored_metadata
+from lib.runs.status import RESERVE, clear_up, read_ended, seconds, status_lock
 from lib.signals import termination_raises, uninterrupted
 
 FOLDERS = ("logs", "checkpoints", "plots", "media")
-_OF_THE_END = ("error", "final_metrics", "results")  # of metadata.yaml; not known any more
 _LAST_MOMENT_S = 1.0  # for a process that was just killed to be gone
 _LONGEST_ERROR = 10_000  # characters in metadata.yaml; train.log has all of it
-
-
-class Tracking(Protocol):
-    """What forwards the journal of a run (lib/tracking/launch.py)."""
-
-    def finish(self) -> None:
-        """Wait for its end; called when the journal is closed and the lock of the run is free."""
 
 
 class Run(MediaLog):
@@ -163,7 +155,7 @@ class Run(MediaLog):
         if not launch_env().is_main:
             return NullRun()
         directory = Path(directory)
-        stored_metadata(directory)  # nothing is made where there is no run
+        read_ended(directory)  # nothing is made where there is no run
         lock_fd = _hold(directory)
         run = None
         try:
@@ -173,8 +165,9 @@ class Run(MediaLog):
             if journal.exists():
                 mend(journal)
             with status_lock(directory):  # nobody marks it interrupted from here on
-                old = stored_metadata(directory)
-                fields = {**_resumed(old, step, checkpoint, changed or {}), **(info or {})}
+                old = read_ended(directory)
+                attempt = metadata.attempt(step, checkpoint, changed or {})
+                fields = {**metadata.resumed_fields(old, attempt), **(info or {})}
                 run = Run(directory, fields, lock_fd)
             _fill(directory, files)
             run._differs = bool(changed) and journal.stat().st_size > offset
@@ -296,45 +289,6 @@ class Run(MediaLog):
         lock.release(self._lock_fd)
 
 
-class NullRun(NullMediaLog):
-    """The run of every rank but 0: same methods, no effect; nothing can be written under `dir`."""
-
-    dir = Path(os.devnull)
-    name = id = ""
-
-    def log(self, metrics: Mapping[str, Any], step: int) -> None:
-        """Do nothing, as all the methods here."""
-
-    def record(self, fields: Mapping[str, Any], step: int) -> None: ...
-
-    def flush(self) -> None: ...
-
-    def position(self) -> int:
-        return 0
-
-    def sync(self) -> None: ...
-
-    def track(self, launch: Callable[..., Tracking | None]) -> None: ...
-
-    def set_info(self, **fields: Any) -> None: ...
-
-    def summary(self, final_metrics: Any = None, results: Any = None) -> None: ...
-
-    def plot(self) -> None: ...
-
-    def say(self, text: str) -> None: ...
-
-    def print_summary(self) -> None: ...
-
-    def __enter__(self) -> "NullRun":
-        self._signals = termination_raises()
-        self._signals.__enter__()
-        return self
-
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        self._signals.__exit__(None, None, None)
-
-
 def info_from_settings(settings: Any) -> dict[str, Any]:
     """The fields of metadata.yaml that the Settings of lib/config/settings.py determine."""
     return {
@@ -370,33 +324,6 @@ def _hold(directory: Path) -> int | None:
         ) from None
     except OSError as error:
         raise RunError(f"cannot go on with {directory}: {error.strerror}") from error
-
-
-def _resumed(
-    old: Mapping[str, Any], step: int, checkpoint: str, changed: Mapping[str, Any]
-) -> dict[str, Any]:
-    """The metadata of a run that goes on; `duration_s` is what it has lasted so far."""
-    kept = {name: value for name, value in old.items() if name not in _OF_THE_END}
-    git, _ = metadata.git_state()
-    attempt = {
-        "time": metadata.now(),
-        "step": step,
-        "checkpoint": checkpoint,
-        "command": metadata.command(),
-        "commit": git["commit"],
-        "dirty": git["dirty"],
-        "changed": dict(changed),
-    }
-    earlier = old.get("resumes")
-    return {
-        **kept,
-        "status": "running",
-        "end_time": None,
-        "launch": launch_env().launch_id,
-        "final_metrics": {},
-        "results": {},
-        "resumes": [*(earlier if isinstance(earlier, list) else ()), attempt],
-    }
 
 
 def _outcome(error: BaseException | None) -> tuple[str, BaseException | None]:

@@ -5,32 +5,25 @@
         print(run.name, run.status, run.metadata["final_metrics"])
     run = load_run(resolve("outputs/training", name))
 
-A run that says "running" while nobody holds its lock was killed. The first program to look marks it
-interrupted and records when its last row was logged and its best metrics until then. It holds
-`.status.lock` meanwhile, as does Run.resume: otherwise it could mark a run that goes on again. A
-run whose metadata.yaml is damaged is listed as unreadable, with the reason.
+The status is true also of a run that was killed (lib/runs/status.py). A run whose metadata.yaml is
+damaged is listed as unreadable, with the reason.
 """
 
 import contextlib
-import math
 import os
 import stat
-from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from lib import lock
-from lib.errors import BadUse, Failure, near
-from lib.files import sweep
-from lib.runs import metadata
-from lib.runs.best import best_metrics
-from lib.runs.journal import DamagedRow, current_rows, read_rows
+from lib.errors import BadUse, near
+from lib.runs import status
+from lib.runs.journal import DamagedRow, current_rows
+from lib.runs.status import UnreadableRun
 from lib.text import one_line
-
-RESERVE = ".reserve"  # makes room for the final status on a full disk
 
 # Not in the table of runs; without parsing these, 500 runs take 0.2 s.
 _DETAILS = [
@@ -44,11 +37,6 @@ _DETAILS = [
     "science_hash",
 ]
 _DETAILS += ["command", "seed", "environment", "dataset", "results", "error", "resumes", "parent"]
-_MARKING_S = 5.0  # far longer than marking a run interrupted takes
-
-
-class UnreadableRun(Failure):
-    """A run directory whose metadata.yaml is missing or damaged."""
 
 
 @dataclass(frozen=True)
@@ -80,11 +68,11 @@ class StoredRun:
 
     def started(self) -> datetime | None:
         """The start time; None if it is missing or invalid."""
-        return _instant(self.metadata.get("start_time"))
+        return status.instant(self.metadata.get("start_time"))
 
     def ended(self) -> datetime | None:
         """The end time; None if it is missing or invalid."""
-        return _instant(self.metadata.get("end_time"))
+        return status.instant(self.metadata.get("end_time"))
 
 
 def load_run(directory: str | Path) -> StoredRun:
@@ -204,14 +192,6 @@ def last_metrics(journal: str | Path, tail: int = 2**16) -> dict[str, Any]:
     return latest
 
 
-def _last_rows(journal: str | Path, tail: int) -> Iterator[dict[str, Any]]:
-    with contextlib.suppress(OSError):
-        offset = max(0, Path(journal).stat().st_size - tail)
-        # If this is within a row, what remains of it is skipped as damaged.
-        for row, _ in read_rows(journal, offset, on_damage=_ignore):
-            yield row
-
-
 def _ignore(damage: DamagedRow) -> None:
     """A listing is not the place to report a damaged row."""
 
@@ -225,108 +205,11 @@ def _run_directories(output_dir: Path) -> Iterable[Path]:
 
 
 def _load(directory: Path, without: Iterable[str] = ()) -> StoredRun:
-    run = StoredRun(directory, _read(directory, without))
-    if run.status != "running":
-        return run
-    if not lock.is_free(directory / ".lock"):
-        return StoredRun(directory, _with_best(run))
-    try:
-        with status_lock(directory):
-            return _settle(directory)
-    except OSError:  # a read-only archive: the answer is right all the same
-        return StoredRun(directory, stored_metadata(directory))
-
-
-def _settle(directory: Path) -> StoredRun:
-    """Mark a run interrupted if it still says running, and nobody has resumed it meanwhile."""
-    was = _read(directory)
-    if was.get("status") != "running" or not lock.is_free(directory / ".lock"):
-        return StoredRun(directory, was)
-    ended = _interrupted(StoredRun(directory, was))
-    with contextlib.suppress(OSError):
-        clear_up(directory)
-        metadata.save(directory / "metadata.yaml", ended)
-    return StoredRun(directory, ended)
-
-
-def status_lock(directory: Path) -> AbstractContextManager[None]:
-    """To be held while the status of a run that is not in progress is changed. Raises OSError."""
-    return lock.held(directory / ".status.lock", wait=_MARKING_S, mode=0o600)
-
-
-def stored_metadata(directory: Path) -> dict[str, Any]:
-    """The metadata of a run of which the caller knows that it is not in progress.
-
-    Raises UnreadableRun.
-    """
-    found = _read(directory)
-    return _interrupted(StoredRun(directory, found)) if found.get("status") == "running" else found
-
-
-def _read(directory: Path, without: Iterable[str] = ()) -> dict[str, Any]:
-    try:
-        return metadata.load(directory / "metadata.yaml", without=without)
-    except OSError as error:
-        raise UnreadableRun(f"{directory}/metadata.yaml: {error.strerror}") from error
-    except ValueError as error:
-        raise UnreadableRun(str(error)) from error
-
-
-def clear_up(directory: Path) -> None:
-    """Remove what a killed run left behind: its reserve and half-written files. Raises OSError."""
-    (directory / RESERVE).unlink(missing_ok=True)
-    for folder in (directory, *(path for path in directory.iterdir() if path.is_dir())):
-        sweep(folder)
-
-
-def seconds(value: Any) -> float:
-    """A duration in metadata.yaml; 0 if it is none."""
-    return value if type(value) in (int, float) and 0 <= value < math.inf else 0.0
-
-
-def _interrupted(run: StoredRun) -> dict[str, Any]:
-    """The metadata of a run that was killed; it ended with its last row.
-
-    `duration_s` is the time until its last resume.
-    """
-    changes: dict[str, Any] = {"status": "interrupted"}
-    started = _last_start(run)
-    last = _last_time(run.journal)
-    if started and last is not None:
-        lasted = max(0.0, last - started.timestamp())
-        with contextlib.suppress(OverflowError):  # not a valid time
-            ended = started + timedelta(seconds=lasted)
-            changes["end_time"] = ended.isoformat(timespec="milliseconds")
-            changes["duration_s"] = round(seconds(run.metadata.get("duration_s")) + lasted, 3)
-    return _with_best(StoredRun(run.dir, {**run.metadata, **changes}))
-
-
-def _last_start(run: StoredRun) -> datetime | None:
-    """When the run was started or, if it was resumed, last resumed."""
-    resumes = run.metadata.get("resumes")
-    last = resumes[-1] if isinstance(resumes, list) and resumes else None
-    return (_instant(last.get("time")) if isinstance(last, dict) else None) or run.started()
-
-
-def _instant(value: Any) -> datetime | None:
-    """A time in metadata.yaml; None if it is none."""
-    try:
-        return datetime.fromisoformat(str(value)).astimezone()
-    except (ValueError, OverflowError):
-        return None
-
-
-def _last_time(journal: Path) -> float | None:
-    for tail in (2**16, 2**24):  # hardly any row is longer than the first
-        times = [row["time"] for row in _last_rows(journal, tail) if "time" in row]
-        if times:
-            return times[-1]
-    return None
-
-
-def _with_best(run: StoredRun) -> dict[str, Any]:
-    best = best_metrics(run.journal, run.metadata)
-    return {**run.metadata, "final_metrics": {**best, **run.part("final_metrics")}}
+    fields = status.read(directory, without)
+    if fields.get("status") == "running":
+        in_progress = not lock.is_free(directory / ".lock")
+        fields = status.with_best(directory, fields) if in_progress else status.settle(directory)
+    return StoredRun(directory, fields)
 
 
 def _few(names: list[str]) -> str:

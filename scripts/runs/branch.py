@@ -27,7 +27,8 @@ from lib import text
 from lib.errors import BadUse
 from lib.files import link_or_copy
 from lib.runs.branch import branch
-from lib.runs.stored import StoredRun, load_run, seconds
+from lib.runs.status import seconds
+from lib.runs.stored import StoredRun, load_run
 from lib.train.checkpoint.digest import CheckpointError, verify
 from lib.train.checkpoint.find import BEST, LAST, listed, steps_on_disk
 from lib.train.checkpoint.index import write_index

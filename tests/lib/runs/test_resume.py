@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lib.errors import BadUse
-from lib.runs import metadata, plots, stored
+from lib.runs import metadata, plots, status
 from lib.runs.best import best_evaluation
 from lib.runs.journal import Journal, current_rows, read_rows
 from lib.runs.resumes import current_parts, mend
@@ -159,7 +159,7 @@ def test_other_ranks_get_a_null_run(tmp_path, monkeypatch):
 
 def test_a_place_without_a_run_stays_empty(tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(stored.UnreadableRun, match=r"metadata\.yaml: No such file"):
+    with pytest.raises(status.UnreadableRun, match=r"metadata\.yaml: No such file"):
         Run.resume(tmp_path / "empty", step=1, offset=1)
     assert list((tmp_path / "empty").iterdir()) == []
 
@@ -260,17 +260,17 @@ def test_who_marks_a_killed_run_does_not_overwrite_one_that_goes_on(tmp_path, mo
     run_dir, positions = killed_run(tmp_path)
     going_on = []
 
-    def slowly(run, as_it_is=stored._interrupted):
+    def slowly(*run, as_it_is=status._interrupted):
         if not going_on and threading.current_thread() is threading.main_thread():
             going_on.append(threading.Thread(target=go_on))
             going_on[0].start()
             time.sleep(0.5)  # the other thread has the lock of the run by now
-        return as_it_is(run)
+        return as_it_is(*run)
 
     def go_on():
         going_on.append(resume(run_dir, 5, positions[5]))
 
-    monkeypatch.setattr(stored, "_interrupted", slowly)
+    monkeypatch.setattr(status, "_interrupted", slowly)
     load_run(run_dir)
     going_on[0].join()
     fields = load_run(run_dir).metadata
