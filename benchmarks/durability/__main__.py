@@ -3,7 +3,7 @@
 
     make bench-durability [N=1000] [SEED=1] [MINUTES=30]
     python -m benchmarks.durability [--kills 100] [--seed 1] [--minutes 60] [--jobs 2]
-                                    [--folder DIR] [--only KIND]
+                                    [--folder DIR] [--only WORD] [--skip WORDS] [--case WORD]
 
 Each campaign is one training of benchmarks/durability/cases.py that is interrupted a few times in
 one way (KINDS in campaigns.py). After each interruption every file is looked at and the training is
@@ -59,27 +59,36 @@ _IMPORTED_LATE = ("torch._inductor", "PIL.Image", "PIL.PngImagePlugin", "tiktoke
 _TRACKERS = (("tensorboard", "trackio"),) * 3 + (("wandb", "tensorboard"), ("mlflow", "trackio"))
 
 
-def plan(wanted: Mapping[str, int], seed: str, root: Path) -> list[Campaign]:
-    """Campaigns with as many interruptions as are `wanted` of each kind, in a random order."""
+def plan(wanted: Mapping[str, int], seed: str, root: Path, word: str = "") -> list[Campaign]:
+    """Campaigns with as many interruptions as are `wanted` of each kind, in a random order.
+
+    Of the cases with `word` in their name, where there are any.
+    """
     chance = random.Random(seed)
     campaigns = []
     for kind, left in wanted.items():
         pool = RANKS if "rank" in kind else TRACKED if "forwarder" in kind else CASES
-        order = chance.sample(range(len(pool)), len(pool))
+        pool = [case for case in pool if word in case.name] or pool
+        order = chance.sample(pool, len(pool))
         for number in range(-(-left // _KILLS_OF_A_TRAINING)):
             kills = min(_KILLS_OF_A_TRAINING, left - number * _KILLS_OF_A_TRAINING)
             trackers = chance.choice(_TRACKERS) if "forwarder" in kind else ()
-            case, own = pool[order[number % len(pool)]], chance.getrandbits(48)
+            case, own = order[number % len(order)], chance.getrandbits(48)
             campaigns.append(Campaign(kind, case, kills, own, root, trackers))
     chance.shuffle(campaigns)
     return campaigns
 
 
-def shares(kills: int, only: str) -> dict[str, int]:
-    """How many of `kills` each kind with `only` in its name gets; at least one."""
-    kinds = {kind: share for kind, share in KINDS.items() if only in kind}
+def shares(kills: int, only: str, skip: str) -> dict[str, int]:
+    """How many of `kills` each kind gets, at least one; both select by words in its name."""
+    words = [word for word in skip.split(",") if word]
+    kinds = {
+        kind: share
+        for kind, share in KINDS.items()
+        if only in kind and not any(word in kind for word in words)
+    }
     if not kinds:
-        raise BadUse(f"--only {only}: must be a part of one of: {'; '.join(KINDS)}")
+        raise BadUse(f"--only {only} --skip {skip}: none is left of: {'; '.join(KINDS)}")
     total = sum(kinds.values())
     return {kind: max(1, round(kills * share / total)) for kind, share in kinds.items()}
 
@@ -102,16 +111,16 @@ def prepare(root: Path) -> None:
 
 
 def play(
-    wanted: Mapping[str, int], seed: int, root: Path, jobs: int, deadline: float
+    wanted: Mapping[str, int], given: argparse.Namespace, root: Path, deadline: float
 ) -> Iterator[tuple[Campaign, Outcome]]:
     """Campaigns and what came of them, until the kills are as many as wanted.
 
     None begins after `deadline`.
     """
     left, known = Counter(wanted), set()
-    with multiprocessing.get_context("fork").Pool(jobs) as pool:
+    with multiprocessing.get_context("fork").Pool(given.jobs) as pool:
         for number in range(_ROUNDS):
-            campaigns = plan(left, f"{seed}, round {number}", root)
+            campaigns = plan(left, f"{given.seed}, round {number}", root, given.case)
             new = {campaign.case for campaign in campaigns} - known
             for done, _ in enumerate(pool.imap(partial(run_reference, root), new), 1):
                 say(f"\rundisturbed trainings: {done} of {len(new)}")
@@ -167,7 +176,9 @@ def options() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=float(environment("MINUTES") or 60))
     parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1))
     parser.add_argument("--folder", type=Path, help="a new one (default: a temporary one)")
-    parser.add_argument("--only", default="", metavar="KIND", help="kinds with this in their name")
+    parser.add_argument("--only", default="", metavar="WORD", help="kinds with this in their name")
+    parser.add_argument("--skip", default="", metavar="WORDS", help="not those, between commas")
+    parser.add_argument("--case", default="", metavar="WORD", help="trainings with this, if any")
     return parser.parse_args()
 
 
@@ -182,9 +193,12 @@ def report(outcome: Outcome, findings: Iterable[Finding], seed: int) -> None:
 
 def kill_and_compare(given: argparse.Namespace, root: Path) -> list[Outcome]:
     """All of it, with progress on stderr."""
-    wanted, deadline = shares(given.kills, given.only), time.monotonic() + 60 * given.minutes
+    wanted, deadline = (
+        shares(given.kills, given.only, given.skip),
+        time.monotonic() + 60 * given.minutes,
+    )
     kills, played = 0, []
-    for campaign, outcome in play(wanted, given.seed, root, given.jobs, deadline):
+    for campaign, outcome in play(wanted, given, root, deadline):
         played.append((campaign, outcome))
         kills += outcome.kills
         say(f"\r{kills} kills of {sum(wanted.values())}")

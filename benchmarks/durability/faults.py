@@ -8,7 +8,8 @@ Python's own profiling sees every call of a Python or C function on every thread
 and this one. The places:
 
     saving    any call within the code that writes checkpoints
-    renaming  a call of the kernel that changes or syncs files: rename, link, unlink, fsync, write …
+    renaming  a call of the kernel that changes or syncs files: rename, link, unlink, fsync, write,
+              open … (not the writes of a buffered file, which PyTorch uses)
     starting  any call before the first step ends: data, run directory, loading the checkpoint
 """
 
