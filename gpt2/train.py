@@ -7,12 +7,14 @@
     python gpt2/train.py --dataset shakespeare --max-steps 500
     torchrun --nproc-per-node 4 gpt2/train.py                on four GPUs, or with four processes
     python gpt2/train.py --config PATH                       another .config
+    python gpt2/train.py --resume RUN                        go on with a run that was stopped
 
 The training step is in `train`, between two rules; what surrounds it is shared by all models
 (lib/train/loop.py). The corpus is tokenised first if `make data` has not done it. Each run writes
 one directory under OUTPUT_DIR: configuration, metrics, checkpoints, plots, a sample. MAX_STEPS
 counts updates; with MAX_STEPS=0 training ends after NUM_EPOCHS times as many windows as fit side by
-side into the corpus. Exit codes: 0 done, 1 failure, 2 bad use, 130 Ctrl-C, 143 SIGTERM.
+side into the corpus. SIGUSR1 saves, SIGUSR2 saves and stops. Exit codes: 0 done, 1 failure, 2 bad
+use, 130 Ctrl-C, 140 SIGUSR2, 143 SIGTERM.
 """
 
 import os

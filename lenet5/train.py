@@ -6,11 +6,13 @@
     python lenet5/train.py                                  the same, without make
     python lenet5/train.py --optimizer sgd --num-epochs 5   with changes
     python lenet5/train.py --config PATH                    another .config
+    python lenet5/train.py --resume RUN                     go on with a run that was stopped
     torchrun --nproc-per-node 2 lenet5/train.py             on two GPUs, or with two processes
 
 The training step is in `train`, between two rules; what surrounds it is shared by all models
 (lib/train/loop.py). Each run writes one directory under OUTPUT_DIR: configuration, metrics,
-checkpoints, plots. Exit codes: 0 done, 1 failure, 2 bad use, 130 Ctrl-C, 143 SIGTERM.
+checkpoints, plots. SIGUSR1 saves, SIGUSR2 saves and stops. Exit codes: 0 done, 1 failure, 2 bad
+use, 130 Ctrl-C, 140 SIGUSR2, 143 SIGTERM.
 """
 
 import os

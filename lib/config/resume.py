@@ -12,8 +12,6 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-import yaml
-
 from lib.config import dotconfig
 from lib.config.assign import apply
 from lib.config.dotconfig import Assignment, ConfigError, shorten
@@ -87,6 +85,9 @@ def load_run(tree: Tree, run_dir: Path, present: Mapping[str, Value] | None = No
     """
     path = run_dir / ".config"
     assignments, problems = dotconfig.read(ROOT / path, origin=str(path))
+    models = {symbol.name for symbol in tree.choice_options["MODEL"].values()}
+    if not problems and not models & {a.name for a in assignments if a.value == "y"}:
+        problems = [f"{path} is damaged, it names no model: `make verify RUN={run_dir}` says more"]
     if problems:
         raise ConfigError(problems)
     notes: list[str] = []
@@ -151,6 +152,8 @@ def _newer(tree: Tree, named: set[str], path: Path) -> list[str]:
 
 def _recall_origins(tree: Tree, run_dir: Path) -> None:
     """Where the values came from when the run began."""
+    import yaml  # only for a run that goes on
+
     try:
         with (ROOT / run_dir / "origins.yaml").open(encoding="utf-8") as file:
             noted = yaml.load(file, Loader=yaml.CSafeLoader)

@@ -22,20 +22,23 @@ from lib.config.changes import checked_changes
 from lib.config.dotconfig import ConfigError
 from lib.config.resume import load_run
 from lib.config.tree import Tree, Value
-from lib.errors import BadUse
+from lib.errors import BadUse, Failure
 from lib.runs import stored
-from lib.runs.stored import StoredRun
+from lib.runs.stored import StoredRun, UnreadableRun
 from scripts.common import output_dir
 from scripts.config.change import overrides, print_notes
 from scripts.train.launch import layout_from, start
 
 
 def chosen(folder: str, given: str) -> StoredRun:
-    """The run to go on with. Raises BadUse where there is none, or it cannot go on."""
+    """The run to go on with. Raises Failure where there is none, or it cannot go on."""
     directory = stored.resolve(folder, given) if given else stored.latest_interrupted(folder)
     if directory is None:
         raise BadUse(f"no run in {folder} was interrupted{_failed(folder)}")
-    run = stored.load_run(directory)
+    try:
+        run = stored.load_run(directory)
+    except UnreadableRun as error:
+        raise Failure(f"{error}: `make verify RUN={directory}` says what can be used") from None
     if run.status == "running":
         raise BadUse(f"{run.dir} is running: `make show RUN={run.name}` says how far it is")
     checkpoints = run.dir / "checkpoints"

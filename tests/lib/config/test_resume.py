@@ -152,6 +152,8 @@ def test_a_frozen_launch_has_the_configuration_already(run, tmp_path, monkeypatc
 def test_a_damaged_configuration_is_said(run, capsys):
     (run / ".config").write_text("what\n")
     assert f"{run}/.config:1: malformed line" in refused(capsys, "--resume", str(run))
+    (run / ".config").write_text("CONFIG_SEED=3\n")
+    assert f"{run}/.config is damaged, it names no model" in refused(capsys, "--resume", str(run))
 
 
 def test_a_run_may_have_been_moved(run, tmp_path):

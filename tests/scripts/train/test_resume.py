@@ -162,6 +162,14 @@ def test_no_such_run(tree, runs, name, message):
     assert message in err and err.count("\n") == 1
 
 
+def test_a_run_with_damaged_metadata(tree):
+    run = add_run(tree, "x")
+    (run / "metadata.yaml").write_text("status: [")
+    code, _, err = resume(tree, RUN="x")
+    assert code == 1
+    assert "make verify RUN=outputs/training/x" in err and "Traceback" not in err
+
+
 def test_a_run_without_a_checkpoint(tree):
     add_run(tree, "x", checkpoint="")
     code, _, err = resume(tree)
