@@ -172,11 +172,17 @@ def main() -> int:
     size = sum(tensor.nbytes for tensor in tensors_of(state))
     with tempfile.TemporaryDirectory(dir=options.dir) as folder:
         pause = measure_pause(state, Path(folder), device, options.rounds)
+        console.print(pause_table(size, pause))
         training = Training(device)
         share = measure_share(training, Path(folder), device, options.steps, options.rounds)
+        more = ratio(share, "saving", "not saving") - 1
+        console.print(
+            f"small model: {_ms(share['not saving'])} ms for {options.steps} steps, "
+            f"{100 * more:+.1f} % with a checkpoint"
+        )
         beside = measure_beside(training, state, Path(folder), device)
     taken = statistics.median(b - a for b, a in zip(beside["beside"], beside["alone"], strict=True))
-    report(console, size, pause, share, taken, options.steps)
+    console.print(f"a checkpoint of {size / 1e9:.2f} GB takes {taken:.1f} s from it")
     figures = {
         "device": device,
         "bytes": size,
@@ -185,16 +191,14 @@ def main() -> int:
         "pause_to_copy": ratio(pause, "save", "copy"),
         "pause_to_torch_save": ratio(pause, "save", "torch.save"),
         "small_step_ms": 1000 * statistics.median(share["not saving"]) / options.steps,
-        "share": ratio(share, "saving", "not saving") - 1,
+        "share": more,
         "beside_s": taken,
     }
     print(json.dumps(figures))
     return 0
 
 
-def report(
-    console: Console, size: int, pause: Times, share: Times, taken: float, steps: int
-) -> None:
+def pause_table(size: int, pause: Times) -> Table:
     table = Table(title=f"{size / 1e9:.2f} GB of weights and Adam state")
     for column in ("", "ms", "ratio", "goal"):
         table.add_column(column, justify="left" if not column else "right")
@@ -203,12 +207,7 @@ def report(
         goal = f"≤ {GOALS[name]}"
         table.add_row(words, _ms(pause[name]), f"{ratio(pause, 'save', name):.3f}", goal)
     table.add_row("writing it, in the thread", _ms(pause["write"]), "", "")
-    console.print(table)
-    more = 100 * (ratio(share, "saving", "not saving") - 1)
-    console.print(
-        f"small model: {_ms(share['not saving'])} ms for {steps} steps, {more:+.1f} % with a "
-        f"checkpoint; pause and writing of {size / 1e9:.2f} GB take {taken:.1f} s from it"
-    )
+    return table
 
 
 def _ms(times: list[float]) -> str:

@@ -11,6 +11,7 @@ import torch
 
 from lib.runs.journal import current_rows
 from lib.train import checkpoint
+from lib.train.checkpoint.find import named
 
 
 def in_child(work: Callable[[], Any]) -> int:
@@ -40,7 +41,7 @@ def science(run_dir: Path) -> dict[str, Any]:
 
     Everything that is measured in seconds is left out, and what names the run.
     """
-    last = checkpoint.load(run_dir / "checkpoints" / "last.pt")
+    last = checkpoint.load(named(run_dir / "checkpoints", "last"))
     last["training_state"].pop("elapsed_s")
     for key in ("journal", "versions"):
         del last[key]

@@ -17,6 +17,7 @@ from lib.errors import BadUse, Failure
 from lib.signals import Terminated
 from lib.train import batch_finding
 from lib.train.checkpoint import CheckpointError
+from lib.train.checkpoint.index import read_index
 from lib.train.clock import Clock
 from lib.train.guard import Diverged
 from lib.train.learner import Learner
@@ -309,6 +310,53 @@ def test_the_best_of_a_pruned_training_has_the_sparsity_that_was_asked_for(model
     assert min(losses, key=losses.get) < end <= best["step"]
     assert best["training_state"]["best"]["val/loss"] == losses[best["step"]]
     assert run.metadata["final_metrics"]["final/best_val_loss"] == losses[best["step"]]
+
+
+class TestWhatIsKept:
+    def test_the_best_is_that_of_the_chosen_metric(self, model):
+        """The highest loss: a direction in which the first evaluation of a training wins."""
+        more = ("--checkpoint-metric", "val/loss", "--checkpoint-mode", "max")
+        run = model.train(*more, "--eval-interval", "1")
+        losses, best = run.rows("val/loss"), run.checkpoint("best.pt")
+        worst = max(losses, key=losses.get)
+        assert best["step"] == worst != 6
+        assert run.metadata["final_metrics"]["final/best_val_loss"] == losses[worst]
+        entries = {entry.step: entry for entry in read_index(run.dir / "checkpoints")}
+        assert [step for step, entry in entries.items() if entry.best] == [worst]
+        assert entries[worst].metrics["val/loss"] == losses[worst]
+
+    def test_a_metric_that_does_not_exist(self, model):
+        with pytest.raises(BadUse, match=r"CHECKPOINT_METRIC=val/los .* did you mean val/loss"):
+            model.train("--checkpoint-metric", "val/los")
+        assert not model.latest.dir.exists()
+
+    def test_the_latest_and_milestones(self, model):
+        """best.pt is another name of a file that is there anyway."""
+        run = model.train("--checkpoint-interval", "1", "--checkpoint-every", "2")
+        folder = run.dir / "checkpoints"
+        steps = {int(path.stem[5:]) for path in folder.glob("step_*.pt")}
+        best = run.checkpoint("best.pt")["step"]
+        assert steps == {2, 4, 5, 6, best}
+        assert (folder / "best.pt").samefile(folder / f"step_{best:08d}.pt")
+        assert (folder / "last.pt").samefile(folder / "step_00000006.pt")
+
+    def test_by_the_clock(self, model, monkeypatch):
+        """Each look at the clock takes ten seconds."""
+        now = [0.0]
+
+        def tick() -> float:
+            now[0] += 10
+            return now[0]
+
+        monkeypatch.setattr("lib.train.loop.Clock", functools.partial(Clock, now=tick))
+        rarely = ("--checkpoint-interval", "100", "--eval-interval", "100")
+        run = model.train(*rarely, "--checkpoint-minutes", "1", "--checkpoint-keep", "9")
+        steps = [entry.step for entry in read_index(run.dir / "checkpoints")]
+        assert 1 not in steps and 6 in steps and len(steps) in (2, 3)
+
+    def test_compressed(self, model):
+        plain, packed = model.train(), model.train("--checkpoint-compress")
+        assert fingerprint(plain.weights()) == fingerprint(packed.weights())
 
 
 class TestEnds:

@@ -104,8 +104,13 @@ def resume(model: SmallModel, run: Path, *flags: str) -> None:
     model.program.main(load_settings(model.name, ["--resume", str(run), *flags]))
 
 
-@pytest.mark.parametrize(("name", "case", "flags"), ALL, ids=[f"{m}-{n}" for m, n, _ in ALL])
-def test_a_killed_training_ends_as_one_that_was_not(small, name, case, flags):
+def _case(model: str, name: str, flags: tuple[str, ...]) -> object:
+    marks = () if name in ("adamw", "pruned spam") else pytest.mark.slow
+    return pytest.param(model, flags, id=f"{model}-{name}", marks=marks)
+
+
+@pytest.mark.parametrize(("name", "flags"), [_case(*each) for each in ALL])
+def test_a_killed_training_ends_as_one_that_was_not(small, name, flags):
     """Killed in step 6, it goes on from step 4, or from step 2 if that was being written."""
     model = small(name)
     whole = model.train(*STEPS, *flags)
@@ -126,6 +131,7 @@ def rows_of(run: Finished) -> list[dict]:
     return science(run.dir)["journal"]
 
 
+@pytest.mark.slow
 class TestWhereItIsKilled:
     @pytest.mark.parametrize("after", [1, 4, 5, 8])
     def test_in_any_step(self, model, after):
@@ -180,6 +186,7 @@ class TestWhereItIsKilled:
         assert differences(science(whole.dir), science(model.latest.dir)) == []
 
 
+@pytest.mark.slow
 class TestInterrupted:
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR2])
     def test_by_a_signal_in_a_step(self, model, monkeypatch, number):
@@ -257,6 +264,7 @@ class TestDamage:
         assert load_run(killed.dir).status == "interrupted"
 
 
+@pytest.mark.slow
 class TestOldCheckpoint:
     """A run can go on from any of its checkpoints; what came after that is superseded."""
 

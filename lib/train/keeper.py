@@ -16,7 +16,7 @@ from lib.train.guard import LossGuard
 from lib.train.learner import Learner
 from lib.train.ranks import any_rank
 from lib.train.runtime import Runtime
-from lib.train.saver import Saver
+from lib.train.sharded_saver import open_saver
 from lib.train.state import TrainingState
 
 
@@ -34,12 +34,14 @@ class Keeper:
         self._learner, self._state, self._run = learner, state, run
         self._guard = LossGuard()
         self.saved_step = state.step
-        self.saver = Saver(
+        self.saver = open_saver(
             run.dir / "checkpoints",
+            learner.model,
+            learner.optimizer,
             is_main=runtime.is_main,
             keep=settings.CHECKPOINT_KEEP,
             every=settings.CHECKPOINT_EVERY,
-            compress=settings.CHECKPOINT_COMPRESS,
+            compress=bool(settings.CHECKPOINT_COMPRESS),
             sync_journal=run.sync,
             say=run.say,
         )

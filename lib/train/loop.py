@@ -149,7 +149,7 @@ class Loop:
                 raise RuntimeError("the previous step neither ended nor ran out of memory")
             self.stop.check()
             self._keeper.saver.poll()
-            if self.stop.save_requested:
+            if self.stop.save_requested and self.state.step:  # else after the first step
                 self._save_now()
             self._step_begun = True
             seed_step(
@@ -297,10 +297,9 @@ class Loop:
     def _save_now(self) -> None:
         """On SIGUSR1."""
         self.stop.save_requested = False
-        if self.state.step:
-            self._check()
-            self._keeper.save({})
-            self.run.say(f"step {self.state.step} is being saved, as SIGUSR1 asks")
+        self._check()
+        self._keeper.save({})
+        self.run.say(f"step {self.state.step} is being saved, as SIGUSR1 asks")
 
     def _before_run_ends(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:

@@ -11,14 +11,13 @@ millisecond and never waits for a GPU.
 """
 
 import warnings
-from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.checkpoint import state_dict as distributed_state
 from torch.distributed.fsdp import (
     FSDPModule,
     MixedPrecisionPolicy,
@@ -109,32 +108,37 @@ def local_part(value: Tensor) -> Tensor:
     return value.to_local() if hasattr(value, "to_local") else value
 
 
-def full_state(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """State dicts of model and optimizer with whole tensors; all ranks must call, rank 0 gets them.
+def is_sharded(model: nn.Module) -> bool:
+    """Whether `shard` has spread it over the ranks."""
+    return isinstance(model, FSDPModule)
 
-    Of an unsharded training they are those of `state_dict()`. Of a sharded one the tensors are
-    gathered in CPU memory on rank 0, and the optimizer's state is by parameter name.
-    """
-    if not isinstance(model, FSDPModule):
-        bare = model.module if isinstance(model, DistributedDataParallel) else model
-        states = bare.state_dict(), optimizer.state_dict()
-    else:
-        options = distributed_state.StateDictOptions(full_state_dict=True, cpu_offload=True)
-        states = distributed_state.get_state_dict(model, optimizer, options=options)
-    return {"model_state_dict": states[0], "optimizer_state_dict": states[1]}
+
+def full_state(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """State dicts of an optimizer and its model, which may be replicated and is not sharded."""
+    bare = model.module if isinstance(model, DistributedDataParallel) else model
+    return {
+        "model_state_dict": bare.state_dict(),
+        "optimizer_state_dict": optimizer.state_dict(),
+    }
 
 
 def load_full_state(
     model: nn.Module, optimizer: torch.optim.Optimizer, saved: Mapping[str, Any]
 ) -> None:
-    """Load what `full_state` returned; weight decay and kernels stay as they are configured here.
+    """Load what `full_state` returned.
 
     Raises ValueError, KeyError or RuntimeError when the state is of another model or optimizer.
     """
-    own = [{k: group[k] for k in _CONFIGURED if k in group} for group in optimizer.param_groups]
     bare = model.module if isinstance(model, DistributedDataParallel) else model
     bare.load_state_dict(saved["model_state_dict"])
     optimizer.load_state_dict(saved["optimizer_state_dict"])
+
+
+@contextmanager
+def own_options(optimizer: torch.optim.Optimizer) -> Iterator[None]:
+    """Within it a state is loaded; weight decay and kernels stay as they are configured here."""
+    own = [{k: group[k] for k in _CONFIGURED if k in group} for group in optimizer.param_groups]
+    yield
     for group, options in zip(optimizer.param_groups, own, strict=True):
         group.update(options)
 

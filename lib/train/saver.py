@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from lib.train.checkpoint import CheckpointError
-from lib.train.checkpoint.find import BEST, LAST
+from lib.train.checkpoint.find import BEST, LAST, named
 from lib.train.checkpoint.snapshot import Snapshot
 from lib.train.checkpoint.writer import Untidy, Writer
 
@@ -122,9 +122,10 @@ class Saver:
         return self._is_main and BEST not in self._unsaved and (self._writer.path / BEST).is_file()
 
     def has_saved_last(self) -> bool:
-        """Whether last.pt is there, and the latest attempt to save it succeeded."""
+        """Whether there is a checkpoint, and the latest attempt to save one succeeded."""
         self.wait()
-        return self._is_main and LAST not in self._unsaved and (self._writer.path / LAST).is_file()
+        last = named(self._writer.path, "last")
+        return self._is_main and LAST not in self._unsaved and last.exists()
 
     def require_saved(self) -> None:
         """Wait; raise CheckpointError if the latest state, or the best one, was not written."""

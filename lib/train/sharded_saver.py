@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Saves the checkpoints of a sharded training: each rank writes its part of a directory.
 
-    saver = ShardedSaver(run.dir / "checkpoints", model, optimizer, is_main=…, …)
+    saver = open_saver(run.dir / "checkpoints", model, optimizer, is_main=…, …)
     saver.save(contents, step=120, metrics={"val/loss": 0.5}, best=True)    # all ranks
 
 The training waits until the checkpoint is written. There are no last.pt and best.pt: index.json
@@ -20,7 +20,17 @@ from lib.train.checkpoint import CheckpointError, sharded
 from lib.train.checkpoint.find import BEST, LAST
 from lib.train.checkpoint.together import on_rank_0
 from lib.train.checkpoint.writer import Untidy
+from lib.train.ranks import is_sharded
 from lib.train.saver import Saver
+
+
+def open_saver(
+    folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, **options: Any
+) -> Saver:
+    """A ShardedSaver if `model` is sharded, else a Saver; `options` are those of a Saver."""
+    if is_sharded(model):
+        return ShardedSaver(folder, model, optimizer, **options)
+    return Saver(folder, **options)
 
 
 class ShardedSaver(Saver):

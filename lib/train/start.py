@@ -27,9 +27,10 @@ from lib.runs.run import NullRun, Run, info_from_settings
 from lib.runs.stored import load_run, resolve, run_of_launch
 from lib.train import checkpoint
 from lib.train.batch_finding import BatchPlan
-from lib.train.checkpoint import CheckpointError
+from lib.train.checkpoint import CheckpointError, manifest
 from lib.train.checkpoint.contents import data_identity, restore, versions
-from lib.train.checkpoint.find import load_newest
+from lib.train.checkpoint.find import load_newest, load_state, named
+from lib.train.checkpoint.sharded import load_plain
 from lib.train.learner import Learner
 from lib.train.runtime import Runtime
 from lib.train.state import TrainingState
@@ -98,7 +99,7 @@ class Start:
         saved, self._saved = self._saved, None  # its memory is free as soon as it is copied
         try:
             self._require_steps(saved["step"], total_steps)
-            restore(saved, self.runtime, learner, state)
+            restore(saved, self._file, self.runtime, learner, state)
         except (KeyError, ValueError, TypeError, RuntimeError) as error:
             raise BadUse(
                 f"{self._file} does not fit this training: {_brief(error)}. Go on with the run's "
@@ -217,7 +218,7 @@ def _find(settings: Any) -> Found:
     if not lock.is_free(run_dir / ".lock"):
         raise BadUse(f"{run_dir.name} is running: make show RUN={run_dir.name}")
     if file is not None:
-        return run_dir, file, checkpoint.load(file)
+        return run_dir, file, load_state(file)
     try:
         return run_dir, *load_newest(run_dir / "checkpoints", print)
     except CheckpointError:
@@ -234,11 +235,12 @@ def _run_and_file(given: Path, output_dir: str) -> tuple[Path, Path | None]:
 
 
 def _checkpoint_named(given: str, output_dir: str) -> Path:
-    """The checkpoint that INIT_FROM names: a file, or the best one of a run."""
-    if Path(given).is_file():
-        return Path(given)
+    """The checkpoint that INIT_FROM names: by its path, or the best one of a run."""
+    path = Path(given)
+    if path.is_file() or (path / manifest.NAME).is_file():
+        return path
     folder = resolve(output_dir, given) / "checkpoints"
-    best = folder / "best.pt"
+    best = named(folder, "best")
     return best if best.exists() else load_newest(folder, print)[0]
 
 
@@ -248,7 +250,7 @@ def _load_on_rank(file: Path, runtime: Runtime) -> dict[str, Any]:
             f"rank {runtime.rank} does not see {file}, which rank 0 found: OUTPUT_DIR must be on a "
             "file system that all machines share"
         )
-    return checkpoint.load(file)
+    return load_plain(file) if file.is_dir() else checkpoint.load(file)
 
 
 def _named(data: Mapping[str, str]) -> str:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from lib import text
 from lib.runs.stored import disk_usage
-from lib.train.checkpoint.find import BEST, LAST, listed, same_file
+from lib.train.checkpoint.find import BEST, listed, named, same_file
 from lib.train.checkpoint.index import Entry
 from lib.train.checkpoint.verify import disagreements
 from scripts.common import chosen_run, run_parser
@@ -50,7 +50,7 @@ def _row(folder: Path, entry: Entry, names: list[str], now: datetime) -> tuple[s
 def _marks(folder: Path, entry: Entry) -> list[tuple[str, bool]]:
     path = folder / entry.file
     return [
-        ("last", same_file(path, folder / LAST)),
+        ("last", same_file(path, named(folder, "last"))),
         ("best", entry.best or same_file(path, folder / BEST)),
         ("milestone", entry.milestone),
     ]

@@ -2,7 +2,7 @@
 """What a checkpoint contains: everything that the rest of a training depends on.
 
     contents = collect(settings, runtime, learner, state, data, offset)     # all ranks
-    restore(contents, runtime, learner, state)                              # all ranks
+    restore(contents, path, runtime, learner, state)                        # all ranks
 
 Learning rate, batches and augmentation are functions of (seed, step), so there is no state of a
 schedule or a data loader: `training_state` has the step. `journal` is the length of the journal in
@@ -11,14 +11,16 @@ bytes, with all rows up to that step.
 
 import platform
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy
 import torch
 
 from lib.runs import metadata
+from lib.train.checkpoint import sharded
 from lib.train.learner import Learner
-from lib.train.ranks import full_state, load_full_state
+from lib.train.ranks import full_state, is_sharded, load_full_state, own_options
 from lib.train.rng import restore_rng, rng_states
 from lib.train.runtime import Runtime
 from lib.train.state import TrainingState
@@ -35,10 +37,11 @@ def collect(
     """The contents of a checkpoint: tensors, which the next step changes, and plain values.
 
     data: what `data_identity` returned. offset: bytes of the journal. All ranks must call; those of
-    rank 0 are complete.
+    rank 0 are complete. The tensors of a sharded model are not among them (sharded.py).
     """
+    model, optimizer = learner.model, learner.optimizer
     return {
-        **full_state(learner.model, learner.optimizer),
+        **({} if is_sharded(model) else full_state(model, optimizer)),
         "model": settings.MODEL,
         "step": state.step,
         "training_state": state.state_dict(),
@@ -55,13 +58,23 @@ def collect(
 
 
 def restore(
-    contents: Mapping[str, Any], runtime: Runtime, learner: Learner, state: TrainingState
+    contents: Mapping[str, Any],
+    path: Path,
+    runtime: Runtime,
+    learner: Learner,
+    state: TrainingState,
 ) -> None:
-    """Load what `collect` returned. Raises ValueError, KeyError, TypeError or RuntimeError when it
-    is of another model, optimizer or batch.
+    """Load what `collect` returned, and the tensors of a sharded model from the directory `path`.
+
+    Raises ValueError, KeyError, TypeError, RuntimeError or CheckpointError when they are of another
+    model, optimizer or batch.
     """
     state.load_state_dict(contents["training_state"])
-    load_full_state(learner.model, learner.optimizer, contents)
+    with own_options(learner.optimizer):
+        if is_sharded(learner.model):
+            sharded.load(path, learner.model, learner.optimizer)
+        else:
+            load_full_state(learner.model, learner.optimizer, contents)
     learner.pruner.histogram = contents["scores"]
     restore_rng(contents["rng"], runtime)
 

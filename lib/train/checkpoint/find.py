@@ -57,7 +57,7 @@ def load_newest(folder: str | Path, say: Callable[[str], None]) -> tuple[Path, d
     for path in _newest_first(Path(folder)):
         found = True
         try:
-            return path, _load(path)
+            return path, load_state(path)
         except CheckpointError as error:
             say(f"warning: {error}; the one before is tried")
     what = "none of the checkpoints can be loaded" if found else "there is no checkpoint"
@@ -73,7 +73,23 @@ def load_at(folder: str | Path, step: int) -> tuple[Path, dict[str, Any]]:
     if step not in files:
         there = ", ".join(map(str, files)) or "none"
         raise CheckpointError(f"no checkpoint of step {step} in {folder}; of these steps: {there}")
-    return files[step], _load(files[step])
+    return files[step], load_state(files[step])
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """The contents of a checkpoint; of a sharded one, all but the tensors, after a check of them.
+
+    Raises CheckpointError.
+    """
+    if not path.is_dir():
+        return checkpoint.load(path)
+    from lib.train.checkpoint.sharded import load_plain  # imports PyTorch
+
+    try:
+        manifest.verify(path)
+    except OSError as error:
+        raise CheckpointError(f"cannot read checkpoint {path}: {error.strerror}") from error
+    return load_plain(path)
 
 
 def named(folder: Path, name: str) -> Path:
@@ -108,14 +124,6 @@ def same_file(one: Path, other: Path) -> bool:
         return one.samefile(other)
     except FileNotFoundError:
         return False
-
-
-def _load(path: Path) -> dict[str, Any]:
-    if not path.is_dir():
-        return checkpoint.load(path)
-    from lib.train.checkpoint.sharded import load_plain  # imports PyTorch
-
-    return load_plain(path)
 
 
 def _with_best(folder: Path, entries: list[Entry]) -> list[Entry]:

