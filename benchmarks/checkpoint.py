@@ -17,10 +17,13 @@ memory, and 5 GB in DIR (default: the directory for temporary files). The last l
 """
 
 from lib.cli import begin, run_main
-from lib.train.openmp import spin_briefly
 
 if __name__ == "__main__":
     begin()
+
+from lib.train.openmp import spin_briefly
+
+if __name__ == "__main__":
     spin_briefly()  # as gpt2/train.py does
 
 import argparse

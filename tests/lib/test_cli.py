@@ -19,7 +19,8 @@ def programs() -> list[Path]:
     """What ends through run_main."""
     folders = ("scripts", "benchmarks", "gpt2", "lenet5")
     files = [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
-    return [path for path in files if "    run_main(" in path.read_text()]
+    texts = {path: path.read_text() for path in files}
+    return [p for p, text in texts.items() if "    run_main(" in text and '"__main__"' in text]
 
 
 def run(code: str) -> subprocess.CompletedProcess:

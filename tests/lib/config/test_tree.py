@@ -112,6 +112,7 @@ def test_the_home_directory_is_expanded_in_paths_alone(tree, monkeypatch):
         "OUTPUT_DIR": ("~/runs", "/home/me/runs"),
         "DATA_DIR": ("~", "/home/me"),
         "DATA_FILES": ("~/a b/~c ~/*.txt", "/home/me/a b/~c /home/me/*.txt"),
+        "INIT_FROM": ("~/runs/old", "/home/me/runs/old"),
         "GPT2_PRETRAINED": ("~/model.safetensors", "/home/me/model.safetensors"),
         "DESCRIPTION": ("~/not a path", "~/not a path"),
     }
