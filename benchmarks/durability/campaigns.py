@@ -143,7 +143,11 @@ class _Player:
         if not outcome.findings:
             self._finish()
         if not outcome.findings:
-            outcome.findings += checks.against_reference(self._run, self._campaign.reference)
+            outcome.findings += checks.against_reference(
+                self._run,
+                self._campaign.reference,
+                disk_was_full=self._campaign.kind.startswith("disk full"),
+            )
 
     def _finish(self) -> None:
         """Resume until the training is complete: once must do, since nobody interrupts it."""
@@ -211,7 +215,10 @@ class _Player:
         return imports + starting + (self._known["seconds"] - starting) * self._share_left()
 
     def _fill_disk(self) -> int:
-        """For a part of a session no file can grow past a random size; training must go on."""
+        """For a part of a session no file can grow past a random size; training must go on.
+
+        Half of the time it is killed meanwhile or afterwards.
+        """
         session = self._start()
         seconds = self._expected_seconds()
         begin = self._chance.uniform(0.3, 0.8)
@@ -219,8 +226,15 @@ class _Player:
         while session.alive() and not (self._run / "logs" / "metrics.jsonl").exists():
             time.sleep(0.002)
         session.fill_disk(self._chance.randint(_LEAST_FILE, _MOST_FILE))
-        session.sleep_until((begin + self._chance.uniform(0.1, 0.5)) * seconds)
+        end = begin + self._chance.uniform(0.1, 0.5)
+        kill = self._chance.uniform(begin, 1.2) if self._chance.random() < 0.5 else 9.9
+        session.sleep_until(min(end, kill) * seconds)
+        if kill < end:
+            session.kill()
         session.fill_disk(None)
+        if end < kill < 9:
+            session.sleep_until(kill * seconds)
+            session.kill()
         self._outcome.kills += 1
         return session.wait(_LIMIT_S)
 
