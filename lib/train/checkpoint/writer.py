@@ -142,12 +142,13 @@ class Writer:
         """
         kept = [entry for entry in self._known() if entry.step <= step]
         self._entries = [replace(entry, best=entry.step == best_step) for entry in kept]
+        later = [path for number, path in steps_on_disk(self.path).items() if number > step]
         for name, wanted in ((LAST, step), (BEST, best_step)):
-            source = self.path / step_file(wanted)
+            link, source = self.path / name, self.path / step_file(wanted)
             if source.exists():
-                _link(source, self.path / name)
-            elif name == BEST:
-                (self.path / name).unlink(missing_ok=True)
+                _link(source, link)
+            elif any(same_file(link, path) for path in later):
+                link.unlink()  # otherwise it may be the only one that is whole
         self._remove_others()
 
     def _require_space(self, path: Path, entries: list[Entry], nbytes: int) -> None:

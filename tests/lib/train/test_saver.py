@@ -283,7 +283,8 @@ def save_for_ever(folder):
     step, weights = 0, [torch.zeros(WORDS) for _ in range(4)]
     if steps_on_disk(folder):
         step = load_newest(folder, print)[1]["step"]
-    saver = a_saver(folder, start=step, every=50)
+    saver = a_saver(folder, every=50)
+    saver.rewind(step, best_step=step - step % 7)
     while True:
         step += 1
         for weight in weights:
@@ -328,7 +329,8 @@ def test_a_process_killed_at_any_moment_leaves_a_state_that_was_saved(tmp_path):
             if (tmp_path / name).exists():
                 checkpoint.load(tmp_path / name)
     assert latest > 2
-    saver = a_saver(tmp_path, start=latest)
+    saver = a_saver(tmp_path)
+    saver.rewind(latest, best_step=latest - latest % 7)
     save(saver, latest + 1, best=True)
     saver.close()
     assert not list(tmp_path.glob(".*"))

@@ -44,7 +44,7 @@ def check(folder):
     assert not list(folder.glob(".*"))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(
     saves=st.lists(st.tuples(st.integers(1, 3), st.booleans()), min_size=1, max_size=12),
     keep=st.integers(1, 4),
@@ -58,7 +58,8 @@ def test_what_stays(tmp_path_factory, saves, keep, every, resumes):
     step, written, best_step = 0, [], None
     for number, (ahead, best) in enumerate(saves):
         if number in resumes:
-            writer = a_writer(folder, keep, every, start=step)
+            writer = a_writer(folder, keep, every)
+            writer.rewind(step, best_step or 0)
         step += ahead
         write(writer, step, best)
         written.append(step)
@@ -92,13 +93,41 @@ def test_a_training_that_goes_on_from_an_earlier_step_replaces_the_later_ones(tm
     for step in (10, 20, 30):
         write(writer, step, best=step == 30)
     (tmp_path / step_file(25)).write_bytes(b"damaged")
-    again = a_writer(tmp_path, keep=2, start=10)
-    assert steps(tmp_path) == [10, 20, 25, 30], "until a new one is safe"
+    again = a_writer(tmp_path, keep=2)
+    again.rewind(10, best_step=4)
+    assert steps(tmp_path) == [10] and not (tmp_path / "best.pt").exists()
+    check(tmp_path)
     write(again, 26)
     assert steps(tmp_path) == [10, 26]
     assert [entry.best for entry in read_index(tmp_path)] == [False, False]
     write(again, 28, best=True)
     check(tmp_path)
+
+
+def test_going_back_makes_the_best_of_then_the_best(tmp_path):
+    writer = a_writer(tmp_path, keep=9)
+    for step in (10, 20, 30):
+        write(writer, step, best=step != 20)
+    again = a_writer(tmp_path)
+    again.rewind(20, best_step=10)
+    check(tmp_path)
+    assert (tmp_path / "best.pt").samefile(tmp_path / step_file(10))
+
+
+@pytest.mark.parametrize("name", ["last.pt", "best.pt"])
+def test_going_on_from_a_file_that_alone_is_left_does_not_remove_it(tmp_path, name):
+    writer = a_writer(tmp_path)
+    for step in (1, 2):
+        write(writer, step, best=step == 2)
+    for path in tmp_path.iterdir():
+        if path.name != name:
+            path.unlink()
+    (tmp_path / step_file(3)).write_bytes(b"damaged")
+    again = a_writer(tmp_path)
+    again.rewind(2, best_step=2)
+    assert checkpoint.load(tmp_path / name)["step"] == 2 and steps(tmp_path) == []
+    write(again, 4)
+    assert checkpoint.load(tmp_path / "last.pt")["step"] == 4
 
 
 def test_without_hard_links_there_are_copies(tmp_path, monkeypatch):
@@ -165,7 +194,9 @@ def test_a_kill_between_any_two_changes_does_no_harm(tmp_path, monkeypatch, best
         assert checkpoint.load(folder / "last.pt")["step"] in (2, 3)
         assert checkpoint.load(folder / "best.pt")["step"] in (1, 3)
         outcomes.add(state["step"])
-        resumed = a_writer(folder, start=state["step"])
+        resumed = a_writer(folder)
+        resumed.rewind(state["step"], best_step=3 if best and state["step"] == 3 else 1)
+        check(folder)
         for step in (4, 5):
             write(resumed, step)
             check(folder)
