@@ -20,6 +20,7 @@ import torch.distributed as dist
 from torch import nn
 
 from lib import lock
+from lib.config.changes import BATCH
 from lib.errors import BadUse, Failure
 from lib.launch_env import launch_env
 from lib.runs.redact import redact_named
@@ -160,7 +161,10 @@ class Start:
         was, runtime = saved["training_state"]["batch"], self.runtime
         if settings.PRECISION == "auto":
             self.runtime = replace(runtime, precision=saved["precision"])
-        if was["world_size"] == runtime.world_size and saved["device"] == runtime.device.type:
+        is_alike = (
+            was["world_size"] == runtime.world_size and saved["device"] == runtime.device.type
+        )
+        if is_alike and not BATCH & settings.changes(run_dir).keys():
             self.plan = BatchPlan(was["effective"], was["world_size"], was["micro"])
 
     def _load_parent(self, settings: Any) -> None:

@@ -104,18 +104,21 @@ def test_a_requeued_job_goes_on_with_its_run(start, tmp_path):
     assert logged_steps(run) == list(range(1, 201))
 
 
-def test_resume_makes_a_completed_run_longer(start, tmp_path):
+def test_resume_makes_a_completed_run_longer_and_divides_its_batch_anew(start, tmp_path):
     first = start(SET=f"{SETTINGS} MAX_STEPS=20 LR_SCHEDULE=constant")
     assert first.wait(timeout=120) == 0, first.stdout.read()
     name = the_run(tmp_path).name
     refused = start("resume", RUN=name)
     assert refused.wait(timeout=60) == 2
     assert f'make resume RUN={name} SET="NUM_EPOCHS=…"' in refused.stdout.read()
-    longer = start("resume", RUN=name, SET="MAX_STEPS=40")
+    longer = start("resume", RUN=name, SET="MAX_STEPS=40 BATCH_SIZE=16 GRAD_ACCUM=4")
     out, _ = longer.communicate(timeout=120)
     assert longer.returncode == 0, out
     assert "  MAX_STEPS: 20 → 40" in out
+    assert "64 examples a step = 1 rank(s) × 4 micro-step(s) × 16" in out
     run = the_run(tmp_path)
-    assert run.metadata["resumes"][0]["changed"] == {"MAX_STEPS": [20, 40]}
+    assert run.metadata["resumes"][0]["changed"] == {
+        "BATCH_SIZE": [64, 16], "GRAD_ACCUM": [1, 4], "MAX_STEPS": [20, 40]
+    }  # fmt: skip
     assert logged_steps(run) == list(range(1, 41))
     assert "CONFIG_MAX_STEPS=40" in (run.dir / ".config").read_text()
