@@ -254,8 +254,24 @@ def save_steps(folder, world_size, steps, start, best):
         training.steps(step, step + 1)
         saver.save({"step": step}, step=step, metrics={"val/loss": 1 / step}, best=step == best)
     saver.require_saved()
-    saver.close()
     assert not said
+    if start:
+        one_disk_is_full(saver, said, steps[-1] + 1)
+    saver.close()
+
+
+def one_disk_is_full(saver, said, step):
+    """All ranks know that a checkpoint was not written, say so once, and go on."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if dist.get_rank() == 1:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    for later in (0, 1):
+        saver.save({"step": step}, step=step + later, metrics={}, best=True)
+    assert len(said) == 1 and "no checkpoint of step 14, training goes on" in said[0]
+    assert "rank 1: File too large" in said[0]
+    with pytest.raises(CheckpointError, match=r"last\.pt lacks step 15: .*rank 1"):
+        saver.require_saved()
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_the_directories_of_a_run_are_found_kept_and_removed(folder):
