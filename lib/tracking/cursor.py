@@ -38,7 +38,7 @@ class Cursor:
     refusal: str = ""  # the last of them, and why
     cut: dict[str, str] = field(default_factory=dict)  # facts that it has not in full, and why
     repeated: int = 0  # values that a resumed run logged again
-    condition: str = "starting"  # starting, delivering, retrying, failed, finished
+    condition: str = "starting"  # starting, delivering, retrying, handed over, failed, finished
     error: str = ""
     where: str = ""
     updated: float = 0.0

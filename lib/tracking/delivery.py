@@ -128,8 +128,7 @@ class Delivery(threading.Thread):
             if not more:
                 self._ending.wait(POLL_S)
         backend.finish(self._ending.status, self._ending.time)
-        if not self._ending.handed_over:
-            self.cursor.condition = "finished"
+        self.cursor.condition = "handed over" if self._ending.handed_over else "finished"
         self._save()
 
     def _open(self) -> Backend:

@@ -33,7 +33,7 @@ from lib.train.checkpoint.digest import CheckpointError, verify
 from lib.train.checkpoint.find import BEST, LAST, listed, steps_on_disk
 from lib.train.checkpoint.index import write_index
 from lib.train.checkpoint.peek import peek
-from scripts.common import chosen_run, run_parser
+from scripts.common import chosen_run, output_dir, run_parser
 
 _STATE = "state.pt"  # in a sharded checkpoint: all but the tensors
 
@@ -109,10 +109,12 @@ def main() -> int:
         duration_s=seconds(state.get("elapsed_s")),
         fill=lambda folder: link_checkpoints(path.parent, folder, step, state.get("best_step", -1)),
     )
+    usual = Path(output_dir(options.output_dir)).resolve()
+    shown = made.name if made.parent.resolve() == usual else made
     print(f"{text.one_line(made)}: {text.one_line(run.name)} up to step {step}")
     for name, (old, new) in changed_since(run, load_run(made)).items():
         print(f"note: {name} was changed after step {step}, from {old} to {new}, as it is here")
-    print(f"go on with it: make resume RUN={made.name} SET='…'")
+    print(text.one_line(f"go on with it: make resume RUN={shown} SET='…'"))
     return 0
 
 

@@ -370,6 +370,21 @@ def test_flush_and_close_wait_for_the_device(path, cuda):
     assert (metrics_of(path), cuda.waits) == ([{"x": 1.0}, {"x": 2.0}], 2)
 
 
+def test_the_position_is_behind_all_that_was_logged(path, cuda):
+    journal = Journal(path)
+    assert journal.position() == 0
+    journal.log({"x": FakeCudaTensor(1.0, [])}, 0)
+    journal.log({"x": 2.0}, 1)
+    assert path.stat().st_size == 0
+    at = journal.position()
+    assert (metrics_of(path), cuda.waits) == ([{"x": 1.0}, {"x": 2.0}], 1)
+    assert at == path.stat().st_size
+    journal.log({"x": 3.0}, 2)
+    journal.close()
+    assert [row["step"] for row, _ in read_rows(path, at)] == [2]
+    assert journal.position() == path.stat().st_size
+
+
 def test_a_failed_device_costs_its_rows_only(path, cuda):
     def fail():
         raise RuntimeError("CUDA error: device-side assert\nlong advice")
