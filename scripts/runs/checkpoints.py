@@ -20,7 +20,8 @@ from pathlib import Path
 
 from lib import text
 from lib.runs.stored import disk_usage
-from lib.train.checkpoint.find import BEST, listed, named, same_file
+from lib.train.checkpoint.digest import same
+from lib.train.checkpoint.find import BEST, listed, named
 from lib.train.checkpoint.index import Entry
 from lib.train.checkpoint.verify import disagreements
 from scripts.common import chosen_run, run_parser
@@ -50,8 +51,8 @@ def _row(folder: Path, entry: Entry, names: list[str], now: datetime) -> tuple[s
 def _marks(folder: Path, entry: Entry) -> list[tuple[str, bool]]:
     path = folder / entry.file
     return [
-        ("last", same_file(path, named(folder, "last"))),
-        ("best", entry.best or same_file(path, folder / BEST)),
+        ("last", same(path, named(folder, "last"))),
+        ("best", entry.best or same(path, folder / BEST)),
         ("milestone", entry.milestone),
     ]
 

@@ -12,8 +12,8 @@ from typing import NamedTuple
 from lib import lock
 from lib.errors import BadUse
 from lib.train.checkpoint import digest, manifest
-from lib.train.checkpoint.digest import CheckpointError
-from lib.train.checkpoint.find import BEST, listed, same_file
+from lib.train.checkpoint.digest import CheckpointError, same
+from lib.train.checkpoint.find import BEST, listed
 from lib.train.checkpoint.folder import remove
 from lib.train.checkpoint.index import Entry, write_index
 from lib.train.checkpoint.retention import removable
@@ -40,7 +40,7 @@ def prune(directory: Path, keep: int) -> Pruned:
         raise BadUse(f"{directory.name} is running, and keeps what it is configured to") from None
     try:
         entries = [
-            replace(entry, best=entry.best or same_file(folder / entry.file, folder / BEST))
+            replace(entry, best=entry.best or same(folder / entry.file, folder / BEST))
             for entry in listed(folder)
         ]
         whole, damaged = _last_whole(folder, entries, keep)

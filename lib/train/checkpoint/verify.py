@@ -14,7 +14,7 @@ from typing import Any
 
 from lib.runs.verify import Part
 from lib.train.checkpoint import digest, manifest
-from lib.train.checkpoint.digest import CheckpointError
+from lib.train.checkpoint.digest import CheckpointError, same
 from lib.train.checkpoint.find import BEST, LAST, same_file, steps_on_disk
 from lib.train.checkpoint.index import Entry, read_index
 from lib.train.checkpoint.peek import peek
@@ -47,7 +47,7 @@ def disagreements(folder: Path) -> list[str]:
         elif (size := _size(path)) != entries[step].size:
             said.append(f"{path.name} has {size:,} bytes, and {entries[step].size:,} in index.json")
     newest = files[max(files)] if files else folder
-    if newest.is_file() and not same_file(newest, folder / LAST):
+    if newest.is_file() and not same(newest, folder / LAST):
         said.append(f"{LAST} is not the newest checkpoint, {newest.name}")
     return said
 

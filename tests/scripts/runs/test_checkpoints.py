@@ -117,6 +117,15 @@ def test_files_and_index_that_disagree(run):
     assert "step_00000012.pt is" not in said
 
 
+def test_copies_of_a_run_lose_their_hard_links_and_nothing_else(original, tmp_path):
+    shutil.copytree(original / "run", tmp_path / "run")
+    rows = call("checkpoints", tmp_path).stdout.splitlines()[1:]
+    assert [row.rpartition("  ")[2] for row in (rows[1], rows[3])] == ["best", "last"]
+    assert len(rows) == 5, "no note"
+    assert "note" not in verify(tmp_path / "run").stdout
+    assert "removed step_00000009.pt\n1 checkpoint" in call("prune", tmp_path).stdout
+
+
 def test_a_run_without_checkpoints(tmp_path):
     with Run.create(tmp_path, "young"):
         pass
