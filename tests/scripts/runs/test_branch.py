@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """`make branch`: a new run that begins where another one was."""
 
+import os
 import shutil
 
 import numpy as np
@@ -185,9 +186,12 @@ def test_a_branch_that_fails_leaves_nothing(run):
     with pytest.raises(BadUse):
         branch(parent, "y", step=0, offset=0, duration_s=0.0, fill=lambda _: _refuse())
     assert sorted(path.name for path in run.parent.iterdir()) == ["x"]
-    (run.parent / ".branch-killed" / "logs").mkdir(parents=True)
+    for name in (".branch-killed", ".branch-begun", "killed", "begun"):
+        (run.parent / name).mkdir()
+    os.utime(run.parent / ".branch-killed", (0, 0))
     made = branch(parent, "y", step=0, offset=0, duration_s=0.0, fill=lambda _: None)
-    assert sorted(path.name for path in run.parent.iterdir()) == ["x", "y"]
+    left = sorted(path.name for path in run.parent.iterdir())
+    assert left == [".branch-begun", "begun", "x", "y"]
     assert [row["event"] for row, _ in read_rows(made / "logs" / "metrics.jsonl")] == ["branch"]
     assert metadata.load(made / "metadata.yaml")["parent"]["run"] == "x"
 
