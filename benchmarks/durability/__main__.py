@@ -53,7 +53,7 @@ from lib.errors import BadUse
 from lib.text import duration
 
 _KILLS_OF_A_TRAINING = 3
-_ROUNDS = 6  # some trainings end before all their kills strike; others make up for them
+_ROUNDS = 20  # some trainings end before all their kills strike; others make up for them
 # What the trainings import on their way; in a fork that would take longer than the training.
 _IMPORTED_LATE = ("torch._inductor", "PIL.Image", "PIL.PngImagePlugin", "tiktoken")
 _TRACKERS = (("tensorboard", "trackio"),) * 3 + (("wandb", "tensorboard"), ("mlflow", "trackio"))

@@ -32,6 +32,7 @@ KINDS = {
     "of one rank of two": 3,
     "of both ranks at once": 3,
     "disk full at a random byte": 7,
+    "and the newest checkpoint damaged": 5,
 }
 _FAULTS = {
     "while saving": "saving",
@@ -138,6 +139,8 @@ class _Player:
         while outcome.kills < self._campaign.kills:
             code = self._interrupted_session()
             outcome.findings += checks.after_interruption(self._run, self._seen)
+            if self._campaign.kind.startswith("and the newest"):
+                self._damage_newest()
             if code == 0 or outcome.findings:
                 break
         if not outcome.findings:
@@ -177,8 +180,9 @@ class _Player:
             program = [sys.executable, str(ROOT / case.model / "train.py"), *flags]
             resume = ["make", "-C", str(ROOT), "resume", f"RUN={self._run}"]
             return Program(resume if resumes else program, self._folder)
-        argv = ["--resume", str(self._run)] if resumes else flags
-        return Session(case.model, argv, self._folder, ranks=case.ranks, fault=fault)
+        if resumes:
+            flags = ["--resume", str(self._run), *cases.changes(case, self._chance)]
+        return Session(case.model, flags, self._folder, ranks=case.ranks, fault=fault)
 
     # ----------------------------------------------------------------------- interruptions
 
@@ -202,6 +206,20 @@ class _Player:
             pids = [self._chance.choice(session.pids)]
         self._outcome.kills += session.kill(pids)
         return session.wait(_LIMIT_S)
+
+    def _damage_newest(self) -> None:
+        """Flip a bit of the newest checkpoint, or cut it off, if there is one before it."""
+        files = list(steps_on_disk(self._run / "checkpoints").values())
+        if len(files) < 2 or _is_complete(self._run):
+            return
+        content = bytearray(files[-1].read_bytes())
+        place = self._chance.randrange(len(content))
+        if self._chance.random() < 0.5:
+            content[place] ^= 1 << self._chance.randrange(8)
+        else:
+            del content[place:]
+        files[-1].write_bytes(content)  # last.pt and perhaps best.pt, too: they are links
+        self._seen.damaged.append(bytes(content))
 
     def _share_left(self) -> float:
         """What part of the steps is still to be made, from the newest checkpoint on."""

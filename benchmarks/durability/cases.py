@@ -119,6 +119,16 @@ def saving(chance: random.Random) -> list[str]:
     return words
 
 
+def changes(case: Case, chance: random.Random) -> list[str]:
+    """Flags for a resumed training that change no number; mostly none."""
+    if chance.random() > 0.25:
+        return []
+    words = saving(chance)
+    if case.model == "gpt2":
+        words += ["--num-workers", str(chance.choice((0, 1, 2, 3)))]
+    return words
+
+
 def write_data(root: Path) -> None:
     """The corpus and the files that choose the models; always the same."""
     words, chance = (

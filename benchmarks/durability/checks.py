@@ -37,7 +37,7 @@ class Seen:
     """What was there after the previous interruption."""
 
     journal: bytes = b""
-    said: list[str] = field(default_factory=list)
+    damaged: list[bytes] = field(default_factory=list)  # checkpoints that were damaged on purpose
 
 
 def after_interruption(directory: Path, seen: Seen) -> Iterator[Finding]:
@@ -57,7 +57,8 @@ def after_interruption(directory: Path, seen: Seen) -> Iterator[Finding]:
         try:
             checkpoint.load(path)
         except checkpoint.CheckpointError as error:
-            yield Finding("unloadable", str(error))
+            if path.read_bytes() not in seen.damaged:
+                yield Finding("unloadable", str(error))
     try:
         read_index(folder)  # it may lag behind the files
     except checkpoint.CheckpointError as error:
