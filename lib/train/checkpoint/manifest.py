@@ -54,14 +54,13 @@ def read(folder: Path) -> Manifest:
     try:
         manifest = Manifest(**json.loads((folder / NAME).read_bytes()))
         expected = {*manifest.files, NAME}
-        well_formed = all(f.keys() == {"size", "sha256"} for f in manifest.files.values())
-        if not (well_formed and isinstance(manifest.metrics, dict) and type(manifest.best) is bool):
+        if not _is_well_formed(manifest):
             raise ValueError
     except FileNotFoundError:
         raise CheckpointError(
             f"checkpoint {folder} is damaged: it lacks {NAME}, or was not written by a training"
         ) from None
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, RecursionError):
         raise CheckpointError(f"checkpoint {folder} is damaged: {NAME} cannot be read") from None
     found = {path.name for path in folder.iterdir()}
     if found != expected:
@@ -69,6 +68,15 @@ def read(folder: Path) -> Manifest:
         what += [f"{name} does not belong to it" for name in sorted(found - expected)]
         raise CheckpointError(f"checkpoint {folder} is damaged: {', '.join(what)}")
     return manifest
+
+
+def _is_well_formed(manifest: Manifest) -> bool:
+    kinds = {"size": int, "sha256": str}
+    return (
+        all({k: type(v) for k, v in f.items()} == kinds for f in manifest.files.values())
+        and all(type(value) in (int, float) for value in manifest.metrics.values())
+        and type(manifest.best) is bool
+    )
 
 
 def verify(folder: Path, part: int = 0, parts: int = 1) -> str:
