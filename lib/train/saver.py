@@ -102,7 +102,7 @@ class Saver:
         """Wait until the latest checkpoint is written, and say if it was not."""
         if self._job is None:
             return
-        (step, names), job, self._job = self._job_saves, self._job, None
+        (step, names), job = self._job_saves, self._job
         try:
             job.result()
         except CheckpointError as error:
@@ -113,6 +113,9 @@ class Saver:
             self._warn("untidy", str(error))
         else:
             self._said.clear()
+        finally:
+            if job.done():  # an interruption of this wait does not end it
+                self._job = None
         for name in names:
             self._unsaved.pop(name, None)
 
