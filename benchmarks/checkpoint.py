@@ -8,12 +8,12 @@ Measures, on the CPU (on a GPU if there is one):
 
 - the pause of Saver.save with weights and Adam state of GPT-2 124M, 1.5 GB, against a copy of the
   same tensors into memory that was used before, and against torch.save into a file;
-- how much longer a training of a small GPT-2 takes that saves every 100 steps, and how much time a
-  checkpoint of 1.5 GB takes from it.
+- how much longer a training of a small GPT-2 takes that saves every 100 steps.
 
 The contenders are timed in turn, round by round, so that other load on the machine affects all of
-them. A time is the median over the rounds, a ratio the median of the rounds' ratios. Needs 6 GB of
-memory, and 5 GB in DIR (default: the directory for temporary files). The last line is JSON.
+them; on a busy machine compare the processor time, which is that of all threads together. A time is
+the median over the rounds, a ratio the median of the rounds' ratios. Needs 6 GB of memory, and 5 GB
+in DIR (default: the directory for temporary files). The last line is JSON.
 """
 
 from lib.cli import begin, run_main
@@ -30,6 +30,7 @@ import argparse
 import json
 import statistics
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -41,14 +42,32 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from benchmarks.gpt2_worker import Case, Ours, batch
-from benchmarks.prune import Times, gpt2_shapes, ratio, seconds
+from benchmarks.prune import Times, gpt2_shapes, ratio
 from lib.train.ranks import full_state
 from lib.train.runtime import setup
 from lib.train.saver import Saver
 
 SMALL = Case(4, 4, 128, 64, 12, 257, 1e-3, 0.0)
-BESIDE_ROUNDS = 3  # they are long
 GOALS = {"copy": 1.5, "torch.save": 0.25}
+
+
+def measured(works: dict[str, Callable[[], object]], device: str, rounds: int) -> Times:
+    """Seconds that each of `works` takes in each round, after a first one that does not count.
+
+    Under "NAME, processor" also the processor time, of all threads.
+    """
+    taken: Times = {}
+    for number in range(rounds + 1):
+        for name, work in works.items():
+            before = time.perf_counter(), time.process_time()
+            work()
+            if device == "cuda":
+                torch.cuda.synchronize()
+            if number:
+                taken.setdefault(name, []).append(time.perf_counter() - before[0])
+                processor = time.process_time() - before[1]
+                taken.setdefault(f"{name}, processor", []).append(processor)
+    return taken
 
 
 def adam_state(layers: int, device: str) -> dict[str, Any]:
@@ -81,7 +100,7 @@ def a_saver(folder: Path) -> Saver:
 
 
 def measure_pause(state: Mapping[str, Any], folder: Path, device: str, rounds: int) -> Times:
-    """Seconds of each contender, and of a whole write in the thread as "write"."""
+    """Seconds of each contender, and as "write" of what the thread does after the pause."""
     tensors = tensors_of(state)
     copies = [torch.empty_like(tensor, device="cpu") for tensor in tensors]
     saver, steps = a_saver(folder), iter(range(10**6))
@@ -96,7 +115,7 @@ def measure_pause(state: Mapping[str, Any], folder: Path, device: str, rounds: i
         "write": saver.wait,
         "torch.save": lambda: torch.save(state, folder / "plain"),
     }
-    times = seconds(works, device, rounds)
+    times = measured(works, device, rounds)
     saver.close()
     return times
 
@@ -131,29 +150,7 @@ def measure_share(training: Training, folder: Path, device: str, steps: int, rou
         "saving": saving,
         "not saving": lambda: training.train(steps),
     }
-    times = seconds(works, device, rounds)
-    saver.close()
-    return times
-
-
-def measure_beside(
-    training: Training, state: Mapping[str, Any], folder: Path, device: str
-) -> Times:
-    """Seconds of the steps that are trained while `state` is written, and of as many alone."""
-    saver, counts = a_saver(folder), []
-
-    def beside() -> None:
-        saver.save(state, step=training.step, metrics={}, best=False)
-        before = training.step
-        while saver.is_writing():
-            training.train(1)
-        counts.append(training.step - before)
-
-    works: dict[str, Callable[[], object]] = {
-        "beside": beside,
-        "alone": lambda: training.train(counts[-1]),
-    }
-    times = seconds(works, device, BESIDE_ROUNDS)
+    times = measured(works, device, rounds)
     saver.close()
     return times
 
@@ -178,14 +175,13 @@ def main() -> int:
         console.print(pause_table(size, pause))
         training = Training(device)
         share = measure_share(training, Path(folder), device, options.steps, options.rounds)
-        more = ratio(share, "saving", "not saving") - 1
-        console.print(
-            f"small model: {_ms(share['not saving'])} ms for {options.steps} steps, "
-            f"{100 * more:+.1f} % with a checkpoint"
+        more, processor = (
+            ratio(share, f"saving{kind}", f"not saving{kind}") - 1 for kind in ("", ", processor")
         )
-        beside = measure_beside(training, state, Path(folder), device)
-    taken = statistics.median(b - a for b, a in zip(beside["beside"], beside["alone"], strict=True))
-    console.print(f"a checkpoint of {size / 1e9:.2f} GB takes {taken:.1f} s from it")
+        console.print(
+            f"small model: {_ms(share['not saving'])} ms for {options.steps} steps, with a "
+            f"checkpoint {100 * more:+.1f} %, processor time {100 * processor:+.1f} %"
+        )
     figures = {
         "device": device,
         "bytes": size,
@@ -195,7 +191,7 @@ def main() -> int:
         "pause_to_torch_save": ratio(pause, "save", "torch.save"),
         "small_step_ms": 1000 * statistics.median(share["not saving"]) / options.steps,
         "share": more,
-        "beside_s": taken,
+        "share_of_processor": processor,
     }
     print(json.dumps(figures))
     return 0
@@ -210,6 +206,7 @@ def pause_table(size: int, pause: Times) -> Table:
         goal = f"≤ {GOALS[name]}"
         table.add_row(words, _ms(pause[name]), f"{ratio(pause, 'save', name):.3f}", goal)
     table.add_row("writing it, in the thread", _ms(pause["write"]), "", "")
+    table.add_row("processor time of that", _ms(pause["write, processor"]), "", "")
     return table
 
 
