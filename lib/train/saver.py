@@ -55,6 +55,8 @@ class Saver:
         self._thread = ThreadPoolExecutor(1, "checkpoint", initializer=_yield_the_cores)
         self._job: Future[None] | None = None
         self._job_saves: tuple[int, tuple[str, ...]] = 0, ()  # step, names
+        self._job_write: Callable[[], None] = lambda: None
+        self._lost_best: Callable[[], None] | None = None  # writes the best state, whose copy waits
         self._unsaved: dict[str, tuple[int, CheckpointError]] = {}  # by name: step, reason
         self._said: set[str] = set()  # what went wrong, until it goes right
 
@@ -65,17 +67,34 @@ class Saver:
 
         It becomes last.pt, and with `best` also best.pt. Waits for the one before if that is still
         being written. When it cannot be written, the run says so, once until it can be again.
+
+        The best state that could not be written is tried again first, and no later one is written
+        before it: a training that went on from a later one could never write it.
         """
         if not self._is_main:
             return
         self.wait()
+        if self._lost_best is not None and not best and not self._saves_lost_best():
+            self._unsaved[LAST] = step, self._unsaved[BEST][1]
+            return
+        self._lost_best = None
         taken = self._snapshot.take(contents)
-        self._job_saves = step, (LAST, BEST) if best else (LAST,)
         write = partial(
             self._writer.write, taken, step=step, metrics=dict(metrics), best=best,
             nbytes=self._snapshot.nbytes,
         )  # fmt: skip
+        self._begin(write, step, (LAST, BEST) if best else (LAST,))
+
+    def _begin(self, write: Callable[[], None], step: int, names: tuple[str, ...]) -> None:
+        self._job_saves, self._job_write = (step, names), write
         self._job = self._thread.submit(self._work, write)
+
+    def _saves_lost_best(self) -> bool:
+        """Try again to write the best state; returns whether it is safe now."""
+        assert self._lost_best is not None
+        self._begin(self._lost_best, self._unsaved[BEST][0], (LAST, BEST))
+        self.wait()
+        return BEST not in self._unsaved
 
     def rewind(self, step: int, best_step: int) -> None:
         """Go on from the checkpoint of `step`: remove those of later steps.
@@ -107,6 +126,7 @@ class Saver:
             job.result()
         except CheckpointError as error:
             self._unsaved |= dict.fromkeys(names, (step, error))
+            self._lost_best = self._job_write if BEST in names else None
             self._warn("unsaved", f"no checkpoint of step {step}, training goes on: {error}")
             return
         except Untidy as error:
