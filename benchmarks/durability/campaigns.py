@@ -146,11 +146,7 @@ class _Player:
         if not outcome.findings:
             self._finish()
         if not outcome.findings:
-            outcome.findings += checks.against_reference(
-                self._run,
-                self._campaign.reference,
-                disk_was_full=self._campaign.kind.startswith("disk full"),
-            )
+            outcome.findings += checks.against_reference(self._run, self._campaign.reference)
 
     def _finish(self) -> None:
         """Resume until the training is complete: once must do, since nobody interrupts it."""

@@ -65,14 +65,8 @@ def after_interruption(directory: Path, seen: Seen) -> Iterator[Finding]:
         yield Finding("torn files", str(error))
 
 
-def against_reference(
-    directory: Path, reference: Path, *, disk_was_full: bool = False
-) -> Iterator[Finding]:
-    """The journal, the metadata and the last and the best checkpoint are those of `reference`.
-
-    When the disk was full while the best state was to be saved, best.pt is an older one or missing,
-    as the training has said.
-    """
+def against_reference(directory: Path, reference: Path) -> Iterator[Finding]:
+    """The journal, the metadata and the last and the best checkpoint are those of `reference`."""
     found, wanted = _rows(directory), _rows(reference)
     for text, rows in (("lost", wanted - found), ("repeated or different", found - wanted)):
         if rows:
@@ -85,21 +79,10 @@ def against_reference(
     status = metadata.load(directory / "metadata.yaml").get("status")
     if status != "completed":
         yield Finding("not resumed", f"the status is {status}")
-    ours, theirs = directory / "checkpoints", reference / "checkpoints"
-    yield from _compare_checkpoints("last.pt", ours, theirs)
-    if not (disk_was_full and _lacks_best(directory, theirs)):
-        yield from _compare_checkpoints("best.pt", ours, theirs)
+    for name in ("last.pt", "best.pt"):
+        yield from _compare_checkpoints(name, directory / "checkpoints", reference / "checkpoints")
     for left in (*directory.glob(".*.tmp"), *directory.glob("*/.*.tmp")):
         yield Finding("torn files", f"{left.relative_to(directory)} was left behind")
-
-
-def _lacks_best(directory: Path, reference: Path) -> bool:
-    """Whether the training said that it could not save, and the best state is not there."""
-    if "no checkpoint of step" not in (directory / "logs" / "train.log").read_text():
-        return False
-    path = directory / "checkpoints" / "best.pt"
-    best = checkpoint.load(reference / "best.pt")["step"]
-    return not path.exists() or checkpoint.load(path)["step"] < best
 
 
 def _compare_checkpoints(name: str, ours: Path, theirs: Path) -> Iterator[Finding]:
