@@ -11,9 +11,7 @@ and manifest.json with the SHA-256 of each of these. Loading them cannot run cod
 which torch.distributed.checkpoint keeps metadata otherwise are neither written nor read.
 """
 
-import hashlib
 import math
-import os
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping
@@ -28,13 +26,13 @@ from torch import Tensor, nn
 from torch.distributed import checkpoint as dcp
 from torch.distributed.checkpoint import HuggingFaceStorageReader, HuggingFaceStorageWriter
 from torch.distributed.checkpoint.api import CheckpointException
-from torch.distributed.checkpoint.filesystem import FileSystem
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from torch.distributed.tensor import DTensor
 
 from lib.train.checkpoint import file, manifest
 from lib.train.checkpoint.digest import CheckpointError
 from lib.train.checkpoint.folder import new_temporary, put_in_place
+from lib.train.checkpoint.hashed_files import HashedFiles
 from lib.train.checkpoint.together import on_all_ranks, on_rank_0
 
 _STATE = "state.pt"
@@ -275,34 +273,3 @@ def _of_any_rank(what: str) -> Iterator[None]:
             raise
         reason = error.strerror if isinstance(error, OSError) else repr(error)
         raise CheckpointError(f"{what}: rank {rank}: {reason}") from failed
-
-
-class HashedFiles(FileSystem):
-    """Files for a storage writer; `written` has size and SHA-256 of each, by name."""
-
-    def __init__(self) -> None:
-        self.written: dict[str, manifest.Described] = {}
-
-    @contextmanager
-    def create_stream(self, path: str | os.PathLike, mode: str) -> Iterator[Any]:
-        with super().create_stream(path, mode) as stream:
-            hashed = _Hashed(stream)
-            yield hashed
-        sha256 = hashed.digest.hexdigest()
-        self.written[Path(path).name] = {"size": hashed.size, "sha256": sha256}
-
-
-class _Hashed:
-    """A file being written, and the digest of what was meant to be in it."""
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-        self.digest, self.size = hashlib.sha256(), 0
-
-    def write(self, data: bytes) -> int:
-        self.digest.update(data)
-        self.size += len(data)
-        return self._stream.write(data)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
