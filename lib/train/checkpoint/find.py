@@ -61,7 +61,11 @@ def load_newest(folder: str | Path, say: Callable[[str], None]) -> tuple[Path, d
         except CheckpointError as error:
             say(f"warning: {error}; the one before is tried")
     what = "none of the checkpoints can be loaded" if found else "there is no checkpoint"
-    raise CheckpointError(f"{what} in {folder}: train from the beginning, in a new run")
+    config = Path(folder).parent / ".config"
+    raise CheckpointError(
+        f"{what} in {folder}: train the same again from the start, in a new run, with "
+        f"make KCONFIG_CONFIG={config}"
+    )
 
 
 def load_at(folder: str | Path, step: int) -> tuple[Path, dict[str, Any]]:
