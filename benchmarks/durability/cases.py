@@ -87,6 +87,7 @@ RANKS = (
     _lenet5("2 ranks", ranks=2),
     _lenet5("2 ranks, adamwprune", "--optimizer", "adamwprune", *_PRUNED, ranks=2),
     _gpt2("2 ranks, dropout", "--gpt2-dropout", "0.2", ranks=2),
+    _gpt2("2 ranks, sharded", "--shard", ranks=2),
 )
 TRACKED = (
     Case("lenet5 tracked", "lenet5", _LENET5, steps=_TRACKED_STEPS),

@@ -18,6 +18,7 @@ import torch
 from lib.runs import metadata
 from lib.runs.journal import current_rows, read_rows
 from lib.train import checkpoint
+from lib.train.checkpoint.find import named, steps_on_disk
 from lib.train.checkpoint.index import read_index
 
 COLUMNS = ("not resumed", "rows lost", "torn files", "unloadable", "tracker rows", "differing")
@@ -53,11 +54,12 @@ def after_interruption(directory: Path, seen: Seen) -> Iterator[Finding]:
         except (OSError, ValueError) as error:
             yield Finding("torn files", f"metadata.yaml: {error}")
     folder = directory / "checkpoints"
-    for path in sorted(folder.glob("[!.]*.pt")):
+    sharded = [path for path in steps_on_disk(folder).values() if path.is_dir()]
+    for path in (*folder.glob("[!.]*.pt"), *sharded):
         try:
             checkpoint.load(path)
         except checkpoint.CheckpointError as error:
-            if path.read_bytes() not in seen.damaged:
+            if path.is_dir() or path.read_bytes() not in seen.damaged:
                 yield Finding("unloadable", str(error))
     try:
         read_index(folder)  # it may lag behind the files
@@ -79,7 +81,7 @@ def against_reference(directory: Path, reference: Path) -> Iterator[Finding]:
     status = metadata.load(directory / "metadata.yaml").get("status")
     if status != "completed":
         yield Finding("not resumed", f"the status is {status}")
-    for name in ("last.pt", "best.pt"):
+    for name in ("last", "best"):
         yield from _compare_checkpoints(name, directory / "checkpoints", reference / "checkpoints")
     for left in (*directory.glob(".*.tmp"), *directory.glob("*/.*.tmp")):
         yield Finding("torn files", f"{left.relative_to(directory)} was left behind")
@@ -87,7 +89,7 @@ def against_reference(directory: Path, reference: Path) -> Iterator[Finding]:
 
 def _compare_checkpoints(name: str, ours: Path, theirs: Path) -> Iterator[Finding]:
     try:
-        one, other = checkpoint.load(ours / name), checkpoint.load(theirs / name)
+        one, other = checkpoint.load(named(ours, name)), checkpoint.load(named(theirs, name))
     except checkpoint.CheckpointError as error:
         yield Finding("unloadable", str(error))
         return

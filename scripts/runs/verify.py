@@ -28,8 +28,8 @@ from lib.train.checkpoint.verify import Checked, verify_checkpoints
 from scripts.common import chosen_run, output_dir, run_parser
 
 
-def verify(run: Path) -> bool:
-    """Print what there is to say about the run; returns whether it is whole."""
+def verify(run: Path, name: str) -> bool:
+    """Print what there is to say about the run that RUN=`name` names; returns if it is whole."""
     try:
         fields = load_run(run).metadata  # marks it interrupted if its process is gone
     except UnreadableRun:
@@ -39,7 +39,7 @@ def verify(run: Path) -> bool:
     damaged = any(part.damage for part in parts)
     print(text.one_line(f"{run.name}: {'DAMAGED' if damaged else 'whole'}"))
     rows = [row for part in parts for row in _lines(part)]
-    rows += [("next", command) for command in _next(run, fields, checked, damaged)]
+    rows += [("next", command) for command in _next(run, name, fields, checked, damaged)]
     print(*(f"  {line}" for line in text.columns(rows)), sep="\n")
     return not damaged
 
@@ -50,26 +50,29 @@ def _lines(part: Part) -> Iterator[tuple[str, str]]:
     yield from (("", f"note: {what}") for what in part.remarks)
 
 
-def _next(run: Path, fields: dict[str, Any], checked: Checked, damaged: bool) -> Iterator[str]:
+def _next(
+    run: Path, name: str, fields: dict[str, Any], checked: Checked, damaged: bool
+) -> Iterator[str]:
     """What can be done with the run, as commands."""
     status, usable = fields.get("status"), checked.usable
     if status in ("failed", "interrupted") and usable:
-        yield f"make resume RUN={run.name}    (goes on after step {usable[-1]})"
+        yield f"make resume RUN={name}    (goes on after step {usable[-1]})"
     elif status in ("failed", "interrupted"):
         yield f"KCONFIG_CONFIG={run}/.config make    (nothing to resume: the same from the start)"
     elif damaged and checked.weights and status != "running":
         newest = checked.weights[-1]
         yield f"make SET='INIT_FROM={newest}'    (a new run from weights that are whole)"
     if damaged:
-        yield f"make show RUN={run.name}    (what else is known of it)"
+        yield f"make show RUN={name}    (what else is known of it)"
 
 
 def main() -> int:
     options = run_parser(__doc__).parse_args()
     if options.run != "all":
-        return int(not verify(chosen_run(options)))
+        run = chosen_run(options)
+        return int(not verify(run, str(run) if "/" in options.run else run.name))
     where = output_dir(options.output_dir)
-    whole = {run.name: verify(run.dir) for run in find_runs(where)}
+    whole = {run.name: verify(run.dir, run.name) for run in find_runs(where)}
     damaged = [name for name, is_whole in whole.items() if not is_whole]
     print(f"{len(whole)} runs in {where}, {len(damaged)} damaged", *map(text.one_line, damaged))
     return int(bool(damaged))
