@@ -131,13 +131,15 @@ class _Player:
         self._chance = random.Random(campaign.seed)
         self._folder, self._run = campaign.folder, campaign.folder / "run"
         self._known = json.loads((campaign.reference.parent / "known.json").read_text())
-        self._saving = cases.saving(self._chance)
+        self._saving = cases.saving(campaign.case, self._chance)
         self._seen = Seen()
 
     def play(self) -> None:
         outcome = self._outcome
         while outcome.kills < self._campaign.kills:
             code = self._interrupted_session()
+            if code not in (0, KILLED) and (code == 2 or not self._may_fail()):
+                outcome.findings.append(self._ended_with(code))
             outcome.findings += checks.after_interruption(self._run, self._seen)
             if self._campaign.kind.startswith("and the newest"):
                 self._damage_newest()
@@ -156,10 +158,15 @@ class _Player:
             code = self._start().wait(_LIMIT_S)
             if code == 0:
                 return
+        self._outcome.findings.append(self._ended_with(code))
+
+    def _may_fail(self) -> bool:
+        """Whether an interruption of this kind may end in exit code 1."""
+        return self._campaign.case.ranks > 1 or self._campaign.kind.startswith("disk full")
+
+    def _ended_with(self, code: int) -> Finding:
         said = (self._folder / "session.log").read_text(errors="replace")[-800:]
-        self._outcome.findings.append(
-            Finding("not resumed", f"the last session ended with {code}: {said}")
-        )
+        return Finding("not resumed", f"a session ended with {code}: {said}")
 
     def _start(self, fault: tuple[str, int] | None = None) -> Session:
         """A new run while there is no checkpoint to go on from, else a resumed one."""

@@ -109,13 +109,13 @@ def flags(case: Case, root: Path, output: Path, *more: str) -> list[str]:
     ]
 
 
-def saving(chance: random.Random) -> list[str]:
+def saving(case: Case, chance: random.Random) -> list[str]:
     """How checkpoints are written: how often, how many are kept, compressed or not."""
     words = ["--checkpoint-interval", str(chance.choice((1, 2, 3, 5)))]
     words += ["--checkpoint-keep", str(chance.choice((1, 2, 3)))]
     if chance.random() < 0.3:
         words += ["--checkpoint-every", str(chance.choice((4, 7)))]
-    if chance.random() < 0.25:
+    if chance.random() < 0.25 and "--shard" not in case.flags:
         words += ["--checkpoint-compress"]
     return words
 
@@ -124,7 +124,7 @@ def changes(case: Case, chance: random.Random) -> list[str]:
     """Flags for a resumed training that change no number; mostly none."""
     if chance.random() > 0.25:
         return []
-    words = saving(chance)
+    words = saving(case, chance)
     if case.model == "gpt2":
         words += ["--num-workers", str(chance.choice((0, 1, 2, 3)))]
     return words

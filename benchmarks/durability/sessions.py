@@ -30,6 +30,7 @@ from lib.config.settings import load_settings
 
 KILLED = -signal.SIGKILL
 _POLL_S = 0.002
+_AFTER_A_FAILURE_S = 30.0  # as torchrun
 
 
 class Session:
@@ -74,10 +75,15 @@ class Session:
     def wait(self, seconds: float) -> int:
         """The exit code of rank 0, or of the first process that failed; KILLED if one was killed.
 
-        Raises TimeoutError, with all of them killed, after `seconds`.
+        As torchrun does, kills what is left a while after one of them has failed. Raises
+        TimeoutError, with all of them killed, after `seconds`.
         """
-        deadline = time.monotonic() + seconds
+        deadline, patience = time.monotonic() + seconds, time.monotonic() + seconds
         while alive := self.alive():
+            if any(self._codes.values()):
+                patience = min(patience, time.monotonic() + _AFTER_A_FAILURE_S)
+            if time.monotonic() > patience:
+                self.kill(alive)
             if time.monotonic() > deadline:
                 self.kill(alive)
                 self.wait(10)
