@@ -54,6 +54,9 @@ class ShardedSaver(Saver):
             self._job.set_result(self._write(contents, step, dict(metrics), best))
         except (CheckpointError, Untidy) as error:
             self._job.set_exception(error)
+        except BaseException:  # other ranks are lost: it will never be done, and nobody must wait
+            self._job = None
+            raise
         self.wait()
 
     def _write(

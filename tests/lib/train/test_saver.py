@@ -17,6 +17,7 @@ from lib.train import checkpoint
 from lib.train.checkpoint import CheckpointError, writer
 from lib.train.checkpoint.find import load_newest, step_file, steps_on_disk
 from lib.train.saver import Saver
+from lib.train.sharded_saver import ShardedSaver
 from tests.lib.train.checkpoint.states import STATES, same, tensors_in
 
 
@@ -374,3 +375,23 @@ def test_a_process_killed_at_any_moment_leaves_a_state_that_was_saved(tmp_path):
     saver.close()
     assert not list(tmp_path.glob(".*"))
     assert latest + 1 == max(steps_on_disk(tmp_path))
+
+
+def test_a_sharded_checkpoint_whose_ranks_are_lost_is_not_waited_for(tmp_path, monkeypatch):
+    model = torch.nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(model.parameters())
+    options = {"is_main": False, "keep": 2, "every": 0, "compress": False}
+    saver = ShardedSaver(
+        tmp_path, model, optimizer, sync_journal=lambda: None, say=Said(), **options
+    )
+
+    def lost(*_):
+        raise RuntimeError("Connection closed by peer")
+
+    monkeypatch.setattr(saver, "_write", lost)
+    with pytest.raises(RuntimeError, match="closed by peer"):
+        save(saver, 1)
+    closing = threading.Thread(target=saver.close, daemon=True)
+    closing.start()
+    closing.join(10)
+    assert not closing.is_alive()
