@@ -34,7 +34,7 @@ def test_ten_kills(tmp_path):
     )
     assert done.returncode == 0, done.stdout + done.stderr
     kinds = [line for line in done.stdout.splitlines() if line.startswith("| ")]
-    assert len(kinds) == 1 + 5 + 1
+    assert len(kinds) == 1 + 6 + 1
     assert kinds[-1].startswith("| **all** | 1")
     assert kinds[-1].endswith("| 0 | 0 | 0 | 0 | 0 | 0 |")
 
