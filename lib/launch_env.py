@@ -39,8 +39,12 @@ class LaunchEnv:
         return self.rank == 0
 
 
-def launch_env(environ: Mapping[str, str] = os.environ) -> LaunchEnv:
-    """Read the launch environment. Raises BadUse, naming the variable, where it makes no sense."""
+def launch_env(environ: Mapping[str, str] | None = None) -> LaunchEnv:
+    """Read the launch environment, that of this process unless another one is given.
+
+    Raises BadUse, naming the variable, where it makes no sense.
+    """
+    environ = os.environ if environ is None else environ
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
     present = [name for name in names if environ.get(name)]
     launch_id = environ.get("LAUNCH_ID") or environ.get("TORCHELASTIC_RUN_ID", "")

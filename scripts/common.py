@@ -29,6 +29,11 @@ def parser(doc: str) -> argparse.ArgumentParser:
     return made
 
 
+def given_run() -> str:
+    """RUN in the environment, where make puts it; empty if it is not given."""
+    return os.environ.get("RUN", "")
+
+
 def run_parser(doc: str) -> argparse.ArgumentParser:
     """`parser` for a program about one run; see `chosen_run`."""
     made = parser(doc)
@@ -36,7 +41,7 @@ def run_parser(doc: str) -> argparse.ArgumentParser:
         "run",
         metavar="RUN",
         nargs="?",
-        default=os.environ.get("RUN", ""),
+        default=given_run(),
         help="name of the run, its unique beginning, or a path (default: the latest run)",
     )
     return made

@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 
@@ -362,12 +363,13 @@ class TestInitFrom:
 
 @pytest.mark.slow
 def test_two_ranks(model):
-    """All ranks at once are killed; so is rank 0 alone, in a second training."""
-    whole = model.train_on_ranks(2, *STEPS)
-    command = model.command(2, "killed", *STEPS)
-    with subprocess.Popen(command, env=ENVIRONMENT, start_new_session=True) as process:
-        wait_for(model.output / "killed" / "checkpoints" / "step_00000004.pt")
-        os.killpg(process.pid, signal.SIGKILL)
+    """All ranks are killed at once, and their launcher."""
+    long = ("--max-steps", "120", "--eval-interval", "60", "--checkpoint-interval", "20")
+    whole = model.train_on_ranks(2, *long)
+    with subprocess.Popen(model.command(2, "killed", *long), env=ENVIRONMENT) as launcher:
+        wait_for(model.output / "killed" / "checkpoints" / "step_00000020.pt")
+        for process in (*psutil.Process(launcher.pid).children(recursive=True), launcher):
+            process.kill()
     killed = Finished(model.output / "killed")
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     program = [str(ROOT / model.name / "train.py"), "--resume", str(killed.dir)]
@@ -375,6 +377,7 @@ def test_two_ranks(model):
         [*torchrun, "--nproc-per-node", "2", *program], check=True, timeout=300, env=ENVIRONMENT
     )
     assert killed.metadata["status"] == "completed"
+    assert 20 <= killed.metadata["resumes"][0]["step"] < 120
     assert differences(science(whole.dir), science(killed.dir)) == []
 
 

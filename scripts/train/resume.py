@@ -25,7 +25,7 @@ from lib.config.tree import Tree, Value
 from lib.errors import BadUse, Failure
 from lib.runs import stored
 from lib.runs.stored import StoredRun, UnreadableRun
-from scripts.common import output_dir
+from scripts.common import given_run, output_dir
 from scripts.config.change import overrides, print_notes
 from scripts.train.launch import layout_from, start
 
@@ -88,7 +88,7 @@ def present() -> dict[str, Value]:
 def main() -> int:
     layout = layout_from(os.environ)
     layers = overrides()
-    run = chosen(output_dir(None), os.environ.get("RUN", ""))
+    run = chosen(output_dir(None), given_run())
     tree = Tree()
     notes = load_run(tree, run.dir, present())
     print_notes(notes + apply(tree, layers))

@@ -184,7 +184,8 @@ def test_a_training_that_goes_on_without_tracking_is_not_tracked(home):
         time.sleep(0.2)
     assert max(step for step, _ in read("tensorboard", run.dir).metrics["lr"]) < 40
     state = cursor.load(run.dir, "tensorboard")
-    assert state is not None and state.condition == "handed over"
+    # The forwarder may have ended before the run went on.
+    assert state is not None and state.condition in ("handed over", "finished")
     run.train(31, 50, dies=False)
     assert forward(run.dir, "tensorboard")[0] == 0
     run.check("tensorboard")
