@@ -107,10 +107,9 @@ class Start:
                 "own settings (make resume), or start a new run from its weights (INIT_FROM)"
             ) from error
         self._offset, self._data = saved["journal"]["offset"], saved["data"]
-        was, now = saved["versions"], versions()
-        changed = [
-            f"{name} {was.get(name)} → {now[name]}" for name in now if was[name] != now[name]
-        ]
+        was = {**saved["versions"], "ranks": saved["world_size"]}
+        now = {**versions(), "ranks": self.runtime.world_size}
+        changed = [f"{name} {was[name]} → {now[name]}" for name in now if was[name] != now[name]]
         if changed:
             self._remark = (
                 f"note: {', '.join(changed)} since the checkpoint: numbers can differ in their "

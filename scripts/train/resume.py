@@ -5,7 +5,8 @@ $RUN is its name, the unique beginning of its name, or its path; by default the 
 interrupted last. It goes on in its own directory, with its own configuration, from its newest
 checkpoint that can be loaded. $FRAGMENTS, $SET and $TRACKER change that configuration, for instance
 SET="NUM_EPOCHS=40" for a longer training; what would leave the saved state without meaning is
-refused. How many processes train it, and where, is given as for scripts/train/launch.py.
+refused. How many processes train it, and where, is given as for scripts/train/launch.py; on one
+machine the default is as many as before.
 """
 
 from lib.cli import begin, run_main
@@ -27,7 +28,7 @@ from lib.runs import stored
 from lib.runs.stored import StoredRun, UnreadableRun
 from scripts.common import given_run, output_dir
 from scripts.config.change import overrides, print_notes
-from scripts.train.launch import layout_from, start
+from scripts.train.launch import Layout, default_nproc, layout_from, start
 
 
 def chosen(folder: str, given: str) -> StoredRun:
@@ -76,6 +77,22 @@ def _is_longer(name: str, old: Value, new: Value) -> bool:
     return name in limits and old != 0 and (new == 0 or new > old)
 
 
+def with_its_processes(layout: Layout, run: StoredRun, device: str) -> Layout:
+    """`layout` with as many processes as the run had, if nothing else is asked for.
+
+    With another number its last bits would differ.
+    """
+    had = run.part("batch").get("world_size")
+    if layout.nproc or layout.nnodes != "1" or type(had) is not int or had < 2:
+        return layout
+    on_cpu = run.metadata.get("device") == "cpu"
+    room = (os.cpu_count() or 1) if on_cpu else default_nproc(device)
+    if had <= room:
+        return layout._replace(nproc=had)
+    print(f"note: {run.dir} had {had} processes, for which this machine is too small (NPROC)")
+    return layout
+
+
 def present() -> dict[str, Value]:
     """The values in the present .config; none if there is none. Secrets of the run may be there."""
     try:
@@ -95,6 +112,7 @@ def main() -> int:
     changed = checked_changes(tree, run.dir)
     check_steps_left(run, changed)
     print(f"{run.dir}: {run.status}, goes on")  # the training itself says what changes
+    layout = with_its_processes(layout, run, str(tree.values()["DEVICE"]))
     return start(tree, layout, f"{run.dir}/.config", resume=str(run.dir))
 
 

@@ -14,6 +14,9 @@ from lib.config.assign import apply
 from lib.config.dotconfig import parse_words
 from lib.config.settings import Settings
 from lib.config.tree import Tree
+from lib.runs.stored import StoredRun
+from scripts.train.launch import layout_from
+from scripts.train.resume import with_its_processes
 
 # Says what it goes on with.
 REPORT = """
@@ -236,3 +239,21 @@ def test_each_launch_has_a_name_and_a_restarted_one_its_own(tree):
     assert launch(SLURM_JOB_ID="8", SLURM_RESTART_COUNT="0")[0] != in_job[0]
     other = launch(SLURM_JOB_ID="7", SLURM_RESTART_COUNT="1", SET="SEED=9")
     assert other[0] != in_job[0] and other[1] == auto
+
+
+@pytest.mark.parametrize(
+    ("given", "device", "had", "expected"),
+    [
+        ({}, "cpu", 2, 2),
+        ({"NPROC": "1"}, "cpu", 2, 1),
+        ({}, "cpu", 1, 0),
+        ({}, "cpu", 10**6, 0),
+        ({}, "cuda:0", 2, 0),  # there is no GPU
+        ({"NNODES": "2", "MASTER_ADDR": "a"}, "cpu", 2, 0),
+        ({}, "cpu", "two", 0),
+    ],
+)
+def test_as_many_processes_as_before(tmp_path, monkeypatch, given, device, had, expected):
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    run = StoredRun(tmp_path, {"device": device, "batch": {"world_size": had}})
+    assert with_its_processes(layout_from(given), run, "cpu").nproc == expected
