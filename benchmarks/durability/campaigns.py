@@ -143,7 +143,8 @@ class _Player:
             outcome.findings += checks.after_interruption(self._run, self._seen)
             if self._campaign.kind.startswith("and the newest"):
                 self._damage_newest()
-            if code == 0 or outcome.findings:
+            # A kill may also strike a training that has nothing left to do but to exit.
+            if code == 0 or outcome.findings or _is_complete(self._run):
                 break
         if not outcome.findings:
             self._finish()

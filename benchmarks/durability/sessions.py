@@ -30,6 +30,8 @@ from lib.config.settings import load_settings
 
 KILLED = -signal.SIGKILL
 _POLL_S = 0.002
+# What a make passes on to the one that a session starts, with the variables of the benchmark.
+_OF_MAKE = {"MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "N", "SEED", "MINUTES"}
 _AFTER_A_FAILURE_S = 30.0  # as torchrun
 
 
@@ -127,7 +129,12 @@ class Program(Session):
         self.started = time.monotonic()
         with (folder / "session.log").open("ab") as log:
             process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                env={k: v for k, v in os.environ.items() if k not in _OF_MAKE},
             )
         self.pids, self._codes, self._process = [process.pid], {}, process
 
