@@ -355,6 +355,11 @@ class TestInitFrom:
         child = model.train("--init-from", str(path), "--learning-rate", "1e-20")
         assert differences(checkpoint.load(path)["model_state_dict"], child.weights()) == []
 
+    def test_a_file_of_something_else(self, model, tmp_path):
+        checkpoint.save(tmp_path / "other.pt", {"step": 3})
+        with pytest.raises(BadUse, match=r"other\.pt is no checkpoint .* lacks 'model_state_dict'"):
+            model.train("--init-from", str(tmp_path / "other.pt"))
+
     def test_what_does_not_exist(self, model):
         with pytest.raises(BadUse, match="no such run"):
             model.train("--init-from", "nothing")

@@ -4,7 +4,7 @@
 keeper = Keeper(settings, runtime, learner, state, run)
 keeper.begin(dataset, clock)                # before the first step
 keeper.save(metrics, is_best=True)          # all ranks
-keeper.close()
+keeper.saver.close()
 """
 
 from collections.abc import Mapping

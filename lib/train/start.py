@@ -65,10 +65,15 @@ class Start:
         """
         run_dir, file, saved = _on_main_rank(runtime, lambda: _find(settings))
         start = Start(runtime, run_dir)
-        if run_dir is not None:
-            start._load(settings, run_dir, file, saved or _load_on_rank(file, runtime))
-        elif settings.INIT_FROM:
-            start._load_parent(settings)
+        try:
+            if run_dir is not None:
+                start._load(settings, run_dir, file, saved or _load_on_rank(file, runtime))
+            elif settings.INIT_FROM:
+                start._load_parent(settings)
+        except (KeyError, TypeError) as error:  # a file of ours with something else in it
+            raise BadUse(
+                f"{start._file} is no checkpoint of a training: {_brief(error)}"
+            ) from error
         return start
 
     @property
@@ -109,7 +114,7 @@ class Start:
         self._offset, self._data = saved["journal"]["offset"], saved["data"]
         was = {**saved["versions"], "ranks": saved["world_size"]}
         now = {**versions(), "ranks": self.runtime.world_size}
-        changed = [f"{name} {was[name]} → {now[name]}" for name in now if was[name] != now[name]]
+        changed = [f"{k} {was.get(k)} → {now[k]}" for k in now if was.get(k) != now[k]]
         if changed:
             self._remark = (
                 f"note: {', '.join(changed)} since the checkpoint: numbers can differ in their "
