@@ -95,3 +95,13 @@ def uninterrupted() -> Iterator[None]:
     finally:
         for s, handler in zip(signals, previous, strict=True):
             signal.signal(s, handler)
+
+
+@contextmanager
+def blocked(*numbers: int) -> Iterator[None]:
+    """Within the block these signals wait; processes that are started there never get them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

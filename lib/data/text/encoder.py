@@ -27,6 +27,7 @@ import numpy as np
 from lib.data.text.shards import DataError
 from lib.data.text.tokenizers import Tokenizer
 from lib.files import ROOT
+from lib.signals import blocked
 
 SPLITS = ("train", "val")
 LONGEST_PIECE = 1 << 20  # characters given to the tokenizer at once
@@ -92,15 +93,16 @@ class EncoderPool:
         self._depth = 2 * workers + 1
         paths = (str(ROOT), os.environ.get("PYTHONPATH"))
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
-        self._processes = [
-            subprocess.Popen(
-                [sys.executable, "-c", "from lib.data.text.encoder import worker; worker()"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                env=environment,
-            )
-            for _ in range(workers)
-        ]
+        with blocked(signal.SIGUSR1):  # which would end a worker that has just begun
+            self._processes = [
+                subprocess.Popen(
+                    [sys.executable, "-c", "from lib.data.text.encoder import worker; worker()"],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    env=environment,
+                )
+                for _ in range(workers)
+            ]
         for process in self._processes:
             self._idle.put(process)
             with contextlib.suppress(BrokenPipeError):  # a dead worker is reported at its first use
@@ -151,8 +153,7 @@ def _send(stream, message: object) -> None:
 
 def worker() -> None:
     """What a worker runs: the tokenizer first, then lists of texts, until the input ends."""
-    for number in (signal.SIGINT, signal.SIGUSR1):  # the main program handles them
-        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main program handles Ctrl-C
     results = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not mix with the results
     works = sys.stdin.buffer
