@@ -36,6 +36,17 @@ def kill_self() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def edited(name: str, old: str, new: str) -> Callable[[Path], None]:
+    """A function that replaces `old`, which must be there, by `new` in the file `name` of a run."""
+
+    def edit(run: Path) -> None:
+        text = (run / name).read_text()
+        assert old in text
+        (run / name).write_text(text.replace(old, new, 1))
+
+    return edit
+
+
 def science(run_dir: Path) -> dict[str, Any]:
     """What two equal trainings have in common: the last checkpoint and the journal, without times.
 

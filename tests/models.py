@@ -9,8 +9,12 @@ import importlib
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import torch
 
 from lib.config.settings import load_settings
 from lib.runs import metadata
@@ -90,6 +94,17 @@ class SmallModel:
             self.command(ranks, "ranks", *more), check=True, timeout=300, env=ENVIRONMENT
         )
         return Finished(self.output / "ranks")
+
+
+@contextmanager
+def restored_torch() -> Iterator[None]:
+    """Undo what a training in this process sets for all of PyTorch."""
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(False)
 
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}

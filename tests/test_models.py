@@ -23,7 +23,7 @@ from lib.train.guard import Diverged
 from lib.train.learner import Learner
 from lib.train.loop import Loop
 from lib.train.saver import Saver
-from tests.models import ENVIRONMENT, MODELS, ROOT, Finished, SmallModel
+from tests.models import ENVIRONMENT, MODELS, ROOT, Finished, SmallModel, restored_torch
 
 
 @pytest.fixture(scope="module")
@@ -35,10 +35,8 @@ def folders(tmp_path_factory):
 @pytest.fixture(params=MODELS)
 def model(request, folders, tmp_path):
     """Each model in turn; restores PyTorch's settings afterwards."""
-    threads = torch.get_num_threads()
-    yield SmallModel(request.param, folders / request.param, tmp_path)
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(False)
+    with restored_torch():
+        yield SmallModel(request.param, folders / request.param, tmp_path)
 
 
 def after_update(monkeypatch, do: Callable[[int, torch.optim.Optimizer], None]):

@@ -21,7 +21,7 @@ from lib.train.learner import Learner
 from lib.train.loop import Loop
 from lib.train.saver import Saver
 from tests.killed import differences, in_child, kill_self, science
-from tests.models import ENVIRONMENT, MODELS, ROOT, Finished, SmallModel
+from tests.models import ENVIRONMENT, MODELS, ROOT, Finished, SmallModel, restored_torch
 
 PRUNED = ("--optimizer", "adamwprune", "--pruning-frequency", "1", "--pruning-unit", "steps")
 PRUNED += ("--pruning-start", "2", "--pruning-end", "6", "--target-sparsity", "0.8")
@@ -66,10 +66,8 @@ def folders(tmp_path_factory):
 @pytest.fixture
 def small(folders, tmp_path):
     """A small model by name, whose trainings use one thread."""
-    threads = torch.get_num_threads()
-    yield lambda name: SmallModel(name, folders / name, tmp_path)
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(False)
+    with restored_torch():
+        yield lambda name: SmallModel(name, folders / name, tmp_path)
 
 
 def train_killed(model: SmallModel, after: int, *flags: str, waits: bool = True) -> Finished:

@@ -60,7 +60,11 @@ class Session:
         elif counts:
             prepare[0] = faults.install_counters
         self.pids = [
-            _fork(model, argv, folder, _rank_environment(rank, ranks, port), prepare[rank])
+            _fork(
+                partial(
+                    _train, model, argv, folder, _rank_environment(rank, ranks, port), prepare[rank]
+                )
+            )
             for rank in range(ranks)
         ]
         self._codes: dict[int, int] = {}
@@ -145,13 +149,8 @@ class Program(Session):
         return True
 
 
-def _fork(
-    model: str,
-    argv: Sequence[str],
-    folder: Path,
-    environment: dict[str, str],
-    prepare: Callable[[], None] | None,
-) -> int:
+def _fork(work: Callable[[], int]) -> int:
+    """Start a process that exits with what `work` returns; returns its number."""
     sys.stdout.flush()
     sys.stderr.flush()
     pid = os.fork()
@@ -159,7 +158,7 @@ def _fork(
         return pid
     code = 1
     try:
-        code = _train(model, argv, folder, environment, prepare)
+        code = work()
     except BaseException:
         sys.excepthook(*sys.exc_info())
     finally:

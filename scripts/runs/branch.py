@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: MIT
-"""Make a new run that is another one up to one of its checkpoints, to go on differently from there.
+"""Branch a run: make a new one that continues from a checkpoint of it with other settings.
 
     make branch STEP=120 [RUN=name] [NAME=new]
     python -m scripts.runs.branch [--output-dir DIR] --step 120 [--name NEW] [RUN]
 
 RUN is the name of a run, its unique beginning, or a path; without it, the latest run. STEP is the
 step of one of its checkpoints (`make checkpoints` lists them), NAME that of the new run, by default
-RUN_step120. The new run has the configuration of RUN, its journal up to that step and the
-checkpoint, which takes no space: it is a hard link. RUN itself is not changed, and may be in
-progress.
+RUN_step120. The new run has the configuration of RUN, its journal up to that step and a hard link
+to the checkpoint, which takes no space. RUN itself is not changed, and may be in progress.
 """
 
 from lib.cli import begin, run_main

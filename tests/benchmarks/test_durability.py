@@ -16,6 +16,7 @@ from benchmarks.durability.checks import Seen
 from lib.files import ROOT
 from lib.runs.run import Run
 from lib.train.checkpoint.writer import Writer
+from tests.killed import edited
 
 
 @pytest.mark.slow
@@ -63,15 +64,6 @@ def test_equal_runs(pair):
     assert list(checks.after_interruption(pair[0], Seen())) == []
 
 
-def _edit(name, old, new):
-    def edit(run):
-        text = (run / name).read_text()
-        assert old in text
-        (run / name).write_text(text.replace(old, new, 1))
-
-    return edit
-
-
 def _save(run, state):
     Writer(run / "checkpoints", keep=2, every=0, compress=False).write(
         state, step=6, metrics={}, best=False, nbytes=12
@@ -81,11 +73,11 @@ def _save(run, state):
 @pytest.mark.parametrize(
     ("spoil", "column"),
     [
-        (_edit("logs/metrics.jsonl", '{"step":3', '{"stop":3'), "rows lost"),
-        (_edit("logs/metrics.jsonl", '{"step":3', '{"step":4'), "rows lost"),
-        (_edit("logs/metrics.jsonl", '{"step":3', '{"step"3'), "torn files"),
+        (edited("logs/metrics.jsonl", '{"step":3', '{"stop":3'), "rows lost"),
+        (edited("logs/metrics.jsonl", '{"step":3', '{"step":4'), "rows lost"),
+        (edited("logs/metrics.jsonl", '{"step":3', '{"step"3'), "torn files"),
         (lambda run: (run / "logs" / ".metrics.jsonl.1.tmp").touch(), "torn files"),
-        (_edit("metadata.yaml", "status: completed", "status: interrupted"), "not resumed"),
+        (edited("metadata.yaml", "status: completed", "status: interrupted"), "not resumed"),
         (lambda run: (run / "checkpoints" / "best.pt").write_bytes(b"x"), "unloadable"),
         (lambda run: _save(run, {"step": 6, "weight": torch.ones(3) / 7}), "differing"),
         (lambda run: _save(run, {"step": 6, "weight": torch.ones(3, dtype=torch.float64)}),

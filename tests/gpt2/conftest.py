@@ -2,10 +2,9 @@
 """Trainings of the small GPT-2: in this process, or its flags for another."""
 
 import pytest
-import torch
 
 from tests.gpt2.small import flags
-from tests.models import SmallModel
+from tests.models import SmallModel, restored_torch
 
 
 @pytest.fixture(scope="session")
@@ -23,7 +22,5 @@ def small(folder) -> list[str]:
 @pytest.fixture
 def gpt2(folder, tmp_path):
     """The small model; restores PyTorch's settings afterwards."""
-    threads = torch.get_num_threads()
-    yield SmallModel("gpt2", folder, tmp_path)
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(False)
+    with restored_torch():
+        yield SmallModel("gpt2", folder, tmp_path)

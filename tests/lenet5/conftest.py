@@ -2,9 +2,8 @@
 """Short trainings of LeNet-5 in this process, each in a directory of its own."""
 
 import pytest
-import torch
 
-from tests.models import SmallModel
+from tests.models import SmallModel, restored_torch
 
 
 @pytest.fixture(scope="session")
@@ -16,9 +15,7 @@ def data_dir(tmp_path_factory):
 @pytest.fixture
 def lenet5(data_dir, tmp_path):
     """The model with its default batch size; restores PyTorch's settings afterwards."""
-    threads = torch.get_num_threads()
     model = SmallModel("lenet5", data_dir, tmp_path)
     model.small = ["--data-dir", str(data_dir), "--num-threads", "1"]
-    yield model
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(False)
+    with restored_torch():
+        yield model

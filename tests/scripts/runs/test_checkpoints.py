@@ -15,6 +15,7 @@ from lib.runs.run import Run
 from lib.train.checkpoint.index import read_index
 from lib.train.checkpoint.verify import verify_checkpoints
 from lib.train.checkpoint.writer import Writer
+from tests.killed import edited
 from tests.scripts.runs.test_runs import call
 
 MODEL = "lenet5"
@@ -154,15 +155,6 @@ def _cut(path):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
-def _edit(name, old, new):
-    def edit(run):
-        text = (run / name).read_text()
-        assert old in text
-        (run / name).write_text(text.replace(old, new, 1))
-
-    return edit
-
-
 DAMAGE = {
     "bit of a checkpoint": (lambda run: flip_a_bit(file_of(run, 9)), "step_00000009.pt is damaged"),
     "cut checkpoint": (lambda run: _cut(file_of(run, 6)), "step_00000006.pt is damaged: it is cut"),
@@ -173,17 +165,17 @@ DAMAGE = {
     "cut index": (lambda run: _cut(run / "checkpoints" / "index.json"), "index.json is damaged"),
     "cut metadata": (lambda run: (run / "metadata.yaml").write_text("a: ["), "while parsing"),
     "no metadata": (lambda run: (run / "metadata.yaml").unlink(), "No such file"),
-    "field of metadata": (_edit("metadata.yaml", "run_id: ", "run_ID: "), "run_id is missing"),
-    "status": (_edit("metadata.yaml", "status: completed", "status: done"), "status is none of"),
-    "setting": (_edit(".config", "CONFIG_SEED=3", "CONFIG_SEED=4"), "defconfig differ in SEED"),
-    "yaml": (_edit("config.yaml", "SEED: 3", "SEED: 4"), "config.yaml differ in SEED"),
+    "field of metadata": (edited("metadata.yaml", "run_id: ", "run_ID: "), "run_id is missing"),
+    "status": (edited("metadata.yaml", "status: completed", "status: done"), "status is none of"),
+    "setting": (edited(".config", "CONFIG_SEED=3", "CONFIG_SEED=4"), "defconfig differ in SEED"),
+    "yaml": (edited("config.yaml", "SEED: 3", "SEED: 4"), "config.yaml differ in SEED"),
     "no .config": (lambda run: (run / ".config").unlink(), ".config: No such file"),
-    "hash": (_edit("metadata.yaml", "science_hash: ", "science_hash: 0"), "science_hash"),
-    "journal's row": (_edit("logs/metrics.jsonl", '{"step":5', '{"stop"5'), "damaged row at byte"),
-    "journal's end": (_edit("logs/metrics.jsonl", '"finish"', '"fin"'), "does not reach the end"),
-    "journal's start": (_edit("logs/metrics.jsonl", '"start"', '"st"'), "first row is missing"),
-    "step twice": (_edit("logs/metrics.jsonl", '{"step":5', '{"step":4'), "values at steps that"),
-    "another journal": (_edit("logs/metrics.jsonl", '"run_id":"', '"run_id":"x'), "another run"),
+    "hash": (edited("metadata.yaml", "science_hash: ", "science_hash: 0"), "science_hash"),
+    "journal's row": (edited("logs/metrics.jsonl", '{"step":5', '{"stop"5'), "damaged row at byte"),
+    "journal's end": (edited("logs/metrics.jsonl", '"finish"', '"fin"'), "does not reach the end"),
+    "journal's start": (edited("logs/metrics.jsonl", '"start"', '"st"'), "first row is missing"),
+    "step twice": (edited("logs/metrics.jsonl", '{"step":5', '{"step":4'), "values at steps that"),
+    "another journal": (edited("logs/metrics.jsonl", '"run_id":"', '"run_id":"x'), "another run"),
     "no journal": (lambda run: (run / "logs" / "metrics.jsonl").unlink(), "no such regular file"),
 }  # fmt: skip
 
