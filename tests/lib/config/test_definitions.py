@@ -10,8 +10,13 @@ from lib.config.dotconfig import ConfigError
 from lib.config.tree import Tree
 from lib.files import ROOT
 
+ENTRY = 'config MODEL_FOURTH\n\tbool "the fourth"\n\tselect HAS_IMAGE_DATA\n'
+
 MODEL = """\
-if MODEL_RESNET50
+config MODEL
+	default "fourth" if MODEL_FOURTH
+
+if MODEL_FOURTH
 
 {}
 endif
@@ -20,24 +25,20 @@ endif
 
 @pytest.fixture
 def project(tmp_path):
-    """A copy of the Kconfig files with a third model; called with what its own Kconfig says."""
-    for path in [*ROOT.glob("Kconfig"), *ROOT.glob("lib/**/Kconfig"), *ROOT.glob("*/Kconfig")]:
+    """A copy of the Kconfig files with one more model; called with what its own Kconfig says."""
+    for path in [*ROOT.glob("Kconfig"), *ROOT.glob("lib/**/Kconfig"), *ROOT.glob("*/Kconfig*")]:
         target = tmp_path / path.relative_to(ROOT)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, target)
     shutil.copytree(ROOT / "scripts" / "config", tmp_path / "scripts" / "config")
+    (tmp_path / "fourth").mkdir()
+    (tmp_path / "fourth" / "Kconfig.model").write_text(ENTRY)
     root = (tmp_path / "Kconfig").read_text()
-    entry = 'config MODEL_RESNET50\n\tbool "ResNet-50"\n\tselect HAS_IMAGE_DATA\n\n'
-    root = root.replace("endchoice", entry + "endchoice", 1)
-    root = root.replace(
-        '\tdefault "gpt2"', '\tdefault "resnet50" if MODEL_RESNET50\n\tdefault "gpt2"'
-    )
-    root = root.replace('source "gpt2/', 'source "resnet50/Kconfig"\nsource "gpt2/')
-    (tmp_path / "Kconfig").write_text(root)
-    (tmp_path / "resnet50").mkdir()
+    line = 'source "gpt2/Kconfig"\n'
+    (tmp_path / "Kconfig").write_text(root.replace(line, 'source "fourth/Kconfig"\n' + line))
 
     def with_model(text: str) -> Tree:
-        (tmp_path / "resnet50" / "Kconfig").write_text(MODEL.format(text))
+        (tmp_path / "fourth" / "Kconfig").write_text(MODEL.format(text))
         return Tree(tmp_path)
 
     return with_model
@@ -46,9 +47,9 @@ def project(tmp_path):
 def test_a_model_is_an_entry_and_a_source_line(project, capsys):
     """It gets the images that are there, and its defaults win over the general ones."""
     tree = project('config BATCH_SIZE\n\tdefault 96\n\nconfig TRACKER_PROJECT\n\tdefault "p"\n')
-    tree.syms["MODEL_RESNET50"].set_value("y")
+    tree.syms["MODEL_FOURTH"].set_value("y")
     values = tree.values()
-    assert values["MODEL"] == "resnet50"
+    assert values["MODEL"] == "fourth"
     assert values["BATCH_SIZE"] == 96
     assert values["DATASET"] == "digits"
     assert values["HAS_TEXT_DATA"] is False
@@ -65,15 +66,15 @@ def test_a_model_is_an_entry_and_a_source_line(project, capsys):
         ),
         (
             'config BATCH_SIZE\n\tint "Images"\n\tdefault 96\n',
-            r"BATCH_SIZE is defined by resnet50/Kconfig:3 and by lib/train/Kconfig:\d+: .*rename",
+            r"BATCH_SIZE is defined by fourth/Kconfig:6 and by lib/train/Kconfig:\d+: .*rename",
         ),
         (
             "config BATCH_SIZE\n\tstring\n\tdefault 96\n",
-            r"BATCH_SIZE \(defined at .*resnet50/Kconfig:3, .*lib/train/.*\) .* multiple types$",
+            r"BATCH_SIZE \(defined at .*fourth/Kconfig:6, .*lib/train/.*\) .* multiple types$",
         ),
         (
             'config DEPTH\n\tint "Depth"\n\tdepends on HAS_IMAGES\n\trange 1 9\n\tdefault 5\n',
-            "HAS_IMAGES is used by resnet50/Kconfig:3 and defined nowhere",
+            "HAS_IMAGES is used by fourth/Kconfig:6 and defined nowhere",
         ),
     ],
 )
