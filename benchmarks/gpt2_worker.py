@@ -25,11 +25,12 @@ from torch import Tensor
 
 from benchmarks.reference_gpt2 import ReferenceGPT2, reference_optimizer, reference_step
 from gpt2.model import GPT, GPTConfig
-from gpt2.trial import faster_precision
+from gpt2.prepare import trial_step
 from lib.data.text.tokens import TokenSet
 from lib.files import ROOT
 from lib.optim import build_optimizer
 from lib.optim.update import apply_update
+from lib.train.precision import faster_precision
 from lib.train.runtime import Runtime, setup
 
 LOSS_WINDOWS = 64
@@ -71,7 +72,7 @@ class Ours:
         self.precision = self.runtime.precision
         if self.precision == "bfloat16" and self.runtime.device.type == "cpu":
             x = torch.zeros(case.batch, case.block, dtype=torch.long)
-            self.precision = faster_precision(self.model, x, x)
+            self.precision = faster_precision(trial_step(self.model, lambda: (x, x)))
         self.model.dtype = getattr(torch, self.precision)
         if self.runtime.device.type == "cuda":
             self.model.compile()

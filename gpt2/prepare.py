@@ -4,13 +4,12 @@
 Each function is one decision; gpt2/train.py calls them in order.
 """
 
-import dataclasses
+import functools
 from collections.abc import Callable
 
 import torch
 
 from gpt2.model import GPT
-from gpt2.trial import faster_precision
 from lib.config.settings import Settings
 from lib.data.prefetch import Batch
 from lib.data.text.from_settings import corpus_from_settings
@@ -19,9 +18,8 @@ from lib.data.text.tokens import Split, TokenSet
 from lib.train import batch_finding
 from lib.train.batch_finding import BatchPlan
 from lib.train.flops import transformer_flops_per_token
-from lib.train.ranks import any_rank, replicate, shard
+from lib.train.ranks import replicate, shard
 from lib.train.runtime import Runtime
-from lib.train.start import Start
 from lib.train.timetable import Timetable
 
 
@@ -41,27 +39,16 @@ def dataset_info(tokens: TokenSet) -> dict:
     }
 
 
-def choose_precision(
-    settings: Settings, start: Start, model: GPT, first_batch: Callable[[], Batch]
-) -> Runtime:
-    """The runtime of `start`, from now on with the faster precision, if that may be chosen.
+def trial_step(model: GPT, read: Callable[[], Batch]) -> Callable[[str], None]:
+    """A trial step with the batch that `read` gives, as a function of the precision."""
+    first_batch = functools.cache(read)  # not read where no trial is needed
 
-    It is found by trial steps on CPUs with bfloat16 units. A run that goes on keeps its own.
-    """
-    runtime = start.runtime
-    may_choose = settings.PRECISION == "auto" and not start.resumes
-    if may_choose and runtime.device.type == "cpu" and runtime.precision == "bfloat16":
-        is_slower = faster_precision(model, *first_batch()) == "float32"
-        precision = "float32" if any_rank(is_slower) else "bfloat16"
-        start.runtime = dataclasses.replace(runtime, precision=precision)
-    return start.runtime
+    def step(precision: str) -> None:
+        model.dtype = getattr(torch, precision)
+        x, y = first_batch()
+        batch_finding.try_step(model, lambda: model(x, y), x.device, copies=0)
 
-
-def compile_model(settings: Settings, runtime: Runtime, model: GPT) -> None:
-    """Compile `model` in place, on a GPU; block by block if it will be sharded."""
-    if settings.COMPILE and runtime.device.type == "cuda":
-        for module in model.h if settings.SHARD else [model]:
-            module.compile()
+    return step
 
 
 def spread(settings: Settings, runtime: Runtime, model: GPT) -> torch.nn.Module:

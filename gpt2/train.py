@@ -44,8 +44,6 @@ import torch
 
 from gpt2.model import GPT
 from gpt2.prepare import (
-    choose_precision,
-    compile_model,
     dataset_info,
     fit_batch,
     flops_per_window,
@@ -53,6 +51,7 @@ from gpt2.prepare import (
     plan_steps,
     read_batch,
     spread,
+    trial_step,
 )
 from gpt2.pretrained import load_pretrained
 from gpt2.sample import model_config, write_sample
@@ -65,6 +64,7 @@ from lib.train.group import process_group
 from lib.train.learner import Learner
 from lib.train.loop import Loop
 from lib.train.micro_batches import MicroBatches
+from lib.train.precision import choose_precision, compile_on_gpu
 from lib.train.ranks import reduce_gradients
 from lib.train.runtime import Runtime, setup
 from lib.train.start import Start
@@ -84,9 +84,9 @@ def train(settings: Settings, start: Start) -> None:
         load_pretrained(model, settings.GPT2_PRETRAINED)
     start.with_weights(model)
     plan = start.plan or plan_batch(settings, start.runtime)
-    runtime = choose_precision(settings, start, model, lambda: read(plan, 0, 0))
+    runtime = choose_precision(settings, start, trial_step(model, lambda: read(plan, 0, 0)))
     model.dtype = getattr(torch, runtime.precision)
-    compile_model(settings, runtime, model)
+    compile_on_gpu(settings, runtime, model.h if settings.SHARD else [model])
     plan = start.plan or fit_batch(settings, runtime, model, plan, read)
     trained = spread(settings, runtime, model)
     timetable = plan_steps(settings, tokens.train, plan)
