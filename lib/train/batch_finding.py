@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from lib.errors import BadUse, Failure
+from lib.train.batch_norm import trial_statistics
 from lib.train.ranks import any_rank
 from lib.train.runtime import Runtime
 
@@ -179,11 +180,11 @@ def try_step(
 
     Adam's two moments, which the first update will allocate, are such copies. `model` is not yet
     spread over ranks, so that nothing here waits for another rank. Leaves no gradients behind, and
-    the random number generators as they were.
+    buffers and random number generators as they were.
     """
     devices = [device] if device.type == "cuda" else []
     try:
-        with torch.random.fork_rng(devices):
+        with torch.random.fork_rng(devices), trial_statistics(model):
             _room = [torch.empty_like(p) for p in model.parameters() for _ in range(copies)]
             loss().backward()
     finally:
@@ -193,9 +194,11 @@ def try_step(
 def smaller_batch(plan: BatchPlan, model: nn.Module, runtime: Runtime, step: int) -> BatchPlan:
     """Half the micro-batch and twice the micro-steps, after running out of memory in `step`.
 
-    Drops the gradients of the micro-steps that succeeded. Call it after the exception is gone, and
-    with its traceback the activations. Raises Failure when there is nothing smaller, or when other
-    ranks are already waiting for the gradients of this one.
+    Drops the gradients of the micro-steps that succeeded. Running statistics of batch norm keep
+    what they took from these, so that such examples count twice in them, once: restoring them would
+    need a copy at every step. Call it after the exception is gone, and with its traceback the
+    activations. Raises Failure when there is nothing smaller, or when other ranks are already
+    waiting for the gradients of this one.
     """
     if runtime.world_size > 1:
         raise Failure(

@@ -38,7 +38,7 @@ from lib.train.keeper import Keeper
 from lib.train.learner import Learner
 from lib.train.progress import open_progress
 from lib.train.pruning_report import finish_pruning, log_scores, pruning_info
-from lib.train.ranks import any_rank, mean_over_ranks, whole
+from lib.train.ranks import any_rank, average_buffers, mean_over_ranks, whole
 from lib.train.seeding import seed_step
 from lib.train.start import Start
 from lib.train.state import TrainingState
@@ -257,6 +257,7 @@ class Loop:
     def _evaluate(self) -> dict[str, float]:
         """Validate, note the best weights, and end the training after EARLY_STOP."""
         state, due = self.state, self.timetable
+        average_buffers(self._model)
         metrics = self._named("val", self._validate(self))
         self.run.log(metrics, state.step)
         self._guard.check("validation loss", metrics["val/loss"], state.step)

@@ -168,8 +168,9 @@ class TestTrials:
         assert self.tried == []
 
 
-def test_a_trial_leaves_weights_gradients_and_random_numbers():
-    model, x = nn.Sequential(nn.Linear(4, 4), nn.Dropout()), torch.rand(2, 4)
+def test_a_trial_leaves_weights_gradients_statistics_and_random_numbers():
+    model = nn.Sequential(nn.Conv2d(1, 4, 1), nn.BatchNorm2d(4), nn.Dropout())
+    x = torch.rand(2, 1, 3, 3)
     before = {name: weight.clone() for name, weight in model.state_dict().items()}
     state = torch.random.get_rng_state()
     try_step(model, lambda: model(x).sum(), CPU)
