@@ -17,11 +17,6 @@ if __name__ == "__main__":
 
 import argparse
 import json
-import os
-import platform
-import statistics
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -29,11 +24,12 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.gpt2_worker import SIDES, Case, Worker
+from benchmarks.gpt2_worker import SIDES, Case, start
+from benchmarks.loop_overhead import measure_loop
+from benchmarks.worker import OURS, machine, summary, take_turns
 from lib.data.text.corpora import open_corpus
 from lib.data.text.prepare import prepare
 from lib.data.text.tokenizers import load_tokenizer
-from lib.files import ROOT
 from lib.train.flops import peak_flops, transformer_flops_per_token
 from lib.train.openmp import spin_briefly
 
@@ -49,34 +45,21 @@ CUDA_CASES = (Case(12, 12, 768, 1024, 16, 50257, 6e-4, 1.25),)
 
 def measure(case: Case, device: str, rounds: int, steps: int) -> dict:
     """Both sides in turn: the fastest and the median step of each, and their ratios."""
-    workers = {side: Worker(side, case, 0, device) for side in SIDES}
-    seconds: dict[str, list[float]] = {side: [] for side in SIDES}
-    for worker in workers.values():
-        worker.ask("steps 3")
-    for _ in range(rounds):
-        for side, worker in workers.items():
-            seconds[side] += worker.ask(f"steps {steps}")
-    for worker in workers.values():
-        worker.close()
-    best = {side: min(values) for side, values in seconds.items()}
-    medians = {side: statistics.median(values) for side, values in seconds.items()}
-    width, layers = case.width, case.layers
+    workers = {side: start(side, case, 0, device) for side in SIDES}
+    result = summary(take_turns(workers, rounds, steps))
+    width, layers, precision = case.width, case.layers, workers[OURS].precision
     flops = transformer_flops_per_token(
         12 * layers * width**2 + case.vocab * width, layers, width, case.block
     )
-    peak = peak_flops(torch.device(device), workers["ours"].precision)
+    speed = {side: 1000 * case.tokens / ms for side, ms in result["step_ms"].items()}
+    peak = peak_flops(torch.device(device), precision)
     return {
         "case": case.name,
-        "precision": workers["ours"].precision,
-        "tokens_per_s": {side: round(case.tokens / value) for side, value in best.items()},
-        "step_ms": {side: round(1000 * value, 2) for side, value in best.items()},
-        "median_step_ms": {side: round(1000 * value, 2) for side, value in medians.items()},
-        "ratio": round(best["reference"] / best["ours"], 3),
-        "median_ratio": round(medians["reference"] / medians["ours"], 3),
+        "precision": precision,
+        "tokens_per_s": {side: round(value) for side, value in speed.items()},
+        **result,
         "target": case.target,
-        "share_of_peak": round(case.tokens * flops / best["ours"] / peak.flops, 3)
-        if peak
-        else None,
+        "share_of_peak": round(speed[OURS] * flops / peak.flops, 3) if peak else None,
         "peak": peak.source if peak else None,
     }
 
@@ -95,15 +78,15 @@ def compare_losses(case: Case) -> dict:
         losses: dict[str, list[float]] = {side: [] for side in SIDES}
         for seed in range(LOSS_SEEDS):
             for side in SIDES:
-                worker = Worker(side, case, seed, "cpu", str(data))
+                worker = start(side, case, seed, "cpu", str(data))
                 worker.ask(f"steps {LOSS_STEPS}")
                 losses[side].append(round(worker.ask("loss"), 4))
                 worker.close()
     return {"case": case.name, "steps": LOSS_STEPS, "val_loss": losses}
 
 
-def loop_overhead(case: Case) -> dict:
-    """What gpt2/train.py adds to its steps (benchmarks/gpt2_loop.py), in a fresh process."""
+def loop(case: Case) -> dict:
+    """What gpt2/train.py adds to its steps (benchmarks/loop_overhead.py)."""
     flags = {
         "gpt2-size": "free",
         "gpt2-n-layer": case.layers,
@@ -112,10 +95,10 @@ def loop_overhead(case: Case) -> dict:
         "gpt2-block-size": case.block,
         "batch-size": case.batch,
         "max-steps": case.loop_steps,
+        "sample-tokens": 0,
+        "eval-windows": 1,
     }
-    command = [sys.executable, "-m", "benchmarks.gpt2_loop", json.dumps(flags)]
-    done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
-    return json.loads(done.stdout.splitlines()[-1])
+    return measure_loop("gpt2", flags)
 
 
 def print_table(results: list[dict]) -> None:
@@ -131,7 +114,7 @@ def print_table(results: list[dict]) -> None:
             result["precision"],
             f"{speed['reference']:,}",
             f"{speed['ours']:,}",
-            f"{result['ratio']:.2f}",
+            f"{result['ratio'][OURS]:.2f}",
             f"{result['target']:.2f}",
             "?" if share is None else f"{share:.0%}",
             f"+{result['loop']['overhead']:.2%}" if "loop" in result else "",
@@ -152,22 +135,14 @@ def main() -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     cases = CUDA_CASES if device == "cuda" else CPU_CASES
     results = [measure(case, device, given.rounds, given.steps) for case in cases]
-    report = {"benchmark": "gpt2", "device": device_name(device), "torch": torch.__version__}
-    report |= {"threads": torch.get_num_threads(), "results": results}
+    report = {"benchmark": "gpt2", **machine(), "results": results}
     for case, result in zip(cases, results, strict=True):
         if case.loop_steps:
-            result["loop"] = loop_overhead(case)
+            result["loop"] = loop(case)
     print_table(results)
     if given.loss:
         report["losses"] = [compare_losses(case) for case in CPU_CASES]
     print(json.dumps(report))
-
-
-def device_name(device: str) -> str:
-    """The GPU's name, or the CPU's with the instructions that decide about bfloat16."""
-    if device == "cuda":
-        return torch.cuda.get_device_name()
-    return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}, {os.cpu_count()} CPUs"
 
 
 if __name__ == "__main__":

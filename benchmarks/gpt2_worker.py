@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: MIT
 """The two sides of benchmarks/gpt2.py, each in a process of its own.
 
-    worker = Worker("ours", case, seed=0, device="cpu")
+    worker = start("ours", case, seed=0, device="cpu")
     seconds = worker.ask("steps 3")
+    loss = worker.ask("loss")
     worker.close()
 
-As a program, `python -m benchmarks.gpt2_worker ARGUMENTS`, it is the other end of a Worker.
+As a program it is the other end of a Worker (benchmarks/worker.py).
 """
 
 from lib.cli import begin, run_main
@@ -13,21 +14,20 @@ from lib.cli import begin, run_main
 if __name__ == "__main__":
     begin()
 
+import functools
+import itertools
 import json
-import subprocess
 import sys
-import time
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from benchmarks.reference_gpt2 import ReferenceGPT2, reference_optimizer, reference_step
+from benchmarks.worker import OURS, REFERENCE, Worker, seconds_of, serve
 from gpt2.model import GPT, GPTConfig
 from gpt2.prepare import trial_step
 from lib.data.text.tokens import TokenSet
-from lib.files import ROOT
 from lib.optim import build_optimizer
 from lib.optim.update import apply_update
 from lib.train.precision import faster_precision
@@ -115,29 +115,32 @@ class Reference:
             return self.model(x, y).item()
 
 
-SIDES = {"reference": Reference, "ours": Ours}
+SIDES = {REFERENCE: Reference, OURS: Ours}
+
+
+def start(side: str, case: Case, seed: int, device: str, data: str = "") -> Worker:
+    """A process for one side. `data` is a folder of tokens; without one they are random."""
+    return Worker("benchmarks.gpt2_worker", [side, asdict(case), seed, device, data])
 
 
 def work(side: str, case: Case, seed: int, device: str, data: str) -> None:
-    """A worker: for each line `steps N` trains N steps, for `loss` evaluates; answers in JSON."""
+    """A worker: answers "steps N" with the seconds of N steps, and "loss" with an evaluation's."""
     trainer = SIDES[side](case, seed, device)
     tokens = TokenSet.open(data) if data else None
-    print(json.dumps({"precision": trainer.precision}), flush=True)
-    step = 0
-    for line in sys.stdin:
-        if line.startswith("loss"):
-            windows = tokens.val.windows(case.block, LOSS_WINDOWS)
-            parts = zip(*(part.split(case.batch) for part in windows), strict=True)
-            losses = [(trainer.loss(x, y), len(x)) for x, y in parts]
-            mean = sum(loss * n for loss, n in losses) / sum(n for _, n in losses)
-            print(json.dumps(mean), flush=True)
-            continue
-        seconds = []
-        for _ in range(int(line.split()[1])):
-            x, y = batch(case, tokens, seed, step, trainer.runtime.device)
-            seconds.append(timed(trainer, x, y))
-            step += 1
-        print(json.dumps(seconds), flush=True)
+    counted = itertools.count()
+
+    def steps(n: int) -> list[float]:
+        where = trainer.runtime.device
+        batches = (batch(case, tokens, seed, next(counted), where) for _ in range(n))
+        return [seconds_of(functools.partial(trainer.step, x, y), where) for x, y in batches]
+
+    def loss() -> float:
+        windows = tokens.val.windows(case.block, LOSS_WINDOWS)
+        parts = zip(*(part.split(case.batch) for part in windows), strict=True)
+        losses = [(trainer.loss(x, y), len(x)) for x, y in parts]
+        return sum(loss * n for loss, n in losses) / sum(n for _, n in losses)
+
+    serve(trainer.precision, {"steps": steps, "loss": loss})
 
 
 def batch(
@@ -151,41 +154,6 @@ def batch(
     generator = torch.Generator().manual_seed(step)
     noise = torch.randint(case.vocab, (case.batch, case.block + 1), generator=generator)
     return noise[:, :-1].to(device), noise[:, 1:].contiguous().to(device)
-
-
-def timed(trainer: Ours | Reference, x: Tensor, y: Tensor) -> float:
-    """Seconds of one step."""
-    start = time.perf_counter()
-    trainer.step(x, y)
-    if x.is_cuda:
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
-
-
-class Worker:
-    """A process that runs `work`: each side gets its own memory allocator."""
-
-    def __init__(self, side: str, case: Case, seed: int, device: str, data: str = "") -> None:
-        arguments = json.dumps([side, asdict(case), seed, device, data])
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.gpt2_worker", arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=ROOT,
-        )
-        self.precision = json.loads(self.process.stdout.readline())["precision"]
-
-    def ask(self, question: str) -> Any:
-        """Send a line and wait for the answer."""
-        self.process.stdin.write(question + "\n")
-        self.process.stdin.flush()
-        return json.loads(self.process.stdout.readline())
-
-    def close(self) -> None:
-        """End the worker."""
-        self.process.stdin.close()
-        self.process.wait()
 
 
 def main() -> None:

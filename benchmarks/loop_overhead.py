@@ -1,17 +1,19 @@
 # SPDX-License-Identifier: MIT
-"""What the loop of gpt2/train.py costs around its forward, backward and update.
+"""What the loop of a model's train.py costs around its forward, backward and update.
 
-    python -m benchmarks.gpt2_loop '{"gpt2-n-layer": 4, …}'      flags of gpt2/train.py
+    python -m benchmarks.loop_overhead gpt2 '{"gpt2-n-layer": 4, …}'      flags of gpt2/train.py
 
 Trains on the CPU with the program's own code and a clock around these three. Both times come from
-the same steps, so that other load on the machine does not count as overhead. Prints a line of JSON;
-`make bench-gpt2` runs it for each of its models.
+the same steps, so that other load on the machine does not count as overhead. Prints a line of JSON.
+`measure_loop` does it in a fresh process.
 """
 
 import contextlib
 import functools
+import importlib
 import io
 import json
+import subprocess
 import sys
 import tempfile
 import time
@@ -21,10 +23,10 @@ from typing import Any
 from unittest import mock
 
 import torch
+from torch import nn
 
-import gpt2.train as program
-from gpt2.model import GPT
 from lib.config.settings import load_settings
+from lib.files import ROOT
 from lib.train.learner import Learner
 
 
@@ -56,15 +58,25 @@ class Clock:
         return timed
 
 
-def loop_overhead(flags: dict[str, Any]) -> dict[str, float]:
+def measure_loop(model: str, flags: dict[str, Any]) -> dict[str, float]:
+    """`loop_overhead` in a fresh process."""
+    command = [sys.executable, "-m", "benchmarks.loop_overhead", model, json.dumps(flags)]
+    done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def loop_overhead(model: str, flags: dict[str, Any]) -> dict[str, float]:
     """Total time over the time in forward, backward and update, minus one; without the first step.
 
     Logging is included, as often as `flags` say; evaluation and checkpoints are not, because they
     come after the last step.
     """
     clock, times = Clock(), []
+    build, update = Learner.from_settings, Learner.update
 
-    update = Learner.update
+    def build_and_time(settings: Any, module: nn.Module, trained: nn.Module, steps: int) -> Learner:
+        trained.forward = clock.wrap(trained.forward)
+        return build(settings, module, trained, steps)
 
     def timed_update(*args: Any) -> Any:
         result = clock.wrap(update)(*args)
@@ -74,21 +86,21 @@ def loop_overhead(flags: dict[str, Any]) -> dict[str, float]:
         return result
 
     patches = (
-        mock.patch.object(GPT, "forward", clock.wrap(GPT.forward)),
         mock.patch.object(torch.Tensor, "backward", clock.wrap(torch.Tensor.backward)),
+        mock.patch.object(Learner, "from_settings", build_and_time),
         mock.patch.object(Learner, "update", timed_update),
     )
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         flags = {"data-dir": folder, "output-dir": folder, "eval-interval": 10**6} | flags
-        flags |= {"device": "cpu", "tracker": "none", "sample-tokens": 0, "eval-windows": 1}
+        flags |= {"device": "cpu", "tracker": "none"}
         argv = [text for flag, value in flags.items() for text in (f"--{flag}", str(value))]
         config = Path(folder) / "config"
-        config.write_text("CONFIG_MODEL_GPT2=y\n")
-        settings = load_settings("gpt2", ["--config", str(config), "--no-plots", *argv])
+        config.write_text(f"CONFIG_MODEL_{model.upper()}=y\n")
+        settings = load_settings(model, ["--config", str(config), "--no-plots", *argv])
         for patch in patches:
             stack.enter_context(patch)
         stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
-        program.main(settings)
+        importlib.import_module(f"{model}.train").main(settings)
     total, inside = times[-1]
     steps = len(times) - 1
     return {
@@ -99,4 +111,4 @@ def loop_overhead(flags: dict[str, Any]) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(loop_overhead(json.loads(sys.argv[1]))))
+    print(json.dumps(loop_overhead(sys.argv[1], json.loads(sys.argv[2]))))
