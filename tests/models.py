@@ -1,8 +1,15 @@
 # SPDX-License-Identifier: MIT
 """Short trainings of any model for tests, in this process or by torchrun.
 
-A model is a folder with a train.py. Its tests/<model>/small.py has `flags(folder)`: what makes it
-small, and its data local, in `folder`.
+A model is a folder with a train.py. Its tests/<model>/small.py is all that these tests know of it:
+
+flags(folder)   for a short training: what makes it small, and its data local, in `folder`
+IN_PARTS        flags with which a batch in parts gives what it gives in one go
+DEFCONFIG       flags that make a training by any of its defconfigs small
+LOCAL_DATA      data set → function from a folder to flags that replace a download; none for others
+FIXED_DATA      data set → function from a folder to flags; its defconfigs have golden losses, for
+                which the data must be the same on every machine
+RESUMED         name → flags: what only this model has and a resumed training must get right
 """
 
 import importlib
@@ -23,6 +30,11 @@ from lib.train import checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
 MODELS = sorted(path.parent.name for path in ROOT.glob("*/train.py"))
+
+
+def traits(model: str) -> Any:
+    """The module tests/<model>/small.py."""
+    return importlib.import_module(f"tests.{model}.small")
 
 
 class Finished(NamedTuple):
@@ -56,7 +68,8 @@ class SmallModel:
     def __init__(self, model: str, folder: Path, output: Path) -> None:
         self.name, self.output = model, output
         folder.mkdir(exist_ok=True)
-        self.small = importlib.import_module(f"tests.{model}.small").flags(folder)
+        self.small = traits(model).flags(folder)
+        self.in_parts: list[str] = traits(model).IN_PARTS
         self.program: Any = importlib.import_module(f"{model}.train")
         self._count = 0
 

@@ -21,6 +21,7 @@ from lib.config.dotconfig import Assignment
 from lib.config.tree import Tree
 from lib.files import ROOT
 from lib.runs.redact import is_secret_name
+from tests.models import MODELS
 from tests.pages import PAGES, SHELL, all_code, blocks, commands, prose, spans
 
 TOP = {path.name for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith(".")}
@@ -209,7 +210,7 @@ def test_modules(page):
     wrong = []
     for code in all_code(page):
         for dotted in re.findall(
-            r"(?<![\w/.])(?:lib|scripts|benchmarks|gpt2|lenet5)(?:\.\w+)+", code
+            rf"(?<![\w/.])(?:lib|scripts|benchmarks|{'|'.join(MODELS)})(?:\.\w+)+", code
         ):
             wrong += [] if exists(dotted) or (ROOT / dotted).exists() else [dotted]
     assert not wrong

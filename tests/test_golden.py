@@ -16,8 +16,7 @@ import pytest
 import torch
 
 from lib.config.settings import load_settings
-from tests.gpt2.small import write_corpus
-from tests.models import ROOT, Finished, SmallModel
+from tests.models import MODELS, ROOT, Finished, SmallModel, traits
 
 STORED = Path(__file__).with_name("golden_losses.json")
 # Relative. Other instruction sets (tried: AVX-512, AVX2, SSE4) sum in another order. Losses then
@@ -25,30 +24,21 @@ STORED = Path(__file__).with_name("golden_losses.json")
 # Another schedule, seed or order of the data changes losses by 1e-3 and more.
 TOLERANCE = {"train/loss": 2e-4, "val/loss": 2e-4, "grad_norm": 1e-2, "lr": 1e-9, "sparsity": 1e-9}
 
-# Flags that replace data which differ between machines, by <model>-<data set>.
-FIXED_DATA = {
-    "lenet5-digits": lambda folder: [],
-    # Python's standard library differs between versions: a generated corpus instead.
-    "gpt2-pystdlib": lambda folder: [
-        *("--dataset", "custom", "--data-files", str(write_corpus(folder / "passages.txt"))),
-        *("--tokenizer", "bytes", "--val-fraction", "0.05", "--sample-tokens", "0"),
-    ],
-}
 OFFLINE = sorted(
     path.name
     for path in (ROOT / "defconfigs").iterdir()
-    if "-".join(path.name.split("-")[:2]) in FIXED_DATA
+    if path.name.split("-")[1] in traits(path.name.split("-")[0]).FIXED_DATA
 )
 
 
 def first_steps(defconfig: str, folder: Path) -> dict[str, list[float]]:
     """What six steps of `defconfig` log, in float32 on one thread."""
-    model = defconfig.split("-")[0]
-    fixed = FIXED_DATA["-".join(defconfig.split("-")[:2])](folder)
-    small = SmallModel(model, folder, folder)
-    small.small = [*fixed, "--data-dir", str(folder / "data"), "--num-threads", "1"]
-    flags = small.flags(defconfig, "--config", str(ROOT / "defconfigs" / defconfig))
-    small.program.main(load_settings(model, flags))
+    name, dataset = defconfig.split("-")[:2]
+    fixed = traits(name).FIXED_DATA[dataset](folder)
+    model = SmallModel(name, folder, folder)
+    model.small = [*fixed, "--data-dir", str(folder / "data"), "--num-threads", "1"]
+    flags = model.flags(defconfig, "--config", str(ROOT / "defconfigs" / defconfig))
+    model.program.main(load_settings(name, flags))
     run = Finished(folder / defconfig)
     return {name: list(values.values()) for name in TOLERANCE if (values := run.rows(name))}
 
@@ -73,8 +63,7 @@ def test_the_first_steps_are_what_they_were(defconfig, folder):
 
 
 def test_every_model_has_an_offline_defconfig_among_them():
-    models = {path.name.split("-")[0] for path in (ROOT / "defconfigs").iterdir()}
-    assert {name.split("-")[0] for name in OFFLINE} == models
+    assert {name.split("-")[0] for name in OFFLINE} == set(MODELS)
 
 
 def main(path: Path) -> None:

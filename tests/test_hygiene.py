@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.models import MODELS, ROOT
+
 SOURCES = (".py", ".sh", ".mk", ".awk")
 NAMED = ("Makefile", "Kconfig", "requirements.txt", "constraints.txt")
-FOLDERS = (".ci", "benchmarks", "gpt2", "lenet5", "lib", "resnet50", "scripts", "tests")
+FOLDERS = (".ci", "benchmarks", *MODELS, "lib", "scripts", "tests")
 
 
 def source_files() -> list[Path]:

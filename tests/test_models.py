@@ -112,8 +112,8 @@ def test_logging_evaluating_and_saving_change_nothing(model):
 
 
 def test_accumulation_is_the_same_batch_in_parts(model):
-    size = model.train().metadata["batch"]["effective"]
-    parts = model.train("--batch-size", str(size // 4), "--grad-accum", "4")
+    size = model.train(*model.in_parts).metadata["batch"]["effective"]
+    parts = model.train("--batch-size", str(size // 4), "--grad-accum", "4", *model.in_parts)
     assert parts.metadata["batch"]["micro_steps"] == 4
     whole = Finished(model.output / "run-1")
     assert losses(parts) == pytest.approx(losses(whole), abs=1e-5)
@@ -138,7 +138,7 @@ class TestOutOfMemory:
     def test_the_step_is_done_again_in_smaller_parts(self, model, monkeypatch):
         """Out of memory in the second of two micro-steps: nothing of either may remain."""
         size = model.train().metadata["batch"]["effective"]
-        halves = ("--batch-size", str(size // 2), "--grad-accum", "2")
+        halves = ("--batch-size", str(size // 2), "--grad-accum", "2", *model.in_parts)
         expected = model.train(*halves)
         backward, graphs, alive = torch.Tensor.backward, [], []
 
@@ -167,7 +167,7 @@ class TestOutOfMemory:
 
         monkeypatch.setattr(torch.Tensor, "backward", never)
         with pytest.raises(Failure, match="single example"):
-            model.train()
+            model.train(*model.in_parts)
 
 
 class TestDivergence:
@@ -383,8 +383,8 @@ class TestEnds:
 @pytest.mark.slow
 def test_two_ranks_train_as_one_does(model):
     """Weights within 1e-5 after 20 steps; every validation example counts once."""
-    alone = model.train("--max-steps", "20", "--eval-interval", "10")
-    two = model.train_on_ranks(2, "--max-steps", "20", "--eval-interval", "10")
+    long = ("--max-steps", "20", "--eval-interval", "10", *model.in_parts)
+    alone, two = model.train(*long), model.train_on_ranks(2, *long)
     batch = two.metadata["batch"]
     assert batch["world_size"] == 2 and batch["effective"] == alone.metadata["batch"]["effective"]
     assert losses(two) == pytest.approx(losses(alone), abs=1e-5)

@@ -21,7 +21,7 @@ from lib.train.learner import Learner
 from lib.train.loop import Loop
 from lib.train.saver import Saver
 from tests.killed import differences, in_child, kill_self, science
-from tests.models import ENVIRONMENT, MODELS, ROOT, Finished, SmallModel, restored_torch
+from tests.models import ENVIRONMENT, MODELS, ROOT, Finished, SmallModel, restored_torch, traits
 
 PRUNED = ("--optimizer", "adamwprune", "--pruning-frequency", "1", "--pruning-unit", "steps")
 PRUNED += ("--pruning-start", "2", "--pruning-end", "6", "--target-sparsity", "0.8")
@@ -46,13 +46,7 @@ CASES = {
     "pruned spam": (*PRUNED, "--adamwprune-base", "adamwspam", "--spam-reset-every", "4"),
     **{f"bitter{n}": (*PRUNED, "--pruning-score", f"bitter{n}") for n in range(10)},
 }
-OF_GPT2 = {
-    "dropout": ("--gpt2-dropout", "0.2"),
-    "sequential": ("--windows", "sequential"),
-    "workers": ("--num-workers", "2"),
-}
-EXTRA = {"lenet5": {"augmentation": ("--augment",)}, "gpt2": OF_GPT2}
-ALL = [(m, n, f) for m in MODELS for n, f in (CASES | EXTRA.get(m, {})).items()]
+ALL = [(m, n, f) for m in MODELS for n, f in (CASES | traits(m).RESUMED).items()]
 
 STEPS = ("--max-steps", "8", "--eval-interval", "4", "--checkpoint-interval", "2")
 

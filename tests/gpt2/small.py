@@ -4,6 +4,9 @@
 import random
 from pathlib import Path
 
+import pyarrow
+from pyarrow import parquet
+
 TEXT = "the cat sat on a mat and then it ran to some tree where three birds sang"
 
 
@@ -26,3 +29,35 @@ def flags(folder: Path) -> list[str]:
         *("--num-threads", "1", "--num-workers", "1", "--warmup-steps", "2"),
         *("--eval-windows", "9", "--sample-tokens", "12"),
     ]
+
+
+def local_text(folder: Path) -> list[str]:
+    """A corpus in the form of the hub's, and a tokenizer that needs no files."""
+    folder.mkdir()
+    rows = {"text": [f"passage {n} of the corpus, " + "word " * (n % 50 + 10) for n in range(400)]}
+    parquet.write_table(pyarrow.table(rows), folder / "train.parquet")
+    data = ["--data-files", str(folder / "train.parquet"), "--val-fraction", "0.2"]
+    return [*data, "--tokenizer", "bytes", "--data-dir", str(folder / "data")]
+
+
+def fixed_text(folder: Path) -> list[str]:
+    """Python's standard library differs between versions: a generated corpus instead."""
+    return [
+        *("--dataset", "custom", "--data-files", str(write_corpus(folder / "passages.txt"))),
+        *("--tokenizer", "bytes", "--val-fraction", "0.05", "--sample-tokens", "0"),
+    ]
+
+
+IN_PARTS: list[str] = []
+DEFCONFIG = [
+    *("--gpt2-size", "free", "--gpt2-n-layer", "1", "--gpt2-n-head", "2"),
+    *("--gpt2-n-embd", "16", "--gpt2-block-size", "16", "--batch-size", "2"),
+    *("--eval-windows", "2", "--sample-tokens", "4", "--device", "cpu", "--warmup-steps", "1"),
+]
+LOCAL_DATA = dict.fromkeys(("shakespeare", "tinystories", "openwebtext", "finewebedu"), local_text)
+FIXED_DATA = {"pystdlib": fixed_text}
+RESUMED = {
+    "dropout": ("--gpt2-dropout", "0.2"),
+    "sequential": ("--windows", "sequential"),
+    "workers": ("--num-workers", "2"),
+}

@@ -11,13 +11,12 @@ from pathlib import Path
 import pytest
 
 from lib import cli
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.models import MODELS, ROOT
 
 
 def programs() -> list[Path]:
     """What ends through run_main."""
-    folders = ("scripts", "benchmarks", "gpt2", "lenet5")
+    folders = ("scripts", "benchmarks", *MODELS)
     files = [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
     texts = {path: path.read_text() for path in files}
     return [p for p, text in texts.items() if "    run_main(" in text and '"__main__"' in text]
