@@ -45,9 +45,7 @@ from benchmarks.pruning_tables import (
 from lenet5.model import LeNet5
 from lib import text
 from lib.config.settings import Settings, load_settings
-from lib.data.batches import batch_indices
-from lib.data.images.augment import augment
-from lib.data.images.datasets import load_images
+from lib.data.images.from_settings import images_from_settings
 from lib.errors import BadUse
 from lib.optim.from_settings import optimizer_from_settings, schedule_from_settings
 from lib.optim.update import apply_update
@@ -109,29 +107,24 @@ def train(cell: Cell) -> dict[str, Any]:
     settings, longer = settings_of(cell)
     torch.set_num_threads(1)
     torch.manual_seed(settings.SEED)
-    data = load_images(
-        "digits",
-        seed=settings.SEED,
-        val_fraction=settings.VAL_FRACTION,
-        data_dir=settings.DATA_DIR,
-        device=torch.device("cpu"),
-    )
-    n = len(data.train.labels)
-    total_steps = round(longer * cell.epochs * (n // settings.BATCH_SIZE))
+    data = images_from_settings(settings, channels=1)
+    batch_size = settings.BATCH_SIZE
+    total_steps = round(longer * cell.epochs * (len(data.train) // batch_size))
     model = LeNet5()
     optimizer, pruner = optimizer_from_settings(settings, model, total_steps)
     learning_rate = schedule_from_settings(settings, total_steps)
-    for step in range(total_steps):
-        batch = batch_indices(settings.SEED, step, n, settings.BATCH_SIZE)
-        images = augment(data.train.images[batch], settings.SEED, step)
-        F.cross_entropy(model(images), data.train.labels[batch]).backward()
+    shares = [(step, slice(0, batch_size)) for step in range(total_steps)]
+    for (step, _), (x, y) in zip(shares, data.train.training(shares, batch_size), strict=True):
+        F.cross_entropy(model(x), y).backward()
         lr = learning_rate(step)
         apply_update(optimizer, lr=lr, grad_clip=settings.GRAD_CLIP, pruner=pruner)
+    right, unseen = 0, [data.val, data.test]
     with torch.inference_mode():
-        unseen = [data.val, data.test]
-        right = sum(int((model(s.images).argmax(1) == s.labels).sum()) for s in unseen)
+        for images in unseen:
+            for x, y in images.in_order([slice(0, len(images))]):
+                right += int((model(x).argmax(1) == y).sum())
     result = {
-        "accuracy": right / sum(len(split.labels) for split in unseen),
+        "accuracy": right / sum(len(images) for images in unseen),
         "sparsity": pruner.metrics().get("sparsity", 0.0),
         "steps": total_steps,
     }

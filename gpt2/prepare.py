@@ -5,13 +5,14 @@ Each function is one decision; gpt2/train.py calls them in order.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import count
 
 import torch
 
 from gpt2.model import GPT
 from lib.config.settings import Settings
-from lib.data.prefetch import Batch
+from lib.data.prefetch import Batch, prefetch
 from lib.data.text.from_settings import corpus_from_settings
 from lib.data.text.tokenizers import Tokenizer
 from lib.data.text.tokens import Split, TokenSet
@@ -119,6 +120,17 @@ def read_batch(
         micro_step=micro_step,
         micro_steps=plan.micro_steps,
     )
+
+
+def read_ahead(
+    read: Callable[[BatchPlan, int, int], Batch],
+    device: torch.device,
+    step: int,
+    plan: BatchPlan,
+) -> Iterator[Batch]:
+    """The micro-batches that `read` returns from `step` on, copied to `device` by a thread."""
+    turns = ((s, micro_step) for s in count(step) for micro_step in range(plan.micro_steps))
+    return prefetch((read(plan, s, micro_step) for s, micro_step in turns), device)
 
 
 def flops_per_window(model: GPT) -> float:

@@ -49,6 +49,7 @@ from gpt2.prepare import (
     flops_per_window,
     load_tokens,
     plan_steps,
+    read_ahead,
     read_batch,
     spread,
     trial_step,
@@ -91,7 +92,7 @@ def train(settings: Settings, start: Start) -> None:
     trained = spread(settings, runtime, model)
     timetable = plan_steps(settings, tokens.train, plan)
     learner = Learner.from_settings(settings, model, trained, timetable.total_steps)
-    batches = MicroBatches(read, runtime.device)
+    batches = MicroBatches(functools.partial(read_ahead, read, runtime.device))
     windows = tokens.val.windows(config.block_size, settings.EVAL_WINDOWS)
     meter = Meter(runtime, unit="tokens", units=config.block_size, flops=flops_per_window(model))
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""LeNet-5 (LeCun, Bottou, Bengio and Haffner, 1998): images of 32 × 32 pixels to ten classes.
+"""LeNet-5 (LeCun, Bottou, Bengio and Haffner, 1998): images of 32 × 32 pixels to classes.
 
-Two convolutions find strokes and their combinations, three dense layers decide which digit they
-form: 61,706 parameters. The original's scaled tanh, trainable average pooling and sparse connection
-table are replaced by today's ReLU, maximum pooling and full connections.
+Two convolutions find strokes and their combinations, three dense layers decide which of ten digits
+they form: 61,706 parameters. The original's scaled tanh, trainable average pooling and sparse
+connection table are replaced by today's ReLU, maximum pooling and full connections.
 """
 
 import torch
@@ -12,15 +12,15 @@ from torch.nn import functional as F
 
 
 class LeNet5(nn.Module):
-    """Logits, [batch, 10] float, from images, [batch, 1, 32, 32] with mean 0 and variance 1."""
+    """Logits, [batch, classes], from images, [batch, 1, 32, 32] with mean 0 and variance 1."""
 
-    def __init__(self) -> None:
+    def __init__(self, classes: int = 10) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(1, 6, kernel_size=5)  #      156 parameters
         self.conv2 = nn.Conv2d(6, 16, kernel_size=5)  #   2,416
         self.fc1 = nn.Linear(16 * 5 * 5, 120)  #         48,120
         self.fc2 = nn.Linear(120, 84)  #                 10,164
-        self.fc3 = nn.Linear(84, 10)  #                     850
+        self.fc3 = nn.Linear(84, classes)  #                850
 
     def forward(self, images: Tensor) -> Tensor:
         # With channels innermost the CPU pools several at once. With that, and with ReLU on the

@@ -18,7 +18,7 @@ class Stream(IntEnum):
 
     SPLIT = 0
     ORDER = 1
-    AUGMENT = 2
+    AFFINE = 2
 
 
 def generator(stream: Stream, seed: int, counter: int = 0) -> np.random.Generator:

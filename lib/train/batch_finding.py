@@ -11,8 +11,9 @@ any number of ranks; only its division changes.
 
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
+from itertools import count
 from typing import Any
 
 import torch
@@ -54,6 +55,12 @@ class BatchPlan:
         """The part of a step's batch that `rank` computes in `micro_step`."""
         start = (rank * self.micro_steps + micro_step) * self.micro
         return slice(start, start + self.micro)
+
+    def shares(self, rank: int, first_step: int) -> Iterator[tuple[int, slice]]:
+        """(step, `rows`) of each micro-step of `rank`, from `first_step` on, without end."""
+        for step in count(first_step):
+            for micro_step in range(self.micro_steps):
+                yield step, self.rows(rank, micro_step)
 
     def __str__(self) -> str:
         return (

@@ -21,15 +21,21 @@ from lib.train.stop import StopRequest
 def eval_batches(
     n: int, batch_size: int, runtime: Runtime, stop: StopRequest
 ) -> Iterator[tuple[slice, int]]:
+    """`eval_shares`, with a check for a stop request before each batch."""
+    for share in eval_shares(n, batch_size, runtime):
+        stop.check()
+        yield share
+
+
+def eval_shares(n: int, batch_size: int, runtime: Runtime) -> Iterator[tuple[slice, int]]:
     """(rows, weight) of each batch that this rank evaluates; the ranks share `n` examples.
 
     `weight` is the number of rows. Every rank gets equally many batches, since the ranks of a
     sharded model compute together: a rank without a batch of its own repeats the first one with
-    weight 0. Checks for a stop request between batches.
+    weight 0.
     """
     batches = math.ceil(n / batch_size)
     for turn in range(math.ceil(batches / runtime.world_size)):
-        stop.check()
         number = turn * runtime.world_size + runtime.rank
         start = number * batch_size if number < batches else 0
         rows = slice(start, min(start + batch_size, n))

@@ -12,14 +12,14 @@ import torch
 
 from lenet5 import train as program
 from lenet5.model import LeNet5
-from lib.data.images.augment import augment
-from lib.data.images.datasets import load_images
 from lib.errors import BadUse, Failure
 from lib.runs import metadata
 from lib.signals import Terminated
 from lib.train import checkpoint
+from lib.train.classification import evaluate
 from lib.train.runtime import setup
 from lib.train.stop import StopRequest
+from tests.images import load_images, whole
 
 
 def test_a_run_is_complete(lenet5):
@@ -52,9 +52,9 @@ def test_best_is_the_checkpoint_of_the_lowest_validation_loss(lenet5, data_dir):
     assert best["step"] == min(losses, key=losses.get) < 30
     model = LeNet5()
     model.load_state_dict(best["model_state_dict"])
-    data = load_images("digits", seed=0, val_fraction=0.1, data_dir=data_dir)
+    data = load_images(data_dir)
     with StopRequest() as stop:
-        found = program.evaluate(model, data.val, setup(0, "cpu", "float32", 1), stop)
+        found = evaluate(model, data.val, 100, setup(0, "cpu", "float32", 1), stop)
     assert found["loss"] == pytest.approx(losses[best["step"]], rel=1e-6)
     # The accuracy of these weights, not the highest of any evaluation.
     accuracy = run.rows("val/accuracy")[best["step"]]
@@ -66,13 +66,6 @@ def test_best_is_the_checkpoint_of_the_lowest_validation_loss(lenet5, data_dir):
 def test_without_augmentation_the_batches_are_the_images_themselves(lenet5):
     plain, augmented = lenet5.train("--no-augment"), lenet5.train()
     assert plain.rows("train/loss") != augmented.rows("train/loss")
-
-
-def test_a_part_of_a_batch_is_augmented_as_it_is_in_the_whole():
-    images = torch.rand(8, 1, 32, 32)
-    whole = augment(images, seed=3, step=5)
-    parts = [augment(images[i : i + 2], 3, 5, first=i, batch_size=8) for i in range(0, 8, 2)]
-    assert torch.equal(torch.cat(parts), whole)
 
 
 def test_bfloat16_is_close_to_float32(lenet5):
@@ -145,17 +138,16 @@ def test_the_default_training_reads_97_percent_of_unseen_digits(lenet5):
     assert run.metadata["final_metrics"]["final/test_accuracy"] >= 0.97
 
 
-def test_evaluate_is_exact_in_whatever_batches(monkeypatch, data_dir):
+def test_evaluate_is_exact_in_whatever_batches(data_dir):
     torch.manual_seed(0)
     model = LeNet5()
-    data = load_images("digits", seed=0, val_fraction=0.1, data_dir=data_dir)
+    data = load_images(data_dir)
     runtime = setup(0, "cpu", "float32", 1)
     with StopRequest() as stop, torch.no_grad():
-        logits = model(data.val.images)
+        logits = model(whole(data.val))
         loss = torch.nn.functional.cross_entropy(logits, data.val.labels).item()
         accuracy = (logits.argmax(1) == data.val.labels).double().mean().item()
         for size in (1, 7, 1000):
-            monkeypatch.setattr(program, "EVAL_BATCH_SIZE", size)
-            found = program.evaluate(model, data.val, runtime, stop)
+            found = evaluate(model, data.val, size, runtime, stop)
             assert found == pytest.approx({"loss": loss, "accuracy": accuracy}, rel=1e-5)
     assert model.training

@@ -1,105 +1,65 @@
 # SPDX-License-Identifier: MIT
-"""Small image data sets, held in the memory of the device, with a reproducible split.
+"""What a data set of images offers, whether it lies in memory or is decoded from files.
 
-    data = load_images("digits", seed=0, val_fraction=0.1, data_dir="data", device=device)
-    data.train.images, data.train.labels, data.val …, data.test …
+    data = images_from_settings(settings, device, channels=3)       # in from_settings.py
+    for x, y in data.train.training(plan.shares(rank, step), plan.effective):
+        …
     run.set_info(dataset=data.info)
 
-The test images take no part in training nor in any selection; the validation images are a part of
-the training images that is never trained on.
+The test images take no part in training nor in any selection; the validation images are never
+trained on.
 """
 
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from lib.data.cache import Tensors, fingerprint
-from lib.data.images import digits, mnist
-from lib.data.images.split import hold_out
-from lib.errors import BadUse
+from lib.data.prefetch import Batch
 
 
-class Split(NamedTuple):
-    """`images` float32 [n, 1, 32, 32], normalised; `labels` int64 [n]."""
+class Images(Protocol):
+    """One split. Images come as float32 [m, channels, size, size], normalised, on the device."""
 
-    images: Tensor
-    labels: Tensor
+    labels: Tensor  # int64 [n], on the CPU
+
+    def __len__(self) -> int: ...
+
+    def in_order(self, rows: Sequence[slice]) -> Iterator[Batch]:
+        """(images, labels int64 [m]) of each of `rows` in turn, for evaluation."""
+
+    def training(self, shares: Iterable[tuple[int, slice]], batch_size: int) -> Iterator[Batch]:
+        """(images, labels) of each (step, rows of that step's batch of `batch_size`), augmented.
+
+        A pure function of the seed, the step and the rows: however a batch is divided, its parts
+        make up the same batch. Labels are int64 [m], or float32 [m, classes] with mixup.
+        Raises ValueError when the batch is larger than the split.
+        """
 
 
 class ImageData(NamedTuple):
-    """The three splits, and `info` for metadata.yaml: sizes, fingerprints, normalisation."""
+    """The splits, the names of the classes, and `info` for metadata.yaml.
 
-    train: Split
-    val: Split
-    test: Split
+    `info` has at least name, sizes, fingerprint and normalization.
+    """
+
+    train: Images
+    val: Images
+    test: Images | None
+    classes: list[str]
     info: dict[str, Any]
 
 
 class Source(Protocol):
-    """A module that knows one data set; `files` and `workers` as in `load_images`."""
+    """A data set by name; errors as in `images_from_settings`."""
 
-    def load(self, data_dir: Path, files: str = "", workers: int = 0) -> Tensors:
-        """train_images, test_images: uint8 [n, height, width]; train_labels, test_labels."""
+    def images(self, settings: Any, device: str | torch.device, channels: int) -> ImageData:
+        """The images as `settings` ask for them, prepared in DATA_DIR if they are not yet."""
 
-    def prepared_file(self, data_dir: Path, files: str = "") -> Path:
-        """The file that `load` makes once and reads from then on."""
+    def prepared(self, settings: Any) -> Path:
+        """The file in DATA_DIR that `images` prepares once and reads from then on."""
 
-    def to_canvas(self, images: Tensor) -> Tensor:
-        """The images as float32 [n, 1, 32, 32] in [0, 1]."""
-
-
-SOURCES: dict[str, Source] = {"digits": digits, "mnist": mnist}
-
-
-def load_images(
-    name: str,
-    *,
-    seed: int,
-    val_fraction: float,
-    data_dir: str | Path,
-    files: str = "",
-    workers: int = 0,
-    device: str | torch.device = "cpu",
-) -> ImageData:
-    """The data set `name` of SOURCES, prepared once and then read from `data_dir`.
-
-    `val_fraction` of each class of the training images, chosen by `seed`, is for validation.
-    `files` names local files to read instead of the network; `workers` processes decode, 0 for one
-    per core.
-    Raises Failure when the images cannot be read, BadUse when too few are left for a validation
-    set.
-    """
-    source = SOURCES[name]
-    raw = source.load(Path(data_dir), files, workers)
-    train, val = hold_out(raw["train_labels"], val_fraction, seed)
-    if not len(val) or not len(train):
-        raise BadUse(
-            f"a validation share of {val_fraction} leaves {len(train)} training and {len(val)} "
-            f"validation images of {len(train) + len(val)}; neither can be 0"
-        )
-    images = source.to_canvas(raw["train_images"])
-    # Rounded, so that the order of summation, which differs between machines, has no effect.
-    std, mean = (round(value.item(), 4) for value in torch.std_mean(images[train]))
-
-    def split(images: Tensor, labels: Tensor) -> Split:
-        return Split(((images - mean) / std).to(device), labels.to(device))
-
-    return ImageData(
-        train=split(images[train], raw["train_labels"][train]),
-        val=split(images[val], raw["train_labels"][val]),
-        test=split(source.to_canvas(raw["test_images"]), raw["test_labels"]),
-        info={
-            "name": name,
-            "sizes": {"train": len(train), "val": len(val), "test": len(raw["test_labels"])},
-            "fingerprint": fingerprint(raw),
-            "split": {"seed": seed, "val_fraction": val_fraction, "fingerprint": _of(val)},
-            "normalization": {"mean": mean, "std": std},
-        },
-    )
-
-
-def _of(indices: Tensor) -> str:
-    tensors: Tensors = {"validation": indices}
-    return fingerprint(tensors)
+    def check(self, settings: Any) -> Iterator[str]:
+        """Read every byte of what is prepared; a line for each part. Raises Failure if damaged."""

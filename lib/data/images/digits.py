@@ -8,8 +8,6 @@ UCI, 1998), written by 13 people.
 from pathlib import Path
 
 import torch
-from torch import Tensor
-from torch.nn import functional as F
 
 from lib.data.cache import Tensors, cached
 from lib.data.images.split import hold_out
@@ -18,31 +16,31 @@ TEST_FRACTION = 0.2
 TEST_SEED = 0  # not the run's, so that runs with different seeds are tested on the same images
 
 
-def load(data_dir: Path, files: str = "", workers: int = 0) -> Tensors:
-    """train_images, test_images: uint8 [n, 8, 8], 0 to 16; train_labels, test_labels: int64 [n].
+class Digits:
+    """A small set (lib/data/images/small_sets.py); `files` and `workers` have no effect."""
 
-    The data set has no test split of its own: a fifth of each digit, the same in all runs, becomes
-    one. `files` and `workers` have no effect here.
-    """
-    whole = cached(prepared_file(data_dir), _from_scikit_learn)
-    rest, test = hold_out(whole["labels"], TEST_FRACTION, TEST_SEED)
-    return {
-        "train_images": whole["images"][rest],
-        "train_labels": whole["labels"][rest],
-        "test_images": whole["images"][test],
-        "test_labels": whole["labels"][test],
-    }
+    classes = tuple("0123456789")
+    brightest = 16
+    pad = 0
 
+    def load(self, data_dir: Path, files: str = "", workers: int = 0) -> Tensors:
+        """train_images, test_images: uint8 [n, 8, 8], 0 to 16; train_labels, test_labels.
 
-def prepared_file(data_dir: Path, files: str = "") -> Path:
-    """Where `load` keeps the images."""
-    return data_dir / "digits.safetensors"
+        The data set has no test split of its own: a fifth of each digit, the same in all runs,
+        becomes one.
+        """
+        whole = cached(self.prepared_file(data_dir), _from_scikit_learn)
+        rest, test = hold_out(whole["labels"], TEST_FRACTION, TEST_SEED)
+        return {
+            "train_images": whole["images"][rest],
+            "train_labels": whole["labels"][rest],
+            "test_images": whole["images"][test],
+            "test_labels": whole["labels"][test],
+        }
 
-
-def to_canvas(images: Tensor) -> Tensor:
-    """Scaled up to float32 [n, 1, 32, 32] in [0, 1], by linear interpolation."""
-    images = images[:, None].float() / 16
-    return F.interpolate(images, size=(32, 32), mode="bilinear", align_corners=False)
+    def prepared_file(self, data_dir: Path, files: str = "") -> Path:
+        """Where `load` keeps the images."""
+        return data_dir / "digits.safetensors"
 
 
 def _from_scikit_learn() -> Tensors:

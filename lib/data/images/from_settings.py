@@ -2,41 +2,39 @@
 """The images that a run's settings ask for, the same for every model with HAS_IMAGE_DATA."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from lib.data import cache
-from lib.data.images.datasets import SOURCES, ImageData, load_images
+from lib.data.images.datasets import ImageData, Source
+from lib.data.images.digits import Digits
+from lib.data.images.hub_sets import HUB_SETS
+from lib.data.images.small_sets import InOneFile
+
+SOURCES: dict[str, Source] = {
+    "digits": InOneFile(Digits()),
+    **{name: InOneFile(hub_set) for name, hub_set in HUB_SETS.items()},
+}
 
 
-def images_from_settings(settings: Any, device: str | torch.device = "cpu") -> ImageData:
-    """All images, in the memory of `device`; errors as in `load_images`."""
-    return load_images(
-        settings.DATASET,
-        seed=settings.SEED,
-        val_fraction=settings.VAL_FRACTION,
-        data_dir=settings.DATA_DIR,
-        files=settings.DATA_FILES,
-        workers=settings.NUM_WORKERS,
-        device=device,
-    )
+def images_from_settings(
+    settings: Any, device: str | torch.device = "cpu", channels: int = 1
+) -> ImageData:
+    """The data set of `settings`, for a model that sees images of 1 (grey) or 3 `channels`.
+
+    Raises Failure when the images cannot be read, BadUse when the settings do not fit them.
+    """
+    return SOURCES[settings.DATASET].images(settings, device, channels)
 
 
 def prepare_data(settings: Any) -> str:
     """Prepare the images in DATA_DIR if need be; returns a line that says what is there."""
     info = images_from_settings(settings).info
     sizes = ", ".join(f"{count:,} {split}" for split, count in info["sizes"].items())
-    return f"{_file(settings)}: {sizes} images, fingerprint {info['fingerprint'][:16]}"
+    path = SOURCES[settings.DATASET].prepared(settings)
+    return f"{path}: {sizes} images, fingerprint {info['fingerprint'][:16]}"
 
 
 def check_data(settings: Any) -> Iterator[str]:
-    """Read every byte of the prepared file and yield a line for it. Raises Failure if damaged."""
-    path = _file(settings)
-    yield f"{path}: {len(cache.read(path))} tensors are sound"
-
-
-def _file(settings: Any) -> Path:
-    source = SOURCES[settings.DATASET]
-    return source.prepared_file(Path(settings.DATA_DIR), settings.DATA_FILES)
+    """Read every byte of what is prepared and yield lines for it. Raises Failure if damaged."""
+    return SOURCES[settings.DATASET].check(settings)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from lib.data.batches import Stream, generator
+from lib.errors import BadUse
 
 
 def hold_out(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
@@ -19,3 +20,14 @@ def hold_out(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor
         members = random.permutation(torch.nonzero(labels == label).flatten().numpy())
         held[members[: round(fraction * len(members))]] = True
     return torch.from_numpy(np.flatnonzero(~held)), torch.from_numpy(np.flatnonzero(held))
+
+
+def training_and_validation(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
+    """As `hold_out`, for VAL_FRACTION. Raises BadUse when nothing is left on one of the sides."""
+    train, val = hold_out(labels, fraction, seed)
+    if not len(val) or not len(train):
+        raise BadUse(
+            f"a validation share of {fraction} leaves {len(train)} training and {len(val)} "
+            f"validation images of {len(labels)}; neither can be 0"
+        )
+    return train, val

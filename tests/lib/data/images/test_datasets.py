@@ -16,9 +16,12 @@ import torch
 from safetensors.torch import save
 
 from lib.data.cache import cached, fingerprint, read
-from lib.data.images import digits, mnist
-from lib.data.images.datasets import load_images
+from lib.data.images import hub_sets
+from lib.data.images.digits import Digits
+from lib.data.images.hub_sets import HUB_SETS
+from lib.data.images.in_memory import canvas
 from lib.errors import BadUse, Failure
+from tests.images import load_images, whole
 from tests.mnist_files import write_mnist
 
 
@@ -27,57 +30,52 @@ def data_dir(tmp_path_factory):
     return tmp_path_factory.mktemp("data")
 
 
-def load_digits(data_dir, **changes):
-    options = {"seed": 0, "val_fraction": 0.1, "data_dir": data_dir, **changes}
-    return load_images("digits", **options)
-
-
 def test_digits_are_complete_and_normalised(data_dir):
-    data = load_digits(data_dir)
+    data = load_images(data_dir)
     sizes = data.info["sizes"]
     assert sum(sizes.values()) == 1797
     for name in ("train", "val", "test"):
         split = getattr(data, name)
-        assert split.images.shape == (sizes[name], 1, 32, 32)
-        assert split.images.dtype == torch.float32 and split.labels.dtype == torch.int64
+        assert whole(split).shape == (sizes[name], 1, 32, 32)
+        assert whole(split).dtype == torch.float32 and split.labels.dtype == torch.int64
         assert split.labels.unique().tolist() == list(range(10))
-    assert data.train.images.mean().item() == pytest.approx(0, abs=1e-3)
-    assert data.train.images.std().item() == pytest.approx(1, abs=1e-3)
+    assert whole(data.train).mean().item() == pytest.approx(0, abs=1e-3)
+    assert whole(data.train).std().item() == pytest.approx(1, abs=1e-3)
 
 
 def test_no_image_is_in_two_splits(data_dir):
-    data = load_digits(data_dir)
-    images = [split.images.flatten(1) for split in (data.train, data.val, data.test)]
+    data = load_images(data_dir)
+    images = [whole(split).flatten(1) for split in (data.train, data.val, data.test)]
     distinct = torch.unique(torch.cat(images), dim=0)
-    original = digits.load(data_dir)
-    whole = torch.cat([original["train_images"], original["test_images"]]).flatten(1)
-    assert len(distinct) == len(torch.unique(whole, dim=0)) == 1797
+    original = Digits().load(data_dir)
+    stored = torch.cat([original["train_images"], original["test_images"]]).flatten(1)
+    assert len(distinct) == len(torch.unique(stored, dim=0)) == 1797
 
 
 def test_the_seed_moves_validation_and_never_the_test_set(data_dir):
-    a, b, again = (load_digits(data_dir, seed=seed) for seed in (0, 1, 0))
-    assert not torch.equal(a.val.images, b.val.images)
+    a, b, again = (load_images(data_dir, "--seed", seed) for seed in "010")
+    assert not torch.equal(whole(a.val), whole(b.val))
     assert torch.equal(a.test.labels, b.test.labels)
     assert a.info["fingerprint"] == b.info["fingerprint"]
     assert a.info["split"]["fingerprint"] != b.info["split"]["fingerprint"]
     assert a.info == again.info
     for one, two in zip(a[:3], again[:3], strict=True):
-        assert torch.equal(one.images, two.images) and torch.equal(one.labels, two.labels)
+        assert torch.equal(whole(one), whole(two)) and torch.equal(one.labels, two.labels)
 
 
 def test_scaling_up_keeps_every_pixel_in_its_place():
-    images = torch.zeros(1, 8, 8, dtype=torch.uint8)
-    images[0, 2, 5] = 16
-    canvas = digits.to_canvas(images)
-    assert canvas.shape == (1, 1, 32, 32)
-    row, column = divmod(int(canvas.argmax()), 32)
+    images = torch.zeros(1, 1, 8, 8, dtype=torch.uint8)
+    images[0, 0, 2, 5] = 16
+    scaled = canvas(images, size=32, channels=1, brightest=16)
+    assert scaled.shape == (1, 1, 32, 32)
+    row, column = divmod(int(scaled.argmax()), 32)
     assert (row // 4, column // 4) == (2, 5)
-    assert canvas.sum().item() == pytest.approx(16.0)  # 4 × 4 pixels for one
+    assert scaled.sum().item() == pytest.approx(16.0)  # 4 × 4 pixels for one
 
 
 def test_too_small_a_validation_share_is_refused(data_dir):
     with pytest.raises(BadUse, match="0 validation images"):
-        load_digits(data_dir, val_fraction=0.001)
+        load_images(data_dir, "--val-fraction", "0.001")
 
 
 def test_fingerprint_sees_names_types_shapes_and_bytes():
@@ -137,9 +135,8 @@ def mnist_folder(tmp_path_factory):
     return write_mnist(tmp_path_factory.mktemp("mnist"), train=60, test=20)
 
 
-def load_mnist(data_dir, folder, **changes):
-    options = {"seed": 0, "val_fraction": 0.1, "files": str(folder), **changes}
-    return load_images("mnist", data_dir=data_dir, **options)
+def load_mnist(data_dir, folder):
+    return load_images(data_dir, "--dataset", "mnist", "--data-files", str(folder))
 
 
 def test_mnist_from_local_files(tmp_path, mnist_folder):
@@ -149,7 +146,7 @@ def test_mnist_from_local_files(tmp_path, mnist_folder):
         "parquet", data_files={"test": f"{mnist_folder}/test-*"}, cache_dir=str(tmp_path / "hf")
     )["test"]
     pixels = np.stack([np.asarray(row["image"]) for row in source])
-    raw = mnist.load(tmp_path, str(mnist_folder))
+    raw = HUB_SETS["mnist"].load(tmp_path, str(mnist_folder))
     assert raw["test_images"].dtype == torch.uint8
     assert np.array_equal(raw["test_images"].numpy(), pixels)
     assert data.test.labels.tolist() == source["label"][:]
@@ -157,16 +154,16 @@ def test_mnist_from_local_files(tmp_path, mnist_folder):
 
 def test_mnist_is_padded_with_background(tmp_path, mnist_folder):
     data = load_mnist(tmp_path, mnist_folder)
-    mean, std = data.info["normalization"].values()
-    border = data.train.images.clone()
+    (mean,), (std,) = data.info["normalization"].values()
+    border = whole(data.train).clone()
     border[:, :, 2:-2, 2:-2] = -mean / std
     assert torch.allclose(border, torch.tensor(-mean / std))
 
 
 def test_mnist_is_decoded_once_and_nothing_else_is_left(tmp_path, mnist_folder, monkeypatch):
     first = load_mnist(tmp_path, mnist_folder)
-    assert [path.suffix for path in tmp_path.iterdir()] == [".safetensors"]
-    monkeypatch.setattr(mnist, "_from_files", pytest.fail)
+    assert [path.suffix for path in tmp_path.glob("[!.]*")] == [".safetensors"]
+    monkeypatch.setattr(hub_sets, "_from_files", pytest.fail)
     assert load_mnist(tmp_path, mnist_folder).info == first.info
 
 
@@ -179,8 +176,8 @@ def test_other_files_are_another_cache(tmp_path, mnist_folder):
 @pytest.mark.slow
 def test_the_number_of_workers_changes_nothing(tmp_path):
     folder = write_mnist(tmp_path / "files", train=2000, test=20)
-    one = mnist.load(tmp_path / "one", str(folder), workers=1)
-    two = mnist.load(tmp_path / "two", str(folder), workers=2)
+    one = HUB_SETS["mnist"].load(tmp_path / "one", str(folder), workers=1)
+    two = HUB_SETS["mnist"].load(tmp_path / "two", str(folder), workers=2)
     assert fingerprint(one) == fingerprint(two)
 
 
@@ -193,7 +190,7 @@ def test_images_of_another_size_are_refused(tmp_path):
     folder = write_mnist(tmp_path / "files", train=20, test=10, size=(28, 27))
     with pytest.raises(Failure, match="28 × 28"):
         load_mnist(tmp_path / "data", folder)
-    assert not list((tmp_path / "data").iterdir())
+    assert not list((tmp_path / "data").glob("[!.]*"))
 
 
 def test_a_damaged_image_is_a_failure(tmp_path):
@@ -237,7 +234,7 @@ def test_without_a_network_the_cure_is_said_at_once(tmp_path, hub, kind):
         if kind == "refuses":
             server.close()
         started = time.monotonic()
-        with pytest.raises(Failure, match=r"cannot read MNIST from the hub(.|\n)*DATA_FILES"):
+        with pytest.raises(Failure, match=r"cannot read mnist from the hub(.|\n)*DATA_FILES"):
             load_mnist(tmp_path, "")
         assert time.monotonic() - started < 5
     assert datasets.config.HF_HUB_OFFLINE is False

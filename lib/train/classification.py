@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: MIT
+"""What classifiers of images share: the batch, the steps, the evaluation and the mistakes."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lib.data.images.datasets import ImageData, Images
+from lib.errors import BadUse
+from lib.runs.run import NullRun, Run
+from lib.train.batch_finding import BatchPlan, find_batch, plan_batch, try_step
+from lib.train.evaluation import eval_shares, mean_over_examples
+from lib.train.ranks import sum_over_ranks
+from lib.train.runtime import Runtime
+from lib.train.stop import StopRequest
+from lib.train.timetable import Timetable
+
+TOP5_FROM = 100  # classes, from which on the accuracy of the five best guesses is measured as well
+LARGEST_MATRIX = 200  # classes whose confusion matrix can still be looked at
+MISTAKES_SHOWN = 16
+
+
+def fit_batch(
+    settings: Any,
+    runtime: Runtime,
+    model: nn.Module,
+    images: Images,
+    loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
+) -> BatchPlan:
+    """How the batch of a step is divided. Raises BadUse if it is larger than the training set."""
+    plan, n = plan_batch(settings, runtime), len(images)
+    if plan.effective > n:
+        raise BadUse(
+            f"a batch of {plan.effective} images (BATCH_SIZE × GRAD_ACCUM, or "
+            "TARGET_EFFECTIVE_BATCH) cannot be larger than the training set, which for "
+            f"{settings.DATASET}, without the images for validation and test, has {n} images"
+        )
+
+    def attempt(plan: BatchPlan) -> None:
+        (x, y), *_ = images.in_order([slice(0, plan.micro)])
+        with runtime.autocast():
+            try_step(model, lambda: loss(model(x), y), runtime.device)
+
+    return find_batch(settings, runtime, plan, attempt, guess=lambda: plan.at_most(plan.effective))
+
+
+def plan_steps(settings: Any, n: int, plan: BatchPlan) -> Timetable:
+    """What is due when, in a training on `n` images."""
+    steps_per_epoch = n // plan.effective
+    total_steps = settings.NUM_EPOCHS * steps_per_epoch
+    total_steps = min(total_steps, settings.MAX_STEPS or total_steps)
+    return Timetable.from_settings(settings, steps_per_epoch, total_steps)
+
+
+def right_guesses(logits: Tensor, y: Tensor) -> Tensor:
+    """How many images are classified rightly, 0-d; of blended ones by the largest share of a class.
+
+    y: int64 [m], or float [m, classes] with mixup.
+    """
+    labels = y if y.ndim == 1 else y.argmax(dim=1)
+    return (logits.argmax(dim=1) == labels).sum()
+
+
+def metrics_of(classes: int) -> tuple[str, ...]:
+    """The names of what `evaluate` returns."""
+    return ("loss", "accuracy", "accuracy_top5") if classes >= TOP5_FROM else ("loss", "accuracy")
+
+
+@torch.inference_mode()
+def evaluate(
+    model: nn.Module, images: Images, batch_size: int, runtime: Runtime, stop: StopRequest
+) -> dict[str, float]:
+    """Mean cross-entropy in nats and accuracies (0 to 1) over all `images`, shared by the ranks.
+
+    accuracy_top5 is the share of images whose class is among the five best guesses; it is there
+    from TOP5_FROM classes on.
+    """
+    totals: dict[str, Tensor] = {}
+    for _, y, logits, weight in _predictions(model, images, batch_size, runtime, stop):
+        for name, value in _sums(logits.float(), y).items():
+            totals[name] = totals.get(name, 0) + value * bool(weight)
+    return {name: mean_over_examples(total, len(images)) for name, total in totals.items()}
+
+
+@torch.inference_mode()
+def log_mistakes(
+    run: Run | NullRun,
+    model: nn.Module,
+    data: ImageData,
+    batch_size: int,
+    runtime: Runtime,
+    stop: StopRequest,
+    step: int,
+) -> None:
+    """Log the confusion matrix of the test images, if there are any, and some of the mistakes.
+
+    The ranks share the images; the mistakes are those that the main rank has seen.
+    """
+    if data.test is None or len(data.classes) > LARGEST_MATRIX:
+        return
+    classes = len(data.classes)
+    confusion = torch.zeros(classes**2, dtype=torch.int64, device=runtime.device)
+    wrong: list[tuple[Tensor, int, int]] = []  # image, label, prediction
+    for x, y, logits, weight in _predictions(model, data.test, batch_size, runtime, stop):
+        if not weight:
+            continue
+        predicted = logits.argmax(dim=1)
+        confusion += torch.bincount(y * classes + predicted, minlength=classes**2)
+        for i in (predicted != y).nonzero()[: MISTAKES_SHOWN - len(wrong), 0].tolist():
+            wrong.append((x[i].float().cpu(), int(y[i]), int(predicted[i])))
+    matrix = sum_over_ranks(confusion).view(classes, classes)
+    run.log_confusion_matrix("test/confusion", matrix, step, labels=data.classes)
+    if wrong:
+        _log_images(run, wrong, data.classes, step)
+
+
+def _predictions(
+    model: nn.Module, images: Images, batch_size: int, runtime: Runtime, stop: StopRequest
+) -> Iterator[tuple[Tensor, Tensor, Tensor, int]]:
+    """(images, labels, logits, weight) of this rank's batches; weight 0: another rank has it.
+
+    The model is in its evaluation mode meanwhile.
+    """
+    shares = [*eval_shares(len(images), batch_size, runtime)]
+    batches = images.in_order([rows for rows, _ in shares])
+    model.eval()
+    for (x, y), (_, weight) in zip(batches, shares, strict=True):
+        stop.check()
+        with runtime.autocast():
+            logits = model(x)
+        yield x, y, logits, weight
+    model.train()
+
+
+def _sums(logits: Tensor, y: Tensor) -> dict[str, Tensor]:
+    """Over the images of a batch; by the names of `metrics_of`."""
+    sums = {
+        "loss": F.cross_entropy(logits, y, reduction="sum"),
+        "accuracy": right_guesses(logits, y),
+    }
+    if logits.shape[1] >= TOP5_FROM:
+        best = logits.topk(5, dim=1).indices
+        sums["accuracy_top5"] = (best == y[:, None]).sum()
+    return sums
+
+
+def _log_images(
+    run: Run | NullRun, wrong: list[tuple[Tensor, int, int]], classes: list[str], step: int
+) -> None:
+    """One strip of images, side by side; the table has their labels in the same order."""
+    strip = torch.cat([image for image, _, _ in wrong], dim=2)
+    strip = (strip - strip.min()) / (strip.max() - strip.min())
+    run.log_image("test/wrong", strip, step, caption="from left to right as in test/wrong_labels")
+    pairs = [(classes[label], classes[predicted]) for _, label, predicted in wrong]
+    run.log_table("test/wrong_labels", ["label", "predicted"], pairs, step)
