@@ -1,33 +1,17 @@
 # SPDX-License-Identifier: MIT
-"""Tokenise documents in several processes; the results come in the order of the documents.
+"""Tokenise documents and divide them into splits.
 
-    with EncoderPool(tokenizer, val_fraction=0.1, workers=4) as pool:
-        for work, encoded in pool.map(works): …
-
-A worker is a fresh interpreter that runs `worker()`, fed through its standard input: it imports
-only what it needs, shares no lock with the main program, and ends by itself when the main program
-is gone, because its input ends.
+with Workers(Encoder(tokenizer, val_fraction=0.1), count=4) as workers:
+    for work, encoded in workers.map(works): …
 """
 
-import contextlib
 import hashlib
-import os
-import pickle
-import queue
-import signal
-import subprocess
-import sys
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
-from lib.data.text.shards import DataError
 from lib.data.text.tokenizers import Tokenizer
-from lib.files import ROOT
-from lib.signals import blocked
 
 SPLITS = ("train", "val")
 LONGEST_PIECE = 1 << 20  # characters given to the tokenizer at once
@@ -84,81 +68,12 @@ def _pieces(text: str) -> Iterator[str]:
     yield text[start:]
 
 
-class EncoderPool:
-    """`workers` processes that run `encode_documents`."""
+@dataclass(frozen=True)
+class Encoder:
+    """What the workers run: (where the documents of a work end, their tokens)."""
 
-    def __init__(self, tokenizer: Tokenizer, val_fraction: float, workers: int):
-        self._idle: queue.SimpleQueue = queue.SimpleQueue()
-        self._threads = ThreadPoolExecutor(workers, "encoder")
-        self._depth = 2 * workers + 1
-        paths = (str(ROOT), os.environ.get("PYTHONPATH"))
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
-        with blocked(signal.SIGUSR1):  # which would end a worker that has just begun
-            self._processes = [
-                subprocess.Popen(
-                    [sys.executable, "-c", "from lib.data.text.encoder import worker; worker()"],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    env=environment,
-                )
-                for _ in range(workers)
-            ]
-        for process in self._processes:
-            self._idle.put(process)
-            with contextlib.suppress(BrokenPipeError):  # a dead worker is reported at its first use
-                _send(process.stdin, (tokenizer, val_fraction))
+    tokenizer: Tokenizer
+    val_fraction: float
 
-    def map(self, works: Iterator[Work]) -> Iterator[tuple[Work, Encoded]]:
-        """The results in order, reading at most a few works ahead. DataError if a worker dies."""
-        pending: deque[tuple[Work, Future[Encoded]]] = deque()
-        for work in works:
-            pending.append((work, self._threads.submit(self._encode, work.texts)))
-            if len(pending) >= self._depth:
-                work, future = pending.popleft()
-                yield work, future.result()
-        for work, future in pending:
-            yield work, future.result()
-
-    def _encode(self, texts: list[str]) -> Encoded:
-        process = self._idle.get()
-        try:
-            _send(process.stdin, texts)
-            return pickle.load(process.stdout)
-        except (EOFError, BrokenPipeError, pickle.UnpicklingError) as error:
-            raise DataError(
-                f"a tokenising process ended (exit status {process.wait()}; -9 is often a lack of "
-                "memory: set NUM_WORKERS lower); `make data` resumes where it stopped"
-            ) from error
-        finally:
-            self._idle.put(process)
-
-    def __enter__(self) -> "EncoderPool":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for process in self._processes:
-            process.kill()
-        self._threads.shutdown(cancel_futures=True)
-        for process in self._processes:
-            process.wait()
-            process.stdout.close()
-            with contextlib.suppress(BrokenPipeError):
-                process.stdin.close()
-
-
-def _send(stream, message: object) -> None:
-    pickle.dump(message, stream, pickle.HIGHEST_PROTOCOL)
-    stream.flush()
-
-
-def worker() -> None:
-    """What a worker runs: the tokenizer first, then lists of texts, until the input ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main program handles Ctrl-C
-    results = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a library prints must not mix with the results
-    works = sys.stdin.buffer
-    # Input that ends within a message comes from a program that was killed.
-    with contextlib.suppress(EOFError, BrokenPipeError, pickle.UnpicklingError):
-        tokenizer, val_fraction = pickle.load(works)
-        while True:
-            _send(results, encode_documents(tokenizer, val_fraction, pickle.load(works)))
+    def __call__(self, work: Work) -> tuple[tuple[int, int], Encoded]:
+        return work.end, encode_documents(self.tokenizer, self.val_fraction, work.texts)

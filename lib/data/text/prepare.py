@@ -12,18 +12,18 @@ processed is in memory.
 
 import errno
 import fcntl
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 from lib.data.text.corpora import Corpus
-from lib.data.text.encoder import Encoded, EncoderPool, Work
+from lib.data.text.encoder import Encoded, Encoder, Work
 from lib.data.text.ready import ReadyFiles
 from lib.data.text.shards import DataError
 from lib.data.text.staging import Staging, State, check_same
 from lib.data.text.tokenizers import Tokenizer
+from lib.data.workers import Workers, cpu_count
 
 WORK_CHARACTERS = 1 << 19  # of text per piece of work
 BPE_BYTES = 4.5  # of text per token, rather too many
@@ -77,11 +77,6 @@ def prepare(
     return directory
 
 
-def cpu_count() -> int:
-    """The CPUs this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _encoded(
     corpus: Corpus | ReadyFiles, tokenizer: Tokenizer, recipe: dict, state: State, workers: int
 ) -> Iterator[tuple[tuple[int, int], Encoded]]:
@@ -90,9 +85,9 @@ def _encoded(
         yield from corpus.encoded(tokenizer, *state.end)
         return
     works = _works(corpus, *state.end)
-    with EncoderPool(tokenizer, recipe["val_fraction"], workers or cpu_count()) as pool:
-        for work, encoded in pool.map(works):
-            yield work.end, encoded
+    encoder = Encoder(tokenizer, recipe["val_fraction"])
+    with Workers(encoder, workers or cpu_count()) as processes:
+        yield from processes.map(works)
 
 
 def _works(corpus: Corpus, part: int, skip: int) -> Iterator[Work]:

@@ -4,7 +4,6 @@
 import errno
 import json
 import os
-import pickle
 import random
 import signal
 import subprocess
@@ -18,7 +17,7 @@ import tiktoken
 
 from lib.data.text import encoder, prepare, staging
 from lib.data.text.corpora import open_corpus
-from lib.data.text.encoder import EncoderPool, Work, encode_documents, split_of
+from lib.data.text.encoder import encode_documents, split_of
 from lib.data.text.shards import DataError, ShardHeader, ShardWriter
 from lib.data.text.tokenizers import Tokenizer, load_tokenizer
 from lib.data.text.tokens import TokenSet
@@ -195,16 +194,6 @@ def test_sigusr1_ends_neither_the_program_nor_its_workers(tmp_path, corpus):
     assert process.returncode == 0
 
 
-@pytest.mark.parametrize("cut", [0, 10, -10], ids=["nothing", "the tokenizer", "the texts"])
-def test_a_worker_whose_input_breaks_off_says_nothing(cut):
-    messages = [pickle.dumps((load_tokenizer("bytes"), 0.1)), pickle.dumps(["x" * 100])]
-    done = subprocess.run(
-        [sys.executable, "-c", "from lib.data.text.encoder import worker; worker()"],
-        cwd=ROOT, input=b"".join(messages)[:cut], capture_output=True, check=False,
-    )  # fmt: skip
-    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
-
-
 def _assert_gone(session: int) -> None:
     """No process of that session is alive: the workers ended with their program."""
     deadline = time.monotonic() + 5
@@ -293,29 +282,6 @@ def test_damage_in_the_corpus_reaches_the_user_and_no_worker_stays(tmp_path):
     with pytest.raises(DataError, match=r"a\.jsonl:2: not JSON"):
         run(tmp_path / "data", open_corpus("custom", f"{tmp_path}/a.jsonl"), workers=2)
     assert [path.name for path in (tmp_path / "data").iterdir()] == [".custom-bytes.lock"]
-
-
-def test_a_worker_that_dies_is_said():
-    with EncoderPool(BYTES, 0.1, 2) as pool:
-        for process in pool._processes:
-            process.kill()
-        with pytest.raises(DataError, match=r"exit status -9.*NUM_WORKERS"):
-            list(pool.map(iter([Work(["text"], (0, 1))])))
-
-
-def test_little_is_read_ahead():
-    read = []
-
-    def works():
-        for index in range(100):
-            read.append(index)
-            yield Work([str(index)], (0, index))
-
-    with EncoderPool(BYTES, 0.1, 2) as pool:
-        results = pool.map(works())
-        next(results)
-        assert len(read) <= 6
-        assert [work.end[1] for work, _ in results] == list(range(1, 100))
 
 
 def test_ready_files_become_shards(tmp_path):
