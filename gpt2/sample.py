@@ -38,6 +38,7 @@ from lib.runs.stored import resolve
 from lib.text import printable
 from lib.train import checkpoint
 from lib.train.checkpoint.find import named
+from lib.train.checkpoint.weights import AVERAGE, IS_AVERAGE, evaluated_weights
 from lib.train.runtime import Runtime
 
 
@@ -143,9 +144,12 @@ def main() -> None:
     model = GPT(model_config(settings, tokenizer))
     path = named(run / "checkpoints", given.checkpoint)
     try:
-        model.load_state_dict(checkpoint.load(path)["model_state_dict"])
+        state = checkpoint.load(path)
+        model.load_state_dict(evaluated_weights(state))
     except (KeyError, RuntimeError) as error:  # other weights than the configuration describes
         raise Failure(f"{path} is not of the model that {run}/.config describes") from error
+    if AVERAGE in state:
+        print(IS_AVERAGE, file=sys.stderr)
     text = continue_text(
         model,
         tokenizer,

@@ -126,7 +126,8 @@ def train(settings: Settings, start: Start) -> None:
 
         loop.finish()
         if settings.SAMPLE_TOKENS:
-            write_sample(settings, loop.run, model, tokenizer, runtime, loop.state.step)
+            with learner.averaged():
+                write_sample(settings, loop.run, model, tokenizer, runtime, loop.state.step)
 
 
 @torch.no_grad()

@@ -107,10 +107,12 @@ def train(settings: Settings, start: Start) -> None:
 
         # The test images are used only here, with the final weights.
         test = {}
-        if data.test is not None:
-            test = evaluate(model, data.test, EVAL_BATCH_SIZE, runtime, loop.stop)
-        loop.finish(**{f"test_{name}": value for name, value in test.items()})
-        log_mistakes(loop.run, model, data, EVAL_BATCH_SIZE, runtime, loop.stop, loop.state.step)
+        with learner.averaged():
+            if data.test is not None:
+                test = evaluate(model, data.test, EVAL_BATCH_SIZE, runtime, loop.stop)
+            loop.finish(**{f"test_{name}": value for name, value in test.items()})
+            step = loop.state.step
+            log_mistakes(loop.run, model, data, EVAL_BATCH_SIZE, runtime, loop.stop, step)
 
 
 def main(settings: Settings) -> None:

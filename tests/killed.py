@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 from lib.runs.journal import current_rows
@@ -34,6 +35,19 @@ def in_child(work: Callable[[], Any]) -> int:
 def kill_self() -> None:
     """End this process as `kill -9` does."""
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def in_first_evaluation(monkeypatch: pytest.MonkeyPatch, do: Callable[[], Any]) -> None:
+    """Call `do` when a model is first put into evaluation mode."""
+    evaluate, calls = torch.nn.Module.eval, []
+
+    def interrupted(module: torch.nn.Module) -> torch.nn.Module:
+        calls.append(module)
+        if len(calls) == 1:
+            do()
+        return evaluate(module)
+
+    monkeypatch.setattr(torch.nn.Module, "eval", interrupted)
 
 
 def edited(name: str, old: str, new: str) -> Callable[[Path], None]:

@@ -20,7 +20,7 @@ from lib.train import checkpoint
 from lib.train.learner import Learner
 from lib.train.loop import Loop
 from lib.train.saver import Saver
-from tests.killed import differences, in_child, kill_self, science
+from tests.killed import differences, in_child, in_first_evaluation, kill_self, science
 from tests.models import ENVIRONMENT, MODELS, ROOT, Finished, SmallModel, restored_torch, traits
 
 PRUNED = ("--optimizer", "adamwprune", "--pruning-frequency", "1", "--pruning-unit", "steps")
@@ -35,12 +35,14 @@ CASES = {
     "spam resets": ("--optimizer", "adamwspam", "--spam-reset-every", "3", "--spam-warmup", "2"),
     "stable spam": ("--optimizer", "adamwspam", "--spam-variant", "stable"),
     "accumulation": ("--batch-size", "4", "--grad-accum", "4"),
+    "averaged": ("--ema-decay", "0.9"),
     "bfloat16": ("--precision", "bfloat16"),
     "histograms": ("--histogram-interval", "1", "--log-interval", "3"),
     "magnitude": ("--pruning-method", "magnitude", "--target-sparsity", "0.8"),
     "movement": ("--pruning-method", "movement", "--target-sparsity", "0.8"),
     "from start": ("--pruning-method", "movement-from-start", "--target-sparsity", "0.8"),
     "regrowth": (*PRUNED, "--regrowth", "0.3"),
+    "averaged regrowth": (*PRUNED, "--regrowth", "0.3", "--ema-decay", "0.9"),
     "channels": (*PRUNED, "--pruning-pattern", "channel"),
     "pruned amsgrad": (*PRUNED, "--adamwprune-base", "adamwadv"),
     "pruned spam": (*PRUNED, "--adamwprune-base", "adamwspam", "--spam-reset-every", "4"),
@@ -195,15 +197,7 @@ class TestInterrupted:
     def test_in_an_evaluation_which_is_then_made_up_for(self, model, monkeypatch):
         """The step of the evaluation is complete and saved, its row is still missing."""
         whole = model.train(*STEPS)
-        evaluate, calls = model.program.eval_batches, []
-
-        def interrupted(*args):
-            calls.append(1)
-            if len(calls) == 1:
-                os.kill(os.getpid(), signal.SIGTERM)
-            return evaluate(*args)
-
-        monkeypatch.setattr(model.program, "eval_batches", interrupted)
+        in_first_evaluation(monkeypatch, lambda: os.kill(os.getpid(), signal.SIGTERM))
         with pytest.raises(KeyboardInterrupt):
             model.train(*STEPS)
         run = model.latest
@@ -290,6 +284,13 @@ class TestOtherSettings:
         assert run.metadata["resumes"][0]["changed"]["MAX_STEPS"] == [8, 12]
         assert {g["weight_decay"] for g in last["optimizer_state_dict"]["param_groups"]} == {0.5, 0}
         assert load_settings(model.name, ["--config", str(run.dir / ".config")]).MAX_STEPS == 12
+
+    def test_another_mean_of_the_weights_is_refused(self, model, capsys):
+        run = model.train(*STEPS, "--ema-decay", "0.9")
+        with pytest.raises(SystemExit):
+            resume(model, run.dir, "--max-steps", "12", "--ema-decay", "0.99")
+        said = capsys.readouterr().err
+        assert "EMA_DECAY: 0.9 → 0.99: the mean of the weights has been taken with the old" in said
 
     def test_a_completed_run_needs_more_steps(self, model):
         run = model.train(*STEPS)

@@ -25,6 +25,7 @@ SHARED = {
     "loop.catch_out_of_memory",
     "reduce_gradients",
     "learner.update",
+    "learner.averaged",
     "loop.end_step",
     "loop.finish",
     "eval_batches",

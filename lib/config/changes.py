@@ -66,6 +66,7 @@ _BECAUSE_OF_MENU = {
 _BECAUSE = {
     "SEED": "the order of the data and the random numbers of the steps made so far were others",
     "INIT_FROM": "the run goes on from its own checkpoint",
+    "EMA_DECAY": "the mean of the weights has been taken with the old decay since the first step",
 }
 
 

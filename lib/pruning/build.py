@@ -7,10 +7,12 @@
 lib/optim/from_settings.py does both from the settings of a run.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import Parameter
 
 from lib.pruning.pruner import Pruner
 from lib.pruning.schedules import Schedule
@@ -28,6 +30,9 @@ class Unpruned:
 
     def attach(self, optimizer: torch.optim.Optimizer) -> None:
         """Nothing to attach."""
+
+    def also_zero(self, companions: Mapping[Parameter, Tensor]) -> None:
+        """Nothing becomes zero."""
 
     def prepare(self) -> None:
         """Nothing to prepare."""

@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: MIT
 """A trained network as a file for others: dense, sparse, or in the 2:4 layout.
 
-    weights, masks = trained_weights(checkpoint.load("outputs/training/RUN/checkpoints/last.pt"))
-    FORMATS["sparse"](Path("model.sparse"), weights, masks)
+    FORMATS["sparse"][1](Path("model.sparse"), weights, masks)
 
-Each format is a function path, weights, masks → lines to print, and one row of FORMATS.
+Each format is a function path, weights, masks → lines to print, and one row of FORMATS. Weights are
+tensors by name, masks are bool, of the pruned layers (lib/train/checkpoint/weights.py).
 """
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import save as to_safetensors
@@ -18,28 +17,9 @@ from torch.sparse import _semi_structured_conversions as two_four
 
 from lib.errors import Failure
 from lib.files import write_atomic
-from lib.pruning.masks import unpack
-from lib.pruning.pruner import KEY
 from lib.pruning.sparse_file import bound, save_sparse
 
 Weights = Mapping[str, Tensor]
-
-
-def trained_weights(state: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """(weights, masks) by name from the state in a checkpoint, the masks folded into the weights.
-
-    masks: bool, of the pruned layers only; empty for a run that pruned nothing. Raises Failure when
-    the state is not that of a training.
-    """
-    try:
-        weights = {name: tensor.clone() for name, tensor in state["model_state_dict"].items()}
-        packed = state["optimizer_state_dict"].get(KEY, {}).get("masks", {})
-        masks = {name: unpack(bits, weights[name].shape).bool() for name, bits in packed.items()}
-    except (KeyError, AttributeError, ValueError) as error:
-        raise Failure(f"not the checkpoint of a training: {error!r}") from error
-    for name, mask in masks.items():
-        weights[name].masked_fill_(~mask, 0.0)
-    return weights, masks
 
 
 def export_dense(path: Path, weights: Weights, masks: Weights) -> list[str]:

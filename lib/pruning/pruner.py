@@ -81,6 +81,7 @@ class Pruner:
         self._optimizer: torch.optim.Optimizer | None = None
         self._prepared = False
         self._incoming: dict[str, Any] | None = None  # a state that is being loaded
+        self._companions: Mapping[Parameter, Tensor] = {}
         if self.pattern is not None:
             check_fits(self.pattern, self.weights, schedule)
         self._count()
@@ -118,6 +119,13 @@ class Pruner:
             load_state_dict_pre=self._before_load,
             load_state_dict_post=self._after_load,
         )
+
+    def also_zero(self, companions: Mapping[Parameter, Tensor]) -> None:
+        """From now on, zero these tensors where their weights are pruned, when the masks change.
+
+        By weight, in its shape; others than the prunable weights may be among them.
+        """
+        self._companions = companions
 
     def prepare(self) -> None:
         """Begin a step: update the masks if an update is due, and mask the gradients.
@@ -171,12 +179,13 @@ class Pruner:
             exchange(self._scored(), gradients, regrowth, self.group)
 
     def _tensors(self, name: str) -> list[Tensor]:
-        """What is zero where a weight is pruned: the weight, its optimizer state, its memory."""
+        """What is zero where a weight is pruned: it, its optimizer state, memory and companion."""
         weight = self.weights[name]
         state = self._optimizer.state.get(weight, {}).values()
         moments = [t for t in state if torch.is_tensor(t) and t.shape == weight.shape]
         remembered = [self.memory[name]] if name in self.memory else []
-        return [weight.detach(), *moments, *remembered]
+        beside = [self._companions[weight]] if weight in self._companions else []
+        return [weight.detach(), *moments, *remembered, *beside]
 
     def _prune_to(self, sparsity: float) -> None:
         items = self._scored() if self.pattern is None else self._scored_units()

@@ -14,7 +14,7 @@ from lib.train.checkpoint.contents import collect, data_identity
 from lib.train.clock import Clock
 from lib.train.guard import LossGuard
 from lib.train.learner import Learner
-from lib.train.ranks import any_rank, average_buffers
+from lib.train.ranks import any_rank
 from lib.train.runtime import Runtime
 from lib.train.sharded_saver import open_saver
 from lib.train.state import TrainingState
@@ -65,7 +65,7 @@ class Keeper:
         """
         state = self._state
         self._guard.check_weights(self._learner.model.parameters(), state.step)
-        average_buffers(self._learner.model)
+        self._learner.average_buffers()
         state.elapsed_s = self._saved_at = self._clock.elapsed()
         offset = self._run.position()
         contents = collect(self._settings, self._runtime, self._learner, state, self._data, offset)

@@ -4,9 +4,12 @@
 learner = Learner.from_settings(settings, model, trained, total_steps)
 lr = learner.lr(step)
 grad_norm = learner.update(lr)
+with learner.averaged():
+    evaluate(model)
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,13 +20,16 @@ from lib.optim.from_settings import optimizer_from_settings, schedule_from_setti
 from lib.optim.update import apply_update
 from lib.pruning.build import Unpruned
 from lib.pruning.pruner import Pruner
+from lib.train.ema import Average, Unaveraged, average_from_settings
+from lib.train.ranks import average_buffers
 
 
 @dataclass(frozen=True)
 class Learner:
     """`model` is spread over the ranks; `lr` is a function of the number of updates made.
 
-    `grad_clip` is the largest 2-norm of a gradient, 0 for no limit.
+    `grad_clip` is the largest 2-norm of a gradient, 0 for no limit. `average` is the running mean
+    of the weights.
     """
 
     model: nn.Module
@@ -31,6 +37,7 @@ class Learner:
     pruner: Pruner | Unpruned
     lr: Callable[[int], float]
     grad_clip: float
+    average: Average | Unaveraged
 
     @staticmethod
     def from_settings(
@@ -42,11 +49,29 @@ class Learner:
         """
         optimizer, pruner = optimizer_from_settings(settings, model, total_steps)
         lr = schedule_from_settings(settings, total_steps)
-        return Learner(trained, optimizer, pruner, lr, settings.GRAD_CLIP)
+        average = average_from_settings(settings, model, pruner)
+        return Learner(trained, optimizer, pruner, lr, settings.GRAD_CLIP, average)
 
     def update(self, lr: float) -> Tensor:
         """Prune, clip and step with the gradients at hand, and drop them (lib/optim/update.py).
 
         Returns the norm of the gradient before clipping, a 0-d tensor on the device.
         """
-        return apply_update(self.optimizer, lr=lr, grad_clip=self.grad_clip, pruner=self.pruner)
+        norm = apply_update(self.optimizer, lr=lr, grad_clip=self.grad_clip, pruner=self.pruner)
+        self.average.update()
+        return norm
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Within it the model is as it is to be measured; all ranks must call.
+
+        Its weights are their running mean, if there is one (EMA_DECAY), and its running statistics
+        the same on all ranks. Afterwards its weights are those in training again.
+        """
+        self.average_buffers()
+        with self.average.in_place():
+            yield
+
+    def average_buffers(self) -> None:
+        """Make running statistics the same on all ranks, which must call (lib/train/ranks.py)."""
+        average_buffers([*self.model.buffers(), *self.average.buffers()])

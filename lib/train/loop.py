@@ -38,7 +38,7 @@ from lib.train.keeper import Keeper
 from lib.train.learner import Learner
 from lib.train.progress import open_progress
 from lib.train.pruning_report import finish_pruning, log_scores, pruning_info
-from lib.train.ranks import any_rank, average_buffers, mean_over_ranks, whole
+from lib.train.ranks import any_rank, mean_over_ranks, whole
 from lib.train.seeding import seed_step
 from lib.train.start import Start
 from lib.train.state import TrainingState
@@ -185,9 +185,7 @@ class Loop:
         logs = due.logs(state.step) or self._ended
         evaluates = due.evaluates(state.step) or self._ended
         saves = due.saves(state.step) or self._ended or self._keeper.is_overdue()
-        # Reading a number back makes a GPU wait, and ranks wait for each other. On one CPU it
-        # costs nothing.
-        if not (logs or evaluates or saves or self._reading_is_free()):
+        if not (logs or evaluates or saves or self._runtime.reads_freely):
             return
         self._check()
         metrics = self._log({"loss": loss, **means}, grad_norm, lr) if logs else {}
@@ -213,9 +211,6 @@ class Loop:
     def _is_out_of_time(self) -> bool:
         limit = self.timetable.max_time
         return limit > 0 and any_rank(self._clock.elapsed() >= limit)
-
-    def _reading_is_free(self) -> bool:
-        return self._runtime.device.type == "cpu" and self._runtime.world_size == 1
 
     def _check(self) -> None:
         """Raise Diverged, on all ranks, unless the loss and the gradient of this step are finite.
@@ -257,8 +252,8 @@ class Loop:
     def _evaluate(self) -> dict[str, float]:
         """Validate, note the best weights, and end the training after EARLY_STOP."""
         state, due = self.state, self.timetable
-        average_buffers(self._model)
-        metrics = self._named("val", self._validate(self))
+        with self._learner.averaged():
+            metrics = self._named("val", self._validate(self))
         self.run.log(metrics, state.step)
         self._guard.check("validation loss", metrics["val/loss"], state.step)
         state.evaluated_step = state.step

@@ -103,14 +103,14 @@ def sum_over_ranks(value: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def average_buffers(model: nn.Module) -> None:
-    """Give the floating-point buffers of `model` their mean over the ranks; all ranks must call.
+def average_buffers(buffers: Iterable[Tensor]) -> None:
+    """Give those that are floating-point their mean over the ranks; all ranks must call.
 
     Called before each evaluation and checkpoint. A running mean is linear in what it averages, so
     that these means come from the examples of all ranks, whenever they are taken. Buffers that are
     equal on all ranks stay as they are to the last bit: the mean is taken in float64.
     """
-    buffers = [buffer for buffer in model.buffers() if buffer.is_floating_point()]
+    buffers = [buffer for buffer in buffers if buffer.is_floating_point()]
     if not buffers or not dist.is_initialized() or dist.get_world_size() == 1:
         return
     flat = mean_over_ranks(torch.cat([buffer.flatten().double() for buffer in buffers]))

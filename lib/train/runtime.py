@@ -33,6 +33,14 @@ class Runtime:
         """Whether this process is the one that writes files."""
         return self.rank == 0
 
+    @property
+    def reads_freely(self) -> bool:
+        """Whether reading a number back costs nothing, as on one CPU.
+
+        Elsewhere it makes a GPU wait, or ranks wait for each other.
+        """
+        return self.device.type == "cpu" and self.world_size == 1
+
     def autocast(self) -> AbstractContextManager:
         """Computes matrix products and convolutions within it in `precision`."""
         if self.precision == "float32":

@@ -32,6 +32,7 @@ from lib.train.checkpoint import CheckpointError, manifest
 from lib.train.checkpoint.contents import data_identity, restore, versions
 from lib.train.checkpoint.find import load_newest, load_state, named
 from lib.train.checkpoint.sharded import load_plain
+from lib.train.checkpoint.weights import AVERAGE, IS_AVERAGE, evaluated_weights
 from lib.train.learner import Learner
 from lib.train.runtime import Runtime
 from lib.train.state import TrainingState
@@ -127,6 +128,8 @@ class Start:
             run = Run.from_settings(settings, model=settings.MODEL)
             if self._parent:
                 run.set_info(parent=self._parent)
+            if self._remark:
+                run.say(self._remark)
             return run
         changed = settings.changes(self.run_dir) if self.runtime.is_main else {}
         run = Run.resume(
@@ -174,8 +177,11 @@ class Start:
     def _load_parent(self, settings: Any) -> None:
         self._file = _checkpoint_named(settings.INIT_FROM, settings.OUTPUT_DIR)
         saved = checkpoint.load(self._file)
-        self._weights = saved["model_state_dict"]
+        self._weights = evaluated_weights(saved)
         self._parent = {"checkpoint": self._file.name, "step": saved["step"]}
+        if AVERAGE in saved:
+            self._parent["average"] = True
+            self._remark = f"INIT_FROM: {IS_AVERAGE}"
         run_dir = self._file.parent.parent
         if (run_dir / "metadata.yaml").is_file():
             run = load_run(run_dir)

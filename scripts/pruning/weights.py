@@ -2,6 +2,7 @@
 """The weights in a run's checkpoint, for the programs of this folder. Imports torch."""
 
 import importlib
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,9 +10,9 @@ from torch import Tensor
 
 from lib.errors import Failure
 from lib.files import ROOT
-from lib.pruning.export import trained_weights
 from lib.runs.stored import load_run
 from lib.train import checkpoint
+from lib.train.checkpoint.weights import AVERAGE, IS_AVERAGE, trained_weights
 
 Weights = dict[str, Tensor]
 
@@ -19,10 +20,14 @@ Weights = dict[str, Tensor]
 def load_weights(path: Path) -> tuple[Weights, Weights]:
     """(weights, masks) by name; the masks are bool, and empty when nothing was pruned.
 
-    Raises Failure naming `path` when it cannot be read or is another kind of file.
+    Says so when the weights are a running mean. Raises Failure naming `path` when it cannot be read
+    or is another kind of file.
     """
     try:
-        return trained_weights(checkpoint.load(path))
+        state = checkpoint.load(path)
+        if AVERAGE in state:
+            print(IS_AVERAGE, file=sys.stderr)
+        return trained_weights(state)
     except checkpoint.CheckpointError:
         raise
     except Failure as error:

@@ -42,6 +42,7 @@ def collect(
     model, optimizer = learner.model, learner.optimizer
     return {
         **({} if is_sharded(model) else full_state(model, optimizer)),
+        **learner.average.contents(),
         "model": settings.MODEL,
         "step": state.step,
         "training_state": state.state_dict(),
@@ -75,6 +76,7 @@ def restore(
             sharded.load(path, learner.model, learner.optimizer)
         else:
             load_full_state(learner.model, learner.optimizer, contents)
+    learner.average.restore(contents, updates=state.step)
     learner.pruner.histogram = contents["scores"]
     restore_rng(contents["rng"], runtime)
 

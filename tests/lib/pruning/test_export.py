@@ -12,13 +12,14 @@ from torch.sparse import _semi_structured_conversions as two_four
 from lib.errors import Failure
 from lib.optim.adamwprune import AdamWPrune
 from lib.pruning import payoff
-from lib.pruning.export import FORMATS, is_2to4, trained_weights
+from lib.pruning.export import FORMATS, is_2to4
 from lib.pruning.payoff import measure_layers
 from lib.pruning.pruner import Pruner
 from lib.pruning.schedules import Schedule
 from lib.pruning.sparse_file import load_sparse
 from lib.pruning.targets import prunable
 from lib.train import checkpoint
+from lib.train.checkpoint.weights import trained_weights
 from scripts.pruning.payoff import verdict
 
 
