@@ -19,6 +19,12 @@ class Stream(IntEnum):
     SPLIT = 0
     ORDER = 1
     AFFINE = 2
+    CROP = 3
+    FLIP = 4
+    SHIFT = 5
+    CUTOUT = 6
+    RANDOM_OPS = 7
+    MIXUP = 8
 
 
 def generator(stream: Stream, seed: int, counter: int = 0) -> np.random.Generator:

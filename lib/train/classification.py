@@ -30,8 +30,16 @@ def fit_batch(
     images: Images,
     loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
 ) -> BatchPlan:
-    """How the batch of a step is divided. Raises BadUse if it is larger than the training set."""
+    """How the batch of a step is divided.
+
+    Raises BadUse if it is larger than the training set, or divides pairs of MIXUP.
+    """
     plan, n = plan_batch(settings, runtime), len(images)
+    if settings.MIXUP and plan.micro % 2:
+        raise BadUse(
+            f"MIXUP={settings.MIXUP} blends images in pairs, and a batch of {plan} would divide "
+            "some: choose a BATCH_SIZE that gives each rank an even number of images"
+        )
     if plan.effective > n:
         raise BadUse(
             f"a batch of {plan.effective} images (BATCH_SIZE × GRAD_ACCUM, or "

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """A split that lies in the memory of the device as uint8; each batch is made when it is asked for.
 
-Four bytes a pixel would not fit where one does, and scaling a batch costs little beside a step.
+Four bytes a pixel would not fit where one does, and scaling a batch costs little beside a step. A
+very small set, with a model as small, is scaled once.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,6 +14,8 @@ from lib.data.batches import batch_indices
 from lib.data.images.augment import Augmentation
 from lib.data.images.normalization import GREY, per_channel
 from lib.data.prefetch import Batch
+
+SCALED_AT_ONCE = 32 << 20  # bytes of a set in float32
 
 
 class InMemory:
@@ -30,9 +33,11 @@ class InMemory:
         augment: Augmentation,
         seed: int,
     ) -> None:
-        self.labels = labels
-        self._images, self._targets = images, labels.to(images.device)
-        self._to_canvas, self._augment, self._seed = to_canvas, augment, seed
+        self.labels, self._targets = labels, labels.to(images.device)
+        if 4 * to_canvas(images[:1]).numel() * len(images) <= SCALED_AT_ONCE:
+            images, to_canvas = to_canvas(images).contiguous(), lambda canvas: canvas
+        self._images, self._to_canvas = images, to_canvas
+        self._augment, self._seed = augment, seed
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -49,6 +54,7 @@ class InMemory:
         for step, rows in shares:
             part = batch_indices(self._seed, step, n, batch_size, device)[rows]
             x = self._to_canvas(self._images[part])
+            x = self._augment.crop(x, step, rows.start, batch_size)
             yield self._augment(x, self._targets[part], step, rows.start, batch_size)
 
 

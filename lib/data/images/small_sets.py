@@ -61,8 +61,11 @@ class InOneFile:
             pad=self.of.pad,
         )
         pixels = _with_channels(raw["train_images"])
-        normalize = Normalization.of(to_canvas(part) for part in pixels[train].split(1000))
-        augment = Augmentation.from_settings(settings, normalize)
+        if settings.NORMALIZATION == "imagenet":
+            normalize = Normalization.of_imagenet(channels)
+        else:
+            normalize = Normalization.of(to_canvas(part) for part in pixels[train].split(1000))
+        augment = Augmentation.from_settings(settings, normalize, len(self.of.classes))
 
         def split(images: Tensor, labels: Tensor) -> InMemory:
             return InMemory(images.to(device), labels, to_canvas, augment, seed)
