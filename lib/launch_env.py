@@ -32,6 +32,7 @@ class LaunchEnv:
     local_rank: int = 0
     by_torchrun: bool = False
     launch_id: str = ""  # the same for all processes of a launch, also for restarted ones
+    local_size: int = 1  # ranks on this machine
 
     @property
     def is_main(self) -> bool:
@@ -68,7 +69,7 @@ def launch_env(environ: Mapping[str, str] | None = None) -> LaunchEnv:
     if "LOCAL_RANK" in present:
         local_rank = _number(environ, "LOCAL_RANK", below=local_size)
     by_torchrun = bool(environ.get("TORCHELASTIC_RUN_ID"))
-    return LaunchEnv(rank, world_size, local_rank, by_torchrun, launch_id)
+    return LaunchEnv(rank, world_size, local_rank, by_torchrun, launch_id, local_size)
 
 
 def _number(

@@ -43,6 +43,12 @@ def cached(path: Path, build: Callable[[], Tensors]) -> Tensors:
         except Failure as error:
             print(f"warning: {error}; preparing it again", file=sys.stderr)
     tensors = build()
+    keep(path, tensors)
+    return tensors
+
+
+def keep(path: Path, tensors: Tensors) -> None:
+    """Write `tensors` to the file `path`; a warning on standard error if that is not possible."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, save(tensors, {FINGERPRINT: fingerprint(tensors)}))
@@ -52,11 +58,10 @@ def cached(path: Path, build: Callable[[], Tensors]) -> Tensors:
             "next time",
             file=sys.stderr,
         )
-    return tensors
 
 
 def read(path: Path) -> Tensors:
-    """The tensors in a file that `cached` wrote. Raises Failure when it is missing or damaged."""
+    """The tensors in a file written here. Raises Failure when it is missing or damaged."""
     try:
         with safe_open(path, "pt") as file:
             expected = (file.metadata() or {}).get(FINGERPRINT)

@@ -19,7 +19,7 @@ import struct
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, BinaryIO
 
@@ -115,6 +115,17 @@ class Workers:
         if isinstance(result, Failure):
             raise result
         return result
+
+
+def map_tasks(
+    function: Callable[[Any], Any], tasks: Sequence[Any], count: int, few: int = 16
+) -> Iterator[Any]:
+    """`function` of each of `tasks`, in order, by `count` processes; a `few` are not worth any."""
+    if len(tasks) <= few:
+        yield from map(function, tasks)
+        return
+    with Workers(function, count) as workers:
+        yield from workers.map(tasks)
 
 
 def _send(stream: BinaryIO, message: object) -> None:

@@ -25,15 +25,21 @@ TWO = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2
         (MEETING, LaunchEnv(0, 1, 0)),  # exported for launch.sh
         ({"RANK": "", "WORLD_SIZE": ""}, LaunchEnv(0, 1, 0)),
         ({"RANK": "0", "WORLD_SIZE": "1"}, LaunchEnv(0, 1, 0)),
-        (TWO, LaunchEnv(1, 2, 1)),
-        (TWO | {"RANK": "7", "WORLD_SIZE": "8"}, LaunchEnv(7, 8, 1)),
-        ({k: v for k, v in TWO.items() if k != "LOCAL_WORLD_SIZE"}, LaunchEnv(1, 2, 1)),
+        (TWO, LaunchEnv(1, 2, 1, local_size=2)),
+        (TWO | {"RANK": "7", "WORLD_SIZE": "8"}, LaunchEnv(7, 8, 1, local_size=2)),
+        (
+            {k: v for k, v in TWO.items() if k != "LOCAL_WORLD_SIZE"},
+            LaunchEnv(1, 2, 1, local_size=2),
+        ),
         ({"LAUNCH_ID": "mine"}, LaunchEnv(launch_id="mine")),
-        (TWO | {"TORCHELASTIC_RUN_ID": "none"}, LaunchEnv(1, 2, 1, by_torchrun=True)),
-        (TWO | {"TORCHELASTIC_RUN_ID": "t"}, LaunchEnv(1, 2, 1, by_torchrun=True, launch_id="t")),
+        (TWO | {"TORCHELASTIC_RUN_ID": "none"}, LaunchEnv(1, 2, 1, local_size=2, by_torchrun=True)),
+        (
+            TWO | {"TORCHELASTIC_RUN_ID": "t"},
+            LaunchEnv(1, 2, 1, local_size=2, by_torchrun=True, launch_id="t"),
+        ),
         (
             TWO | {"TORCHELASTIC_RUN_ID": "t", "LAUNCH_ID": "mine"},
-            LaunchEnv(1, 2, 1, by_torchrun=True, launch_id="mine"),
+            LaunchEnv(1, 2, 1, local_size=2, by_torchrun=True, launch_id="mine"),
         ),
     ],
 )

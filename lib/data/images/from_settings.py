@@ -8,12 +8,14 @@ import torch
 
 from lib.data.images.datasets import ImageData, Source
 from lib.data.images.digits import Digits
+from lib.data.images.encoded_sets import ENCODED_SETS
 from lib.data.images.hub_sets import HUB_SETS
 from lib.data.images.small_sets import InOneFile
 
 SOURCES: dict[str, Source] = {
     "digits": InOneFile(Digits()),
     **{name: InOneFile(hub_set) for name, hub_set in HUB_SETS.items()},
+    **ENCODED_SETS,
 }
 
 

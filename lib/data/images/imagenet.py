@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: MIT
+"""ImageNet (ILSVRC 2012; Russakovsky et al., 2015): from the hub, or from its files.
+
+The hub's Parquet files are turned once into Arrow files, by the library `datasets`, from which any
+row can be read. The official validation images, whose labels are public, are the test images here;
+the hub's test images have no labels and are not used.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lib.data.hub import probe
+from lib.data.images.folder import find_images
+from lib.data.images.records import Collection, Records, TableReader
+from lib.errors import BadUse, Failure
+
+REPOSITORY = "ILSVRC/imagenet-1k"
+REVISION = "49e2ee26f3810fb5a7536bbf732a7b07389a47b5"
+SPLITS = {"train": "train", "validation": "test"}  # of the hub, and what they are here
+FOLDERS = {"train": "train", "val": "test", "validation": "test"}
+
+
+def find_imagenet(files: str, data_dir: Path) -> Collection:
+    """The images of ImageNet: in the folder `files`, or on the hub if that is empty.
+
+    The folder has train-*.parquet and validation-*.parquet, or train/ and val/ with class folders.
+    Arrow files are kept in `data_dir`, those of the hub in its own cache. Raises BadUse when the
+    folder has neither, Failure when what is there cannot be read.
+    """
+    if not files:
+        return _collection(_from_hub(), f"{REPOSITORY} at {REVISION}", REVISION)
+    folder = Path(files)
+    if (folder / "train").is_dir():
+        found = find_images(folder, FOLDERS)
+        if "test" not in found.splits:
+            raise BadUse(f"DATA_FILES={folder}: there is no val/ beside train/")
+        return found
+    paths = {name: sorted(map(str, folder.glob(f"{name}-*.parquet"))) for name in SPLITS}
+    missing = [f"{name}-*.parquet" for name, found in paths.items() if not found]
+    if missing:
+        raise BadUse(
+            f"DATA_FILES={folder}: no {' and no '.join(missing)}, and no folders train/ and val/. "
+            f"Give the folder with the Parquet files of {REPOSITORY} or with class folders, or "
+            "leave DATA_FILES empty to download them"
+        )
+    stats = [(p, Path(p).stat()) for found in paths.values() for p in found]
+    stamp = repr([(p, s.st_size, s.st_mtime_ns) for p, s in stats])
+    return _collection(_from_parquet(paths, data_dir), str(folder.resolve()), stamp)
+
+
+def _from_parquet(paths: dict[str, list[str]], data_dir: Path) -> Any:
+    """A datasets.DatasetDict with the splits train and validation."""
+    import datasets  # 1.3 s
+
+    try:
+        return datasets.load_dataset(
+            "parquet", data_files=paths, cache_dir=str(data_dir / "imagenet-arrow")
+        )
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        raise Failure(f"cannot read the Parquet files of ImageNet: {_reason(error)}") from error
+
+
+def _from_hub() -> Any:
+    """The same from the Hugging Face hub."""
+    import datasets
+
+    try:
+        probe(REPOSITORY, REVISION)
+        return datasets.DatasetDict(
+            {
+                name: datasets.load_dataset(REPOSITORY, revision=REVISION, split=name)
+                for name in SPLITS
+            }
+        )
+    except Exception as error:  # of many unrelated types
+        raise Failure(
+            f"cannot read {REPOSITORY} from the hub: {_reason(error)}\n"
+            f"       Accept its terms at huggingface.co/datasets/{REPOSITORY}, then log in with\n"
+            "       `huggingface-cli login`. Without a network: put its Parquet files, or train/\n"
+            "       and val/ with class folders, into a folder and set DATA_FILES to it"
+        ) from error
+
+
+def _collection(splits: Any, place: str, stamp: str) -> Collection:
+    """Records of a datasets.DatasetDict; another `stamp` says that all images may have changed."""
+    number = int.from_bytes(hashlib.sha256(stamp.encode()).digest()[:7], "big")
+    found = {ours: _records(splits[name], name, number) for name, ours in SPLITS.items()}
+    label = splits["train"].features["label"]
+    count = int(max(records.labels.max() for records in found.values())) + 1
+    classes = getattr(label, "names", None) or [str(i) for i in range(count)]
+    return Collection(found, [*classes], place)
+
+
+def _records(table: Any, title: str, stamp: int) -> Records:
+    """The rows of a datasets.Dataset with the columns image and label."""
+    import datasets
+
+    if not {"image", "label"} <= set(table.column_names):
+        raise Failure(
+            f"ImageNet, {title}: columns image and label expected, found {table.column_names}"
+        )
+    table = table.cast_column("image", datasets.Image(decode=False))
+    labels = table.with_format("numpy")["label"][:].astype(np.int64)
+    if len(labels) == 0 or labels.min() < 0:
+        raise Failure(f"ImageNet, {title}: images without labels")
+    keys = np.empty(len(labels), object)
+    keys[:] = [str(row) for row in range(len(labels))]
+    files = tuple(file["filename"] for file in table.cache_files)
+    stamps = np.tile(np.array([stamp, 0], np.int64), (len(labels), 1))
+    return Records(TableReader(files, f"ImageNet, {title}"), keys, labels, stamps)
+
+
+def _reason(error: Exception) -> str:
+    return f"{error}".strip().partition("\n")[0] or type(error).__name__
