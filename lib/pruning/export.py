@@ -42,14 +42,16 @@ def export_sparse(path: Path, weights: Weights, masks: Weights) -> list[str]:
 def export_2to4(path: Path, weights: Weights, masks: Weights) -> list[str]:
     """Safetensors in bfloat16; layers that are 2:4 as `NAME.packed` and `NAME.meta`.
 
-    That is the CUTLASS layout of torch.sparse.to_sparse_semi_structured. A layer whose shape its
-    kernels do not take stays dense. Raises Failure when no layer is 2:4.
+    That is the CUTLASS layout of torch.sparse.to_sparse_semi_structured. A convolution of 1 × 1
+    pixel is a matrix in it. A layer whose shape its kernels do not take stays dense, as do all
+    other convolutions. Raises Failure when no layer is 2:4.
     """
     found, stay = {}, []
     for name, tensor in weights.items():
         tensor = tensor.to(torch.bfloat16) if tensor.is_floating_point() else tensor
         if name in masks and is_2to4(masks[name]) and _fits(tensor):
-            packed, meta = two_four.sparse_semi_structured_from_dense_cutlass(tensor)
+            matrix = tensor.flatten(1).contiguous()
+            packed, meta = two_four.sparse_semi_structured_from_dense_cutlass(matrix)
             found |= {f"{name}.packed": packed, f"{name}.meta": meta}
         else:
             found[name] = tensor.contiguous()
@@ -64,10 +66,13 @@ def export_2to4(path: Path, weights: Weights, masks: Weights) -> list[str]:
 
 
 def is_2to4(mask: Tensor) -> bool:
-    """Whether at most two of each four weights along the input of a matrix are kept."""
-    if mask.ndim != 2 or mask.shape[1] % 4:
+    """Whether at most two of each four weights along the input of a matrix are kept.
+
+    A convolution of 1 × 1 pixel is one; the kernels take no other.
+    """
+    if mask.ndim < 2 or mask[0, 0].numel() != 1 or mask.shape[1] % 4:
         return False
-    return bool((mask.view(-1, 4).sum(1) <= 2).all())
+    return bool((mask.reshape(-1, 4).sum(1) <= 2).all())
 
 
 def _fits(weight: Tensor) -> bool:

@@ -47,8 +47,8 @@ class TwoOfFour:
         if shape[1] % 4:
             raise ValueError(
                 f"{name}: 2:4 pruning needs an input dimension that is a multiple of four, "
-                f"not {shape[1]} (weight of shape {tuple(shape)}): exempt the layer or choose "
-                "another pattern"
+                f"not {shape[1]} (weight of shape {tuple(shape)}): exempt the layer "
+                "(PRUNING_EXEMPT_FIRST, PRUNING_EXEMPT_LAST) or choose another pattern"
             )
 
     def unit_scores(self, scores: Tensor) -> Tensor:

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: MIT
-"""How fast pruned linear layers are with the sparse kernels that PyTorch has on this machine."""
+"""How fast pruned layers are on this machine: linear ones with the sparse kernels that PyTorch has,
+convolutions without the filters that were removed.
+"""
 
 import statistics
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -13,7 +15,6 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.sparse import to_sparse_semi_structured
 
-from lib.errors import Failure
 from lib.pruning.export import is_2to4
 
 _ROUNDS = 25  # at most
@@ -23,7 +24,10 @@ _BUDGET_S = 6.0  # for one batch size, once the least rounds are done
 _SETTLED = 0.05  # spread of the ratio at which measuring ends
 UNSETTLED = 0.2  # spread of the ratio above which it means nothing
 
-OnRound = Callable[[int, int, int], None]  # batch size, rounds done, rounds at most
+# What is measured, rounds done, rounds at most.
+OnRound = Callable[[str, int, int], None]
+
+IMAGES, EDGE = 16, 8  # what convolutions are timed on: the sizes in the network are not known here
 
 
 @dataclass(frozen=True)
@@ -42,12 +46,20 @@ class Timing:
 
 @dataclass(frozen=True)
 class Payoff:
-    """Of the linear layers, dense and pruned: bytes, and the time of a pass by batch size."""
+    """Of the pruned layers: bytes, dense and pruned, and the time of a pass.
 
-    layers: list[str]
-    kernel: str
+    `linear` are the names of the linear layers, timed with `kernel` by batch size; `cut` those of
+    the convolutions that lack whole filters, timed without these; `dense` those of the other
+    convolutions, which pruning makes neither smaller in memory nor faster.
+    """
+
+    linear: list[str]
+    cut: list[str]
+    dense: list[str]
     memory: tuple[int, int]
-    times: dict[int, Timing]
+    kernel: str = ""
+    times: Mapping[int, Timing] = field(default_factory=dict)
+    cut_time: Timing | None = None
 
 
 def spread(quartiles: tuple[float, float, float]) -> float:
@@ -59,23 +71,46 @@ def measure_layers(
     weights: Mapping[str, Tensor],
     masks: Mapping[str, Tensor],
     batch_sizes: Sequence[int],
-    on_round: OnRound = lambda batch, done, most: None,
+    on_round: OnRound = lambda what, done, most: None,
 ) -> Payoff:
-    """Time x·Wᵀ over all pruned matrices, one after the other. Raises Failure without any.
+    """Time the pruned layers, one after the other, as far as there is a faster way to compute them.
 
-    `on_round` is called before the first round of each batch size, and after each round.
+    Linear layers: x·Wᵀ by sparse kernels. Convolutions that lack whole filters: without them, on
+    IMAGES images of EDGE × EDGE pixels with stride 1. Other convolutions are not timed. `on_round`
+    is called before the first round of each measurement, and after each round.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    matrices = {name: weights[name].to(device) for name in masks if weights[name].ndim == 2}
-    if not matrices:
-        raise Failure("no pruned layer is linear: there are no sparse kernels for convolutions")
-    semi = device.type == "cuda" and all(is_2to4(masks[name]) for name in matrices)
+    layers = {name: weights[name].to(device) for name in masks}
+    linear = {name: w for name, w in layers.items() if w.ndim == 2}
+    cut = {n: w for n, w in layers.items() if w.ndim == 4 and not masks[n].flatten(1).any(1).all()}
+    dense = {name: w for name, w in layers.items() if name not in linear and name not in cut}
+    pruned = sum(_bytes(w.float()) for w in dense.values())
+    parts: dict[str, Any] = {}
+    if linear:
+        is_2to4_ = all(is_2to4(masks[name]) for name in linear)
+        kernel, held, times = _time_linear(list(linear.values()), is_2to4_, batch_sizes, on_round)
+        parts |= {"kernel": kernel, "times": times}
+        pruned += held
+    if cut:
+        kept = [w[masks[name].flatten(1).any(1).to(device)] for name, w in cut.items()]
+        parts["cut_time"] = _time_cut(list(cut.values()), kept, on_round)
+        pruned += sum(_bytes(w.float()) for w in kept)
+    memory = sum(_bytes(w.float()) for w in layers.values()), pruned
+    return Payoff(list(linear), list(cut), list(dense), memory, **parts)
+
+
+def _time_linear(
+    matrices: list[Tensor], are_2to4: bool, batch_sizes: Sequence[int], on_round: OnRound
+) -> tuple[str, int, dict[int, Timing]]:
+    """(kernel, bytes that it holds, times by batch size)."""
+    device = matrices[0].device
+    semi = device.type == "cuda" and are_2to4
     if semi:
-        dense = [w.half() for w in matrices.values()]
+        dense = [w.half() for w in matrices]
         sparse = [to_sparse_semi_structured(w) for w in dense]
         kernel, held = "2:4 in float16", sum(_bytes(w) * 9 // 16 for w in dense)
     else:
-        dense = [w.float() for w in matrices.values()]
+        dense = [w.float() for w in matrices]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that CSR is in beta
             sparse = [w.to_sparse_csr() for w in dense]
@@ -91,9 +126,31 @@ def measure_layers(
             lambda xs=inputs: [F.linear(x, w) for x, w in zip(xs, dense, strict=True)],
             lambda xs=inputs: [multiply(x, w) for x, w in zip(xs, sparse, strict=True)],
             device,
-            lambda done, size=batch: on_round(size, done, _ROUNDS),
+            lambda done, size=batch: on_round(f"batch size {size}", done, _ROUNDS),
         )
-    return Payoff(list(matrices), kernel, (sum(map(_bytes, dense)), held), times)
+    return kernel, held, times
+
+
+def _time_cut(whole: list[Tensor], kept: list[Tensor], on_round: OnRound) -> Timing:
+    """Convolutions in float32, with all filters and with those that are kept."""
+    device = whole[0].device
+    shape = {w.shape[1]: (IMAGES, w.shape[1], EDGE, EDGE) for w in whole}
+    inputs = {n: _channels_last(torch.randn(size, device=device)) for n, size in shape.items()}
+
+    def work(filters: list[Tensor]) -> Callable[[], Any]:
+        filters = [_channels_last(w.float()) for w in filters if len(w)]
+        return lambda: [
+            F.conv2d(inputs[w.shape[1]], w, padding=(w.shape[2] // 2, w.shape[3] // 2))
+            for w in filters
+        ]
+
+    return compare(
+        work(whole), work(kept), device, lambda done: on_round("convolutions", done, _ROUNDS)
+    )
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    return x.to(memory_format=torch.channels_last)
 
 
 def _csr_linear(x: Tensor, weight: Tensor) -> Tensor:

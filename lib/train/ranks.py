@@ -39,7 +39,7 @@ def replicate(model: nn.Module, runtime: Runtime) -> nn.Module:
     # Running statistics are averaged when they are needed (`average_buffers`). Broadcast at each
     # step, they would be those of rank 0's share alone.
     return DistributedDataParallel(
-        model, device_ids=devices, gradient_as_bucket_view=True, broadcast_buffers=False
+        model, device_ids=devices, gradient_as_bucket_view=True, forward_sync_buffers=False
     )
 
 

@@ -4,12 +4,17 @@
     make payoff [RUN=name]
     python -m scripts.pruning.payoff [--output-dir DIR] [--checkpoint last|best] [RUN]
 
-Compares dense and pruned: the size of the exported files, the memory of the weights, and latency
-and throughput of the pruned linear layers, one after the other, at batch sizes 1, 16 and 256. The
-pruned ones use the sparse kernels that PyTorch has here: compressed rows (CSR) on a CPU, 2:4 on a
-GPU that supports it if all layers are 2:4. Convolutions have no sparse kernel and are left out of
-the times. Dense and pruned are timed in turn until their ratio settles; a warning says when it does
-not, as on a busy machine. The last lines say where pruning pays and where it does not.
+Compares dense and pruned: the size of the exported files, the memory of the pruned layers, and
+their time, one layer after the other and nothing between them.
+
+Linear layers: latency and throughput at batch sizes 1, 16 and 256, with the sparse kernels that
+PyTorch has here: compressed rows (CSR) on a CPU, 2:4 on a GPU if all linear layers are 2:4.
+Convolutions that lack whole filters (PRUNING_PATTERN=channel): a pass over 16 images of 8 × 8
+pixels with all filters, and with those that are left. Other convolutions have no sparse kernel:
+they stay dense in memory, and are not timed.
+
+Dense and pruned are timed in turn until their ratio settles; a warning says when it does not, as on
+a busy machine. The last lines say where pruning pays and where it does not.
 """
 
 from lib.cli import begin, run_main
@@ -27,7 +32,7 @@ from lib import text
 from scripts.common import checkpoint_parser, chosen_checkpoint
 
 if TYPE_CHECKING:
-    from lib.pruning.payoff import Timing
+    from lib.pruning.payoff import Payoff, Timing
 
 BATCH_SIZES = (1, 16, 256)
 
@@ -55,41 +60,65 @@ def main() -> None:
     found = measure_layers(weights, masks, BATCH_SIZES, _say_round)
     rows = [("", "dense", "pruned", "dense / pruned", "middle half")]
     rows.append(_row("file in bfloat16", sizes["dense"], sizes["sparse"]))
-    rows.append(_row("memory of linear layers", *found.memory))
-    rows += [_latency(batch, timing) for batch, timing in found.times.items()]
+    rows.append(_row("memory of pruned layers", *found.memory))
+    rows += [_latency(f"latency, batch {batch}", timing) for batch, timing in found.times.items()]
     rows += [_throughput(batch, timing) for batch, timing in found.times.items()]
-    print("", *text.columns(rows, right=(1, 2, 3, 4)), sep="\n")
-    print(f"\n{found.kernel}; {len(found.layers)} of {len(masks)} pruned layers are linear;")
-    print("medians over rounds that time both in turn; the middle half is that of the rounds")
-    if unsettled := [batch for batch, timing in found.times.items() if not timing.settled]:
+    if found.cut_time:
+        rows.append(_latency("convolutions", found.cut_time))
+    print("", *text.columns(rows, right=(1, 2, 3, 4)), "", sep="\n")
+    _explain(found, len(masks))
+    print(*verdicts(found.times, found.cut_time), sep="\n")
+
+
+def _explain(found: "Payoff", layers: int) -> None:
+    """What was measured how, and what was not."""
+    from lib.pruning.payoff import EDGE, IMAGES
+
+    of = f"of {layers} pruned layers"
+    if found.linear:
+        print(f"{len(found.linear)} {of} are linear: {found.kernel};")
+    if found.cut:
         print(
-            f"warning: the times did not settle at batch size {_list(unsettled)}: they say nothing "
-            "about pruning.\nRepeat this while the machine does nothing else.",
+            f"{len(found.cut)} {of} are convolutions that lack filters: timed without these, in "
+            f"float32,\non {IMAGES} images of {EDGE} × {EDGE} pixels;"
         )
-    print(verdict(found.times))
+    if found.dense:
+        print(
+            f"{len(found.dense)} {of} are convolutions that stay dense: there are no sparse "
+            "kernels for them;"
+        )
+    print("medians over rounds that time both in turn; the middle half is that of the rounds")
+    unsettled = [f"batch size {batch}" for batch, t in found.times.items() if not t.settled]
+    if found.cut_time and not found.cut_time.settled:
+        unsettled.append("convolutions")
+    if unsettled:
+        print(
+            f"warning: the times did not settle ({', '.join(unsettled)}): they say nothing about "
+            "pruning.\nRepeat this while the machine does nothing else.",
+        )
 
 
 def _say(what: str) -> None:
     print(f"{what} …", file=sys.stderr, flush=True)
 
 
-def _say_round(batch: int, done: int, most: int) -> None:
-    """A line for each batch size; on a terminal it counts the rounds."""
+def _say_round(what: str, done: int, most: int) -> None:
+    """A line for each measurement; on a terminal it counts the rounds."""
     if sys.stderr.isatty():
-        start = "\n" if done == 0 and batch != BATCH_SIZES[0] else "\r"
-        line = f"{start}measuring batch size {batch}: round {done} of at most {most} "
+        start = "\n" if done == 0 else "\r"
+        line = f"{start}measuring {what}: round {done} of at most {most} "
         print(line, end="", file=sys.stderr, flush=True)
     elif done == 0:
-        _say(f"measuring batch size {batch}")
+        _say(f"measuring {what}")
 
 
 def _row(name: str, dense: int, pruned: int) -> tuple[str, ...]:
     return name, text.size(dense), text.size(pruned), f"{dense / pruned:.2f}", ""
 
 
-def _latency(batch: int, timing: "Timing") -> tuple[str, ...]:
+def _latency(name: str, timing: "Timing") -> tuple[str, ...]:
     sides = (f"{1000 * side[1]:.3f} ms" for side in (timing.dense, timing.pruned))
-    return f"latency, batch {batch}", *sides, *_ratio(timing)
+    return name, *sides, *_ratio(timing)
 
 
 def _throughput(batch: int, timing: "Timing") -> tuple[str, ...]:
@@ -100,6 +129,24 @@ def _throughput(batch: int, timing: "Timing") -> tuple[str, ...]:
 def _ratio(timing: "Timing") -> tuple[str, str]:
     low, middle, high = timing.ratio
     return f"{middle:.2f}", f"{low:.2f} – {high:.2f}"
+
+
+def verdicts(times: Mapping[int, "Timing"], cut: "Timing | None") -> list[str]:
+    """What the times of linear layers, by batch size, and of convolutions without filters say."""
+    if not times and cut is None:
+        return ["Only the file gets smaller: nothing here computes these layers faster."]
+    found = [verdict(times)] if times else []
+    if cut is not None:
+        found.append(f"The convolutions {_compared(cut)} the filters that were removed.")
+    return found
+
+
+def _compared(timing: "Timing") -> str:
+    if timing.settled and timing.ratio[0] > 1:
+        return "are faster without"
+    if timing.settled and timing.ratio[2] < 1:
+        return "are slower without"
+    return "take as long without"
 
 
 def verdict(times: Mapping[int, "Timing"]) -> str:

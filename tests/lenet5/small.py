@@ -3,7 +3,7 @@
 
 from pathlib import Path
 
-from tests.mnist_files import write_mnist
+from tests.hub_files import write_hub_set
 
 
 def flags(folder: Path) -> list[str]:
@@ -13,7 +13,7 @@ def flags(folder: Path) -> list[str]:
 
 def local_mnist(folder: Path) -> list[str]:
     """Enough images for any batch size that the set itself allows and a defconfig asks for."""
-    return ["--data-files", str(write_mnist(folder, train=1000, test=100))]
+    return ["--data-files", str(write_hub_set(folder, "mnist", train=1000, test=100))]
 
 
 IN_PARTS: list[str] = []

@@ -103,10 +103,10 @@ class Augmentation:
         x = self.normalize(x)
         if self.affine:
             x = affine(x, draw(Stream.AFFINE, 3))
-        if self.flip:
-            x = flip(x, draw(Stream.FLIP, 1))
-        if self.pad:
-            x = pad_and_crop(x, draw(Stream.SHIFT, 2), self.pad)
+        if self.flip or self.pad:
+            mirrored = draw(Stream.FLIP, 1)[0] < (0.5 if self.flip else 0.0)
+            shift = (draw(Stream.SHIFT, 2) * (2 * self.pad + 1)).astype(np.int64)
+            x = mirror_and_shift(x, mirrored, shift, self.pad)
         if self.cutout:
             x = cutout(x, draw(Stream.CUTOUT, 2), self.cutout)
         if self.mixup:
@@ -148,23 +148,21 @@ def affine(images: Tensor, uniform: np.ndarray) -> Tensor:
     return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 
-def flip(images: Tensor, uniform: np.ndarray) -> Tensor:
-    """`images` [m, channels, height, width], mirrored left to right where `uniform` [1, m] < ½."""
-    mirrored = torch.from_numpy(uniform[0] < 0.5).to(images.device, non_blocking=True)
-    return torch.where(mirrored.view(-1, 1, 1, 1), images.flip(3), images)
+def mirror_and_shift(images: Tensor, mirrored: np.ndarray, shift: np.ndarray, pad: int) -> Tensor:
+    """`images` [m, channels, height, width], mirrored left to right where `mirrored` [m], then
+    padded with `pad` zeros on each side and cropped at `shift` [2, m]: rows, columns up to 2 · pad.
 
-
-def pad_and_crop(images: Tensor, uniform: np.ndarray, pad: int) -> Tensor:
-    """`images` [m, channels, height, width], each shifted by up to `pad` pixels down and right.
-
-    By whole pixels, which need no interpolation; `uniform` is [2, m]. What is not covered is 0.
+    Whole pixels need no interpolation: both are one look-up.
     """
-    _, _, height, width = images.shape
-    shifts = torch.from_numpy((uniform * (2 * pad + 1)).astype(np.int64))
-    top, left = shifts.to(images.device, non_blocking=True)
-    padded = F.pad(images, (pad, pad, pad, pad))
-    windows = padded.unfold(2, height, 1).unfold(3, width, 1)  # a view: [m, c, 2p+1, 2p+1, h, w]
-    return windows[torch.arange(len(images), device=images.device), :, top, left]
+    m, channels, height, width = images.shape
+    device, padded_width = images.device, width + 2 * pad
+    rows = shift[0][:, None] + np.arange(height)
+    columns = shift[1][:, None] + np.arange(width)
+    columns = np.where(mirrored[:, None], padded_width - 1 - columns, columns)
+    places = torch.from_numpy(rows[:, :, None] * padded_width + columns[:, None, :])
+    places = places.to(device, non_blocking=True).view(m, 1, height * width)
+    padded = F.pad(images, (pad, pad, pad, pad)).flatten(2)
+    return padded.gather(2, places.expand(-1, channels, -1)).view_as(images)
 
 
 def cutout(images: Tensor, uniform: np.ndarray, side: int) -> Tensor:
@@ -175,11 +173,12 @@ def cutout(images: Tensor, uniform: np.ndarray, side: int) -> Tensor:
     """
     inside = []
     for drawn, length in zip(uniform, images.shape[2:], strict=True):
-        start = torch.from_numpy((drawn * length).astype(np.int64) - side // 2)
-        offset = torch.arange(length) - start[:, None]  # [m, length]
-        inside.append(((offset >= 0) & (offset < side)).to(images.device, non_blocking=True))
+        start = (drawn * length).astype(np.int64) - side // 2
+        offset = np.arange(length) - start[:, None]  # [m, length]
+        inside.append((offset >= 0) & (offset < side))
     down, across = inside
-    return images.masked_fill((down[:, :, None] & across[:, None, :])[:, None], 0.0)
+    kept = torch.from_numpy(~(down[:, :, None] & across[:, None, :])[:, None])
+    return images * kept.to(images.device, non_blocking=True)
 
 
 def mixup(
@@ -201,6 +200,6 @@ def mixup(
     def blend(x: Tensor) -> Tensor:
         pairs = x.unflatten(0, (-1, 2))
         share = kept.view(-1, *[1] * (pairs.ndim - 1))
-        return (share * pairs + (1 - share) * pairs.flip(1)).flatten(0, 1)
+        return pairs.flip(1).lerp(pairs, share).flatten(0, 1)
 
     return blend(images), blend(F.one_hot(labels, classes).float())

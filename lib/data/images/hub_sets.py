@@ -9,6 +9,7 @@ in one file.
 import hashlib
 import io
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -167,13 +168,26 @@ def _from_hub(hub_set: HubSet) -> Any:
     except Exception as unreachable:  # of many unrelated types
         try:
             with _offline():
-                return datasets.load_dataset(repository, revision=revision)
+                found = datasets.load_dataset(repository, revision=revision)
         except (OSError, ValueError, datasets.exceptions.DatasetsError):
             raise Failure(_how_to_bring(hub_set, "the hub", unreachable)) from unreachable
+        _warn_of_other_revision(hub_set, found)
+        return found
     try:
         return datasets.load_dataset(repository, revision=revision)
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         raise Failure(_how_to_bring(hub_set, "the hub", error)) from error
+
+
+def _warn_of_other_revision(hub_set: HubSet, found: Any) -> None:
+    """Without a network the libraries take whatever revision they have."""
+    revision = Path(found["train"].cache_files[0]["filename"]).parent.name
+    if revision != hub_set.revision:
+        print(
+            f"warning: {hub_set.name} is an earlier download of another revision, {revision}; "
+            f"{hub_set.revision} cannot be reached",
+            file=sys.stderr,
+        )
 
 
 @contextmanager
@@ -225,8 +239,7 @@ def _decode(hub_set: HubSet, split: Any, workers: int, scratch: str) -> tuple[Te
             num_proc=processes if processes > 1 else None,
             cache_file_name=f"{scratch}/{split.split}.arrow",
         )
-        labels = torch.tensor(decoded[label][:])
-        _check_labels(hub_set, labels)
+        labels = _checked_labels(hub_set, decoded[label][:])
         arrays = decoded.with_format("numpy", columns=[image], dtype=np.uint8)[:]
         return torch.from_numpy(arrays[image]), labels
     except (OSError, ValueError, TypeError) as error:
@@ -234,7 +247,7 @@ def _decode(hub_set: HubSet, split: Any, workers: int, scratch: str) -> tuple[Te
 
 
 def _check_columns(hub_set: HubSet, split: Any) -> None:
-    """Raise ValueError unless `split` has the two columns, and as many classes as it should."""
+    """Raise ValueError unless `split` has both columns and the right number of classes."""
     wanted = (hub_set.image, hub_set.label)
     if not {*wanted} <= {*split.column_names}:
         raise ValueError(f"columns {' and '.join(wanted)} expected, found {split.column_names}")
@@ -243,11 +256,12 @@ def _check_columns(hub_set: HubSet, split: Any) -> None:
         raise ValueError(f"{len(hub_set.classes)} classes expected, found {len(names)}")
 
 
-def _check_labels(hub_set: HubSet, labels: Tensor) -> None:
+def _checked_labels(hub_set: HubSet, labels: list[int | None]) -> Tensor:
     n = len(hub_set.classes)
-    wrong = labels[(labels < 0) | (labels >= n)]
-    if len(wrong):
-        raise ValueError(f"label {wrong[0]} in column {hub_set.label} is not one of 0 to {n - 1}")
+    for label in labels:
+        if label is None or not 0 <= label < n:
+            raise ValueError(f"label {label} in column {hub_set.label} is not one of 0 to {n - 1}")
+    return torch.tensor(labels)
 
 
 def _pixels(encoded: list[dict[str, Any]], image: str, size: int, mode: str) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from lib.pruning.sparse_file import load_sparse
 from lib.pruning.targets import prunable
 from lib.train import checkpoint
 from lib.train.checkpoint.weights import trained_weights
-from scripts.pruning.payoff import verdict
+from scripts.pruning.payoff import verdict, verdicts
 
 
 @pytest.fixture
@@ -101,12 +101,13 @@ def test_is_2to4():
     mask = torch.tensor([[1, 1, 0, 0, 0, 1, 0, 0]]).bool()
     assert is_2to4(mask) and not is_2to4(~mask)
     assert not is_2to4(torch.zeros(2, 6).bool()) and not is_2to4(torch.zeros(1, 4, 3, 3).bool())
+    assert is_2to4(mask[:, :, None, None]) and not is_2to4(~mask[:, :, None, None])
 
 
 def test_payoff_measures_the_linear_layers(saved):
     _, weights, masks = saved()
     found = measure_layers(weights, masks, (1, 4))
-    assert found.layers == ["0.weight", "2.weight"]
+    assert found.linear == ["0.weight", "2.weight"]
     assert found.memory[0] == 4 * (64 * 32 + 32 * 4)
     assert set(found.times) == {1, 4}
     assert all(timing.dense[0] > 0 and timing.pruned[0] > 0 for timing in found.times.values())
@@ -159,7 +160,61 @@ def test_the_verdict_follows_the_rounds(ratios, says):
     assert says in verdict(dict(zip((1, 16), timings, strict=True)))
 
 
-def test_payoff_without_linear_layers_says_so():
-    weights = {"conv.weight": torch.zeros(2, 2, 3, 3)}
-    with pytest.raises(Failure, match="no pruned layer is linear"):
-        measure_layers(weights, {"conv.weight": torch.zeros(2, 2, 3, 3).bool()}, (1,))
+@pytest.fixture
+def convolutions() -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """Weights and masks: one lacks half of its filters, one all, one single weights."""
+    torch.manual_seed(0)
+    weights = {name: torch.randn(64, 32, 3, 3) for name in ("half", "all", "single")}
+    masks = {name: torch.ones(64, 32, 3, 3).bool() for name in weights}
+    masks["half"][::2] = masks["all"][:] = masks["single"][:, 1:] = False
+    return {n: w * masks[n] for n, w in weights.items()} | {"other": torch.ones(3)}, masks
+
+
+def test_payoff_times_convolutions_without_the_filters_that_were_removed(convolutions):
+    said = []
+    found = measure_layers(*convolutions, (1,), lambda *round_: said.append(round_))
+    assert (found.linear, found.cut, found.dense) == ([], ["half", "all"], ["single"])
+    layer = 4 * 64 * 32 * 9
+    assert found.memory == (3 * layer, layer // 2 + layer)
+    assert not found.times and found.cut_time.ratio[1] > 1.5, "a quarter of the work"
+    assert {what for what, *_ in said} == {"convolutions"}
+
+
+def test_payoff_of_single_weights_of_convolutions_says_what_is_not_measured(convolutions):
+    weights, masks = convolutions
+    found = measure_layers(weights, {"single": masks["single"]}, (1,))
+    assert (found.dense, found.times, found.cut_time) == (["single"], {}, None)
+    assert found.memory[0] == found.memory[1]
+    assert "nothing here computes these layers faster" in verdicts({}, None)[0]
+
+
+@pytest.mark.parametrize(
+    ("ratio", "says"),
+    [((1.5, 2.0, 2.1), "faster"), ((0.8, 0.9, 0.95), "slower"), ((0.9, 1.0, 1.1), "as long")],
+)
+def test_what_is_said_of_cut_convolutions(ratio, says):
+    (said,) = verdicts({}, payoff.Timing((1.0, 1.0, 1.0), (1.0, 1.0, 1.0), ratio))
+    assert says in said
+
+
+def test_2to4_of_convolutions(tmp_path):
+    """Those of 1 × 1 pixel are matrices; others stay dense, and are named."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(64, 32, 1), nn.Conv2d(32, 64, 3))
+    model = model.to(memory_format=torch.channels_last)
+    plan = Schedule(0.5, 4, start=1, end=2)
+    pruner = Pruner(prunable(model), plan, score="magnitude", pattern="2to4")
+    pruner.attach(optimizer := torch.optim.SGD(model.parameters(), lr=0.01))
+    for _ in range(3):
+        model(torch.randn(2, 64, 4, 4)).square().mean().backward()
+        optimizer.step()
+    weights = {name: weight.detach() for name, weight in model.state_dict().items()}
+    masks = {name: mask.bool() for name, mask in pruner.masks.items()}
+    notes = FORMATS["2to4"][1](tmp_path / "model", weights, masks)
+    assert notes == ["stays dense: 1.weight"]
+    found = load_file(tmp_path / "model")
+    dense = two_four.sparse_semi_structured_to_dense_cutlass(
+        found["0.weight.packed"], found["0.weight.meta"]
+    )
+    assert dense.equal(weights["0.weight"].bfloat16().flatten(1))
+    assert found["1.weight"].equal(weights["1.weight"].bfloat16())

@@ -95,7 +95,10 @@ def test_payoff(runs):
         assert row in done.stdout
     assert "middle half" in done.stdout
     steps = [line for line in done.stderr.splitlines() if "measuring" in line]
-    assert steps == [f"measuring batch size {batch} …" for batch in (1, 16, 256)]
+    whats = [*(f"batch size {batch}" for batch in (1, 16, 256)), "convolutions"]
+    # A convolution of so few weights may, or may not, have lost a whole filter.
+    measured = whats if "convolutions that lack filters" in done.stdout else whats[:-1]
+    assert steps == [f"measuring {what} …" for what in measured]
 
 
 @pytest.mark.parametrize(
