@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What only LeNet-5's training does; what every model's does is in tests/test_models.py."""
 
+import math
 import os
 import signal
 import subprocess
@@ -19,6 +20,7 @@ from lib.train import checkpoint
 from lib.train.classification import evaluate
 from lib.train.runtime import setup
 from lib.train.stop import StopRequest
+from tests.hub_files import write_hub_set
 from tests.images import load_images, whole
 
 
@@ -66,6 +68,50 @@ def test_best_is_the_checkpoint_of_the_lowest_validation_loss(lenet5, data_dir):
 def test_without_augmentation_the_batches_are_the_images_themselves(lenet5):
     plain, augmented = lenet5.train("--no-augment"), lenet5.train()
     assert plain.rows("train/loss") != augmented.rows("train/loss")
+
+
+@pytest.fixture(scope="module")
+def cifar(tmp_path_factory) -> dict[str, str]:
+    """Small local files of each set in colour."""
+    root = tmp_path_factory.mktemp("cifar")
+    sizes = {"cifar10": 200, "cifar100": 1000}
+    return {n: str(write_hub_set(root / n, n, train, test=50)) for n, train in sizes.items()}
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
+def test_it_trains_on_grey_versions_of_colour_images(lenet5, cifar, name):
+    run = lenet5.train("--dataset", name, "--data-files", cifar[name])
+    classes = {"cifar10": 10, "cifar100": 100}[name]
+    assert run.rows("train/loss")[1] == pytest.approx(math.log(classes), rel=0.1)
+    found = run.metadata
+    assert found["model"]["parameters"] == 61_706 + 85 * (classes - 10)
+    assert found["dataset"]["name"] == name
+    assert len(found["dataset"]["normalization"]["mean"]) == 1
+    assert ("final/test_accuracy_top5" in found["final_metrics"]) == (classes == 100)
+    assert ("final/best_val_accuracy_top5" in found["final_metrics"]) == (classes == 100)
+
+
+ALL_AUGMENTATIONS = (
+    *("--augment-affine", "--augment-flip", "--augment-pad", "4", "--augment-cutout", "8"),
+    *("--augment-min-area", "0.4", "--augment-random-ops", "2", "--augment-magnitude", "7"),
+    *("--mixup", "0.4"),
+)
+
+
+def test_with_all_augmentations_micro_steps_add_up_to_the_batch(lenet5):
+    whole = lenet5.train(*ALL_AUGMENTATIONS)
+    parts = lenet5.train(*ALL_AUGMENTATIONS, "--batch-size", "8", "--grad-accum", "8")
+    losses, found = whole.rows("train/loss"), parts.rows("train/loss")
+    assert found == pytest.approx(losses, rel=1e-5)
+    accuracies = parts.rows("train/accuracy")
+    assert accuracies == pytest.approx(whole.rows("train/accuracy"), abs=0.02)
+    assert losses != lenet5.train().rows("train/loss")
+
+
+def test_mixup_of_an_odd_micro_batch_is_refused_before_there_is_a_run(lenet5):
+    with pytest.raises(BadUse, match="even number of images"):
+        lenet5.train("--mixup", "0.2", "--batch-size", "33")
+    assert not lenet5.latest.dir.exists()
 
 
 def test_bfloat16_is_close_to_float32(lenet5):
