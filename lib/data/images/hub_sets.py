@@ -7,7 +7,6 @@ in one file.
 """
 
 import hashlib
-import io
 import os
 import sys
 import tempfile
@@ -24,6 +23,7 @@ from torch import Tensor
 
 from lib.data.cache import Tensors, cached
 from lib.data.hub import probe
+from lib.data.images.decode import BrokenImage, decode
 from lib.errors import BadUse, Failure
 
 HUB = "huggingface.co/datasets"
@@ -221,7 +221,8 @@ def _decode(hub_set: HubSet, split: Any, workers: int, scratch: str) -> tuple[Te
     """(images uint8 [n, (3,) size, size], labels int64 [n]) of a datasets.Dataset."""
     import datasets
 
-    size, image, label = hub_set.size, hub_set.image, hub_set.label
+    size, image = hub_set.size, hub_set.image
+    mode = "L" if hub_set.channels == 1 else "RGB"
     pixels = (
         datasets.Array2D((size, size), "uint8")
         if hub_set.channels == 1
@@ -230,18 +231,21 @@ def _decode(hub_set: HubSet, split: Any, workers: int, scratch: str) -> tuple[Te
     processes = min(workers, len(split) // 1000)  # starting one costs more than that
     try:
         _check_columns(hub_set, split)
-        columns = split.select_columns([image, label])
-        decoded = columns.cast_column(image, datasets.Image(decode=False)).map(
-            partial(_pixels, image=image, size=size, mode="L" if hub_set.channels == 1 else "RGB"),
-            batched=True,
-            input_columns=image,
-            features=datasets.Features({image: pixels, label: datasets.Value("int64")}),
-            num_proc=processes if processes > 1 else None,
-            cache_file_name=f"{scratch}/{split.split}.arrow",
+        labels = _checked_labels(hub_set, split[hub_set.label][:])
+        decoded = (
+            split.select_columns([image])
+            .cast_column(image, datasets.Image(decode=False))
+            .map(
+                partial(_pixels, image=image, size=size, mode=mode, split=str(split.split)),
+                with_indices=True,
+                batched=True,
+                input_columns=image,
+                features=datasets.Features({image: pixels}),
+                num_proc=processes if processes > 1 else None,
+                cache_file_name=f"{scratch}/{split.split}.arrow",
+            )
         )
-        labels = _checked_labels(hub_set, decoded[label][:])
-        arrays = decoded.with_format("numpy", columns=[image], dtype=np.uint8)[:]
-        return torch.from_numpy(arrays[image]), labels
+        return torch.from_numpy(decoded.with_format("numpy", dtype=np.uint8)[:][image]), labels
     except (OSError, ValueError, TypeError) as error:
         raise Failure(f"{hub_set.name}: a file is not as expected: {error}") from error
 
@@ -264,14 +268,19 @@ def _checked_labels(hub_set: HubSet, labels: list[int | None]) -> Tensor:
     return torch.tensor(labels)
 
 
-def _pixels(encoded: list[dict[str, Any]], image: str, size: int, mode: str) -> dict[str, Any]:
-    """{image: uint8 [n, (3,) size, size]} of image files; colours are converted to `mode`."""
-    from PIL import Image
-
-    images = [np.asarray(Image.open(io.BytesIO(one["bytes"])).convert(mode)) for one in encoded]
-    wrong = {one.shape[:2] for one in images} - {(size, size)}
-    if wrong:
-        height, width = min(wrong)
-        raise ValueError(f"an image of {width} × {height} pixels instead of {size} × {size}")
+def _pixels(
+    encoded: list[dict[str, Any]], rows: list[int], image: str, size: int, mode: str, split: str
+) -> dict[str, Any]:
+    """{image: uint8 [n, (3,) size, size]} of image files, in RGB or grey by `mode`."""
+    images = []
+    for row, one in zip(rows, encoded, strict=True):
+        try:
+            pixels = np.asarray(decode(one["bytes"]).convert(mode))
+        except BrokenImage as error:
+            raise ValueError(f"{split} image {row}: {error}") from error
+        height, width = pixels.shape[:2]
+        if (height, width) != (size, size):
+            raise ValueError(f"{split} image {row}: {width} × {height} pixels, not {size} × {size}")
+        images.append(pixels)
     stack = np.stack(images)
     return {image: stack if mode == "L" else np.ascontiguousarray(stack.transpose(0, 3, 1, 2))}
