@@ -69,10 +69,6 @@ class Average:
         """From now on the mean of a weight that `pruner` prunes is zero, too."""
         pruner.also_zero(self._mean_of)
 
-    def buffers(self) -> list[Tensor]:
-        """The means of running statistics."""
-        return [mean for t, mean in self._mean_of.items() if not isinstance(t, nn.Parameter)]
-
     def contents(self) -> dict[str, Any]:
         """What a checkpoint has of it: the mean, under the names of the model's state_dict."""
         state = self._model.state_dict(keep_vars=True)
@@ -103,10 +99,6 @@ class Unaveraged:
     def in_place(self) -> nullcontext:
         """The model keeps its weights."""
         return nullcontext()
-
-    def buffers(self) -> list[Tensor]:
-        """None."""
-        return []
 
     def contents(self) -> dict[str, Any]:
         """Nothing."""

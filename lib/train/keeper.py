@@ -65,7 +65,6 @@ class Keeper:
         """
         state = self._state
         self._guard.check_weights(self._learner.model.parameters(), state.step)
-        self._learner.average_buffers()
         state.elapsed_s = self._saved_at = self._clock.elapsed()
         offset = self._run.position()
         contents = collect(self._settings, self._runtime, self._learner, state, self._data, offset)

@@ -8,8 +8,8 @@ with learner.averaged():
     evaluate(model)
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,20 +58,13 @@ class Learner:
         Returns the norm of the gradient before clipping, a 0-d tensor on the device.
         """
         norm = apply_update(self.optimizer, lr=lr, grad_clip=self.grad_clip, pruner=self.pruner)
+        average_buffers(self.model)
         self.average.update()
         return norm
 
-    @contextmanager
-    def averaged(self) -> Iterator[None]:
-        """Within it the model is as it is to be measured; all ranks must call.
+    def averaged(self) -> AbstractContextManager[None]:
+        """Within it the model is as it is to be measured, afterwards as it is trained.
 
-        Its weights are their running mean, if there is one (EMA_DECAY), and its running statistics
-        the same on all ranks. Afterwards its weights are those in training again.
+        Its weights are their running mean, if there is one (EMA_DECAY).
         """
-        self.average_buffers()
-        with self.average.in_place():
-            yield
-
-    def average_buffers(self) -> None:
-        """Make running statistics the same on all ranks, which must call (lib/train/ranks.py)."""
-        average_buffers([*self.model.buffers(), *self.average.buffers()])
+        return self.average.in_place()

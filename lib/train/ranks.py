@@ -36,8 +36,8 @@ def replicate(model: nn.Module, runtime: Runtime) -> nn.Module:
     # PyTorch warns of weights with a dimension of size 1, whose strides are ambiguous.
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     devices = [runtime.device.index] if runtime.device.type == "cuda" else None
-    # Running statistics are averaged when they are needed (`average_buffers`). Broadcast at each
-    # step, they would be those of rank 0's share alone.
+    # Running statistics are averaged after each update (`average_buffers`). Broadcast in each
+    # forward pass, they would be those of rank 0's share alone.
     return DistributedDataParallel(
         model, device_ids=devices, gradient_as_bucket_view=True, forward_sync_buffers=False
     )
@@ -103,19 +103,23 @@ def sum_over_ranks(value: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def average_buffers(buffers: Iterable[Tensor]) -> None:
-    """Give those that are floating-point their mean over the ranks; all ranks must call.
+def average_buffers(model: nn.Module) -> None:
+    """Give the floating-point buffers of `model` their mean over the ranks; all ranks must call.
 
-    Called before each evaluation and checkpoint. A running mean is linear in what it averages, so
-    that these means come from the examples of all ranks, whenever they are taken. Buffers that are
+    Called after each update, so that running statistics come from the examples of all ranks and
+    depend on nothing but the steps made, whenever they are evaluated or saved. Buffers that are
     equal on all ranks stay as they are to the last bit: the mean is taken in float64.
     """
-    buffers = [buffer for buffer in buffers if buffer.is_floating_point()]
-    if not buffers or not dist.is_initialized() or dist.get_world_size() == 1:
+    if not dist.is_initialized() or dist.get_world_size() == 1:
         return
-    flat = mean_over_ranks(torch.cat([buffer.flatten().double() for buffer in buffers]))
-    for buffer, mean in zip(buffers, flat.split([b.numel() for b in buffers]), strict=True):
-        buffer.copy_(mean.view_as(buffer))
+    buffers = [buffer for buffer in model.buffers() if buffer.is_floating_point()]
+    if not buffers:
+        return
+    means = torch.cat([buffer.flatten() for buffer in buffers]).double()
+    dist.all_reduce(means)
+    parts = (means / dist.get_world_size()).split([buffer.numel() for buffer in buffers])
+    shaped = [part.view_as(buffer) for part, buffer in zip(parts, buffers, strict=True)]
+    torch._foreach_copy_(buffers, shaped)
 
 
 def whole(value: Tensor) -> Tensor:

@@ -120,9 +120,9 @@ def work(rank: int, folder: str) -> None:
     averaged = Network("batch")
     averaged.loss(*(part[8 * rank : 8 * rank + 8] for part in examples())).backward()
     found["before"] = {name: buffer.clone() for name, buffer in averaged.named_buffers()}
-    average_buffers(averaged.buffers())
+    average_buffers(averaged)
     found["averaged"] = {name: buffer.clone() for name, buffer in averaged.named_buffers()}
-    average_buffers(averaged.buffers())
+    average_buffers(averaged)
     found["again"] = dict(averaged.named_buffers())
     torch.save(found, f"{folder}/rank{rank}.pt")
     dist.destroy_process_group()
