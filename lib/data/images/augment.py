@@ -130,6 +130,11 @@ def _draw(
     return uniforms(stream, seed, step, count, rows, batch_size)
 
 
+def _upload(values: np.ndarray, device: torch.device) -> Tensor:
+    """On the device; small, so that the copy does not wait for what is computed there."""
+    return torch.from_numpy(values).to(device, non_blocking=True)
+
+
 def affine(images: Tensor, uniform: np.ndarray) -> Tensor:
     """`images` [m, channels, height, width], each rotated and shifted, by `uniform` [3, m].
 
@@ -138,7 +143,7 @@ def affine(images: Tensor, uniform: np.ndarray) -> Tensor:
     """
     _, _, height, width = images.shape
     signed = uniform * 2.0 - 1.0
-    angle, right, down = torch.from_numpy(signed).to(images.device, non_blocking=True)
+    angle, right, down = _upload(signed, images.device)
     angle = angle * math.radians(MAX_DEGREES)
     cos, sin = angle.cos(), angle.sin()
     # affine_grid measures images from -1 to 1, so one pixel is 2 / size.
@@ -155,12 +160,12 @@ def mirror_and_shift(images: Tensor, mirrored: np.ndarray, shift: np.ndarray, pa
     Whole pixels need no interpolation: both are one look-up.
     """
     m, channels, height, width = images.shape
-    device, padded_width = images.device, width + 2 * pad
+    padded_width = width + 2 * pad
     rows = shift[0][:, None] + np.arange(height)
     columns = shift[1][:, None] + np.arange(width)
     columns = np.where(mirrored[:, None], padded_width - 1 - columns, columns)
-    places = torch.from_numpy(rows[:, :, None] * padded_width + columns[:, None, :])
-    places = places.to(device, non_blocking=True).view(m, 1, height * width)
+    down, across = (_upload(places, images.device) for places in (rows, columns))
+    places = (down[:, :, None] * padded_width + across[:, None, :]).view(m, 1, height * width)
     padded = F.pad(images, (pad, pad, pad, pad)).flatten(2)
     return padded.gather(2, places.expand(-1, channels, -1)).view_as(images)
 
@@ -175,10 +180,9 @@ def cutout(images: Tensor, uniform: np.ndarray, side: int) -> Tensor:
     for drawn, length in zip(uniform, images.shape[2:], strict=True):
         start = (drawn * length).astype(np.int64) - side // 2
         offset = np.arange(length) - start[:, None]  # [m, length]
-        inside.append((offset >= 0) & (offset < side))
+        inside.append(_upload((offset >= 0) & (offset < side), images.device))
     down, across = inside
-    kept = torch.from_numpy(~(down[:, :, None] & across[:, None, :])[:, None])
-    return images * kept.to(images.device, non_blocking=True)
+    return images * ~(down[:, None, :, None] & across[:, None, None, :])
 
 
 def mixup(
@@ -194,8 +198,7 @@ def mixup(
             f"MIXUP blends images in pairs, and micro-batches of {len(images)} would divide some: "
             "choose a BATCH_SIZE that gives each rank an even number of images"
         )
-    kept = torch.from_numpy(shares[rows.start // 2 : rows.stop // 2].astype(np.float32))
-    kept = kept.to(images.device, non_blocking=True)
+    kept = _upload(shares[rows.start // 2 : rows.stop // 2].astype(np.float32), images.device)
 
     def blend(x: Tensor) -> Tensor:
         pairs = x.unflatten(0, (-1, 2))
