@@ -22,6 +22,7 @@ from lib.train.clock import Clock
 from lib.train.guard import Diverged
 from lib.train.learner import Learner
 from lib.train.loop import Loop
+from lib.train.runtime import Runtime
 from lib.train.saver import Saver
 from tests.models import ENVIRONMENT, MODELS, ROOT, Finished, SmallModel, restored_torch
 
@@ -196,7 +197,7 @@ class TestDivergence:
         "interval", [("--checkpoint-interval", "2"), ("--eval-interval", "2")], ids=["save", "eval"]
     )
     def test_before_a_checkpoint_where_looking_makes_a_gpu_wait(self, model, monkeypatch, interval):
-        monkeypatch.setattr(Loop, "_reading_is_free", lambda loop: False)
+        monkeypatch.setattr(Runtime, "reads_freely", False)
         self.spoil_gradients(monkeypatch, at=4)
         with pytest.raises(Diverged, match="at step 4"):
             model.train("--log-interval", "100", "--eval-interval", "100", *interval)
@@ -217,7 +218,7 @@ class TestDivergence:
             if number == 3:
                 os.kill(os.getpid(), signal.SIGTERM)
 
-        monkeypatch.setattr(Loop, "_reading_is_free", lambda loop: False)
+        monkeypatch.setattr(Runtime, "reads_freely", False)
         after_update(monkeypatch, stop_after)
         self.spoil_gradients(monkeypatch, at=3)
         with pytest.raises(Terminated):

@@ -31,10 +31,13 @@ CASES = {
 }
 
 
-def network() -> nn.Sequential:
-    """Strided, 3 × 3 and 1 × 1 convolutions with synced batch norm, in float64."""
+OWN_NORM = {"name": "adamw", "norm": "batch"}  # statistics of each rank's share
+
+
+def network(norm: str) -> nn.Sequential:
+    """Strided, 3 × 3 and 1 × 1 convolutions with batch norm, in float64."""
     torch.manual_seed(0)
-    norm = norm_layer("synced")
+    norm = norm_layer(norm)
     return nn.Sequential(
         *(nn.Conv2d(4, 8, 3, stride=2, bias=False), norm(8), nn.ReLU()),
         *(nn.Conv2d(8, 16, 3, padding=1, bias=False), norm(16), nn.ReLU()),
@@ -43,10 +46,10 @@ def network() -> nn.Sequential:
     ).double()
 
 
-def train(case: str, rank: int = 0, ranks: int = 1) -> dict[str, dict[str, Tensor]]:
+def train(given: dict, rank: int = 0, ranks: int = 1) -> dict[str, dict[str, Tensor]]:
     """Masks, weights and mean at the end; each rank has its share of the examples."""
-    options = dict(CASES[case])
-    model = network().to(memory_format=torch.channels_last)
+    options = dict(given)
+    model = network(options.pop("norm", "synced")).to(memory_format=torch.channels_last)
     schedule = Schedule(
         0.5, STEPS, start=3, end=9, frequency=2, regrowth=options.pop("regrowth", 0.0)
     )
@@ -84,7 +87,8 @@ def work(rank: int, folder: str) -> None:
     dist.init_process_group(
         "gloo", f"file://{folder}/store", rank=rank, world_size=2, timeout=timedelta(seconds=60)
     )
-    found = {case: train(case, rank, 2) for case in CASES}
+    found = {case: train(given, rank, 2) for case, given in CASES.items()}
+    found["own norm"] = train(OWN_NORM, rank, 2)
     torch.save(found, f"{folder}/rank{rank}.pt")
     dist.destroy_process_group()
 
@@ -99,7 +103,7 @@ def ranks(tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_two_ranks_prune_train_and_average_as_one_does(ranks, case):
-    alone = train(case)
+    alone = train(CASES[case])
     assert any((mask == 0).any() for mask in alone["masks"].values())
     for rank in ranks:
         for name, mask in alone["masks"].items():
@@ -107,6 +111,19 @@ def test_two_ranks_prune_train_and_average_as_one_does(ranks, case):
             assert not rank[case]["mean"][name][mask == 0].any()
         for part in ("weights", "mean", "evaluated"):
             torch.testing.assert_close(rank[case][part], alone[part], rtol=1e-6, atol=1e-8)
-    for part in ("weights", "mean", "evaluated"):
-        for name, tensor in ranks[0][case][part].items():
-            assert tensor.equal(ranks[1][case][part][name]), name
+    check_equal(*(rank[case] for rank in ranks))
+
+
+def check_equal(first: dict, second: dict) -> None:
+    for part in ("masks", "weights", "mean", "evaluated"):
+        for name, tensor in first[part].items():
+            assert tensor.equal(second[part][name]), name
+
+
+@pytest.mark.slow
+def test_ranks_with_norms_of_their_own_have_one_model_and_one_mean(ranks):
+    """Their running statistics are averaged after each update."""
+    check_equal(*(rank["own norm"] for rank in ranks))
+    alone, whole = train(OWN_NORM)["weights"], ranks[0]["own norm"]["weights"]
+    means = [name for name in alone if name.endswith("running_mean")]
+    assert means and not any(whole[name].equal(alone[name]) for name in means)
