@@ -28,6 +28,7 @@ def find_images(root: Path, splits: dict[str, str] = SPLITS) -> Collection:
     Raises BadUse when `root` is not arranged like this: no folder, no class, a class without
     images, images outside classes, classes that differ between splits.
     """
+    root = root.absolute()
     folders = _folders(root)
     if "train" in folders:
         return _of_splits(root, folders, splits)
@@ -89,6 +90,7 @@ def _of_classes(root: Path, folder: Path) -> tuple[Records, list[str], int]:
         )
     if len(classes) == 1:
         raise BadUse(f"{folder}: a single class, {classes[0]}; there must be two at least")
+    above = f"{root}{os.sep}"
     keys: list[str] = []
     labels: list[int] = []
     stamps: list[tuple[int, int]] = []
@@ -99,7 +101,7 @@ def _of_classes(root: Path, folder: Path) -> tuple[Records, list[str], int]:
         if not images:
             files = f", though {others} other files" if others else ""
             raise BadUse(f"{folder / name}: a class folder without images{files}")
-        keys += [os.path.relpath(path, root) for path, _ in images]
+        keys += [path[len(above) :] for path, _ in images]
         stamps += [stamp for _, stamp in images]
         labels += [label] * len(images)
     names = np.empty(len(keys), object)

@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: MIT
 """ImageNet (ILSVRC 2012; Russakovsky et al., 2015): from the hub, or from its files.
 
-The hub's Parquet files are turned once into Arrow files, by the library `datasets`, from which any
+The hub's Parquet files are turned once into Arrow files, by the library `datasets`: from these any
 row can be read. The official validation images, whose labels are public, are the test images here;
 the hub's test images have no labels and are not used.
 """
 
 import hashlib
+import re
+import sys
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,20 +28,26 @@ FOLDERS = {"train": "train", "val": "test", "validation": "test"}
 
 
 def find_imagenet(files: str, data_dir: Path) -> Collection:
-    """The images of ImageNet: in the folder `files`, or on the hub if that is empty.
+    """The images of ImageNet: in the folder `files`, or those of the hub if that is empty.
 
     The folder has train-*.parquet and validation-*.parquet, or train/ and val/ with class folders.
-    Arrow files are kept in `data_dir`, those of the hub in its own cache. Raises BadUse when the
-    folder has neither, Failure when what is there cannot be read.
+    Arrow files are kept in `data_dir`. Raises BadUse when the folder has neither, Failure when what
+    is there cannot be read.
     """
-    if not files:
-        return _collection(_from_hub(), f"{REPOSITORY} at {REVISION}", REVISION)
-    folder = Path(files)
+    folder = Path(files) if files else _downloaded()
     if (folder / "train").is_dir():
         found = find_images(folder, FOLDERS)
         if "test" not in found.splits:
             raise BadUse(f"DATA_FILES={folder}: there is no val/ beside train/")
         return found
+    paths = _parquet_files(folder)
+    stats = [(path, Path(path).stat()) for found in paths.values() for path in found]
+    stamp = repr([(path, s.st_size, s.st_mtime_ns) for path, s in stats])
+    return _collection(_as_arrow(paths, data_dir), str(folder.resolve()), stamp)
+
+
+def _parquet_files(folder: Path) -> dict[str, list[str]]:
+    """The paths of each of SPLITS. Raises BadUse when some are missing."""
     paths = {name: sorted(map(str, folder.glob(f"{name}-*.parquet"))) for name in SPLITS}
     missing = [f"{name}-*.parquet" for name, found in paths.items() if not found]
     if missing:
@@ -46,42 +56,52 @@ def find_imagenet(files: str, data_dir: Path) -> Collection:
             f"Give the folder with the Parquet files of {REPOSITORY} or with class folders, or "
             "leave DATA_FILES empty to download them"
         )
-    stats = [(p, Path(p).stat()) for found in paths.values() for p in found]
-    stamp = repr([(p, s.st_size, s.st_mtime_ns) for p, s in stats])
-    return _collection(_from_parquet(paths, data_dir), str(folder.resolve()), stamp)
+    for name, found in paths.items():
+        total = re.search(r"-of-(\d+)\.parquet$", found[0])
+        if total and int(total[1]) != len(found):
+            raise BadUse(
+                f"DATA_FILES={folder}: {len(found)} of {int(total[1])} files {name}-*.parquet"
+            )
+    return paths
 
 
-def _from_parquet(paths: dict[str, list[str]], data_dir: Path) -> Any:
-    """A datasets.DatasetDict with the splits train and validation."""
+def _downloaded() -> Path:
+    """The folder of the hub's Parquet files; the network is used only if some are missing."""
+    from huggingface_hub import snapshot_download
+
+    patterns = [f"data/{name}-*.parquet" for name in SPLITS]
+    fetch = partial(
+        snapshot_download, REPOSITORY, repo_type="dataset", revision=REVISION,
+        allow_patterns=patterns,
+    )  # fmt: skip
+    with suppress(Exception):  # of many unrelated types, whatever is missing
+        folder = Path(fetch(local_files_only=True), "data")
+        _parquet_files(folder)
+        return folder
+    try:
+        probe(REPOSITORY, REVISION)
+        return Path(fetch(), "data")
+    except Exception as error:
+        raise Failure(
+            f"cannot download {REPOSITORY} from the hub: {_reason(error)}\n"
+            f"       Accept its terms at huggingface.co/datasets/{REPOSITORY}, then log in with\n"
+            "       `huggingface-cli login`. Without a network: put its Parquet files, or train/\n"
+            "       and val/ with class folders, into a folder and set DATA_FILES to it"
+        ) from error
+
+
+def _as_arrow(paths: dict[str, list[str]], data_dir: Path) -> Any:
+    """A datasets.DatasetDict with the splits train and validation, made once."""
     import datasets  # 1.3 s
 
+    if not sys.stderr.isatty():
+        datasets.disable_progress_bars()
     try:
         return datasets.load_dataset(
             "parquet", data_files=paths, cache_dir=str(data_dir / "imagenet-arrow")
         )
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         raise Failure(f"cannot read the Parquet files of ImageNet: {_reason(error)}") from error
-
-
-def _from_hub() -> Any:
-    """The same from the Hugging Face hub."""
-    import datasets
-
-    try:
-        probe(REPOSITORY, REVISION)
-        return datasets.DatasetDict(
-            {
-                name: datasets.load_dataset(REPOSITORY, revision=REVISION, split=name)
-                for name in SPLITS
-            }
-        )
-    except Exception as error:  # of many unrelated types
-        raise Failure(
-            f"cannot read {REPOSITORY} from the hub: {_reason(error)}\n"
-            f"       Accept its terms at huggingface.co/datasets/{REPOSITORY}, then log in with\n"
-            "       `huggingface-cli login`. Without a network: put its Parquet files, or train/\n"
-            "       and val/ with class folders, into a folder and set DATA_FILES to it"
-        ) from error
 
 
 def _collection(splits: Any, place: str, stamp: str) -> Collection:

@@ -11,6 +11,7 @@ import torch
 from lib.data.images.records import Collection, Facts, Records
 from lib.data.images.split import training_and_validation
 from lib.errors import BadUse, Failure
+from lib.launch_env import launch_env
 
 SHOWN = 20  # images that a message names
 
@@ -62,7 +63,8 @@ def usable(collection: Collection, facts: dict[str, Facts], policy: str) -> Usab
     if policy == "stop":
         cure = "Repair or remove them; BROKEN_IMAGES=skip leaves them out"
         raise Failure(f"{said}\n       {cure}")
-    print(f"warning: left out are {said}", file=sys.stderr)
+    if launch_env().is_main:
+        print(f"warning: left out are {said}", file=sys.stderr)
     splits, kept = {}, {}
     for split, records in collection.splits.items():
         digests, sizes, _ = facts[split]

@@ -12,6 +12,7 @@ import pytest
 
 from lib.data.text.shards import HEADER_BYTES
 from lib.data.text.tokens import TokenSet
+from tests.image_files import write_classes
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -74,6 +75,26 @@ def test_images_are_prepared_and_checked(tmp_path):
     damaged = run_on(config, "check")
     assert damaged.returncode == 1
     assert f"{file}: does not match its fingerprint" in damaged.stderr
+
+
+def test_image_folders_are_prepared_and_checked(tmp_path):
+    """Broken and changed images are named; the exit code is 1."""
+    folder = write_classes(tmp_path / "images", {"a": 6, "b": 6})
+    config = tmp_path / ".config"
+    config.write_text(
+        'CONFIG_MODEL_LENET5=y\nCONFIG_DATASET_IMAGEFOLDER=y\nCONFIG_VAL_FRACTION="0.5"\n'
+        f'CONFIG_DATA_FILES="{folder}"\nCONFIG_DATA_DIR="{tmp_path}/data"\n'
+    )
+    (folder / "a" / "000.jpg").write_bytes(b"none")
+    broken = run_on(config, "prepare")
+    assert (broken.returncode, broken.stdout) == (1, "")
+    assert broken.stderr.startswith(f"error: 1 of 12 images are broken:\n       {folder}/a/000.jpg")
+    skipped = run_on(config, "prepare", "--broken-images", "skip")
+    assert skipped.returncode == 0 and "train, " in skipped.stdout, skipped
+    (folder / "b" / "000.jpg").write_bytes(b"gone")
+    changed = run_on(config, "check")
+    assert changed.returncode == 1 and "11 images are as they were prepared" in changed.stdout
+    assert f"{folder}/b/000.jpg: changed" in changed.stderr
 
 
 def test_every_damaged_shard_is_named(program, tmp_path):

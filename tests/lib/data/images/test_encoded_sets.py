@@ -7,10 +7,12 @@ import itertools
 import os
 import re
 import shutil
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import datasets
+import huggingface_hub
 import numpy as np
 import pytest
 import torch
@@ -18,11 +20,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from lib.data.images import encoded_sets, index
+from lib.data.images import encoded_sets, imagenet, index, progress
 from lib.data.images.decode import middle
 from lib.data.images.from_files import FromFiles
 from lib.data.images.from_settings import check_data, images_from_settings, prepare_data
 from lib.data.images.in_memory import InMemory
+from lib.data.images.records import Collection, Facts, FileReader, Records
+from lib.data.images.usable import Usable, parts
 from lib.data.workers import Workers
 from lib.errors import BadUse, Failure
 from tests.image_files import encoded, picture, write_classes
@@ -464,12 +468,63 @@ def test_parquet_files_of_another_schema_are_a_failure(tmp_path, columns, reason
         load(tmp_path, DATASET="imagenet")
 
 
-@pytest.mark.slow
+def test_parquet_files_that_are_not_all_there_are_refused(tmp_path):
+    write_imagenet(tmp_path / "images", {"train": 3, "validation": 3})
+    (tmp_path / "images" / "train-00001-of-00002.parquet").unlink()
+    with pytest.raises(BadUse, match=r"1 of 2 files train-\*\.parquet"):
+        load(tmp_path, DATASET="imagenet")
+
+
+def test_imagenet_of_an_earlier_download_needs_no_network(tmp_path, monkeypatch):
+    snapshot = tmp_path / "hub" / "datasets--ILSVRC--imagenet-1k" / "snapshots" / imagenet.REVISION
+    snapshot.mkdir(parents=True)
+    write_imagenet(snapshot / "data", {"train": 12, "validation": 6})
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(imagenet, "probe", pytest.fail)
+    data = load(tmp_path, DATASET="imagenet", DATA_FILES="")
+    assert data.info["sizes"] == {"train": 18, "val": 6, "test": 12}
+
+
 def test_the_hub_that_does_not_answer_is_a_failure_that_says_what_to_do(tmp_path, monkeypatch):
-    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(Failure, match=r"(?s)ILSVRC/imagenet-1k.*terms.*DATA_FILES"):
         load(tmp_path, DATASET="imagenet", DATA_FILES="")
+
+
+@given(counts=st.lists(st.integers(4, 30), min_size=2, max_size=5), seed=st.integers(0, 2**32))
+def test_a_split_is_complete_disjoint_and_class_by_class(counts, seed):
+    labels = np.repeat(np.arange(len(counts)), counts)
+    n = len(labels)
+    keys = np.array([f"{i}" for i in range(n)], object)
+    records = Records(FileReader(""), keys, labels, np.zeros((n, 2), np.int64))
+    facts = Facts(np.zeros((n, 32), np.uint8), np.ones((n, 2), np.int32), [""] * n)
+    found = Usable(Collection({"train": records}, [], ""), {"train": facts}, 0)
+    divided = parts(found, 0.25, seed)
+    train, val = (divided[name].indices for name in ("train", "val"))
+    assert sorted([*train, *val]) == list(range(n))
+    assert np.bincount(labels[val]).tolist() == [round(0.25 * count) for count in counts]
+    assert divided["val"].records.keys.tolist() == keys[val].tolist()
+
+
+def test_the_progress_of_a_long_reading_is_a_line_now_and_then(capsys, monkeypatch):
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0.0)
+    with progress.reading_progress("flowers", 40) as update:
+        update(10)
+    assert re.fullmatch(
+        r"flowers: 10 of 40 images read, [\d,]+ a second, 0 minutes left\n", capsys.readouterr().err
+    )
+
+
+def test_on_a_terminal_it_is_a_bar(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setattr("sys.stderr", Terminal())
+    with progress.reading_progress("flowers", 40) as update:
+        update(10)
+    assert "10/40" in sys.stderr.getvalue()
 
 
 def test_workers_decode_as_the_program_does(tmp_path):
