@@ -59,7 +59,7 @@ def metric(name: str, value: Any) -> str:
     """A metric, formatted by its name: accuracies in per cent, *_s as a duration."""
     if type(value) not in (int, float) or not math.isfinite(value):
         return str(value)
-    if name.endswith(("accuracy", "sparsity")):
+    if name.endswith(("accuracy", "accuracy_top5", "sparsity")):
         return f"{100 * value:.2f} %"
     return duration(value) if name.endswith("_s") and "_per_" not in name else f"{value:.5g}"
 

@@ -209,6 +209,9 @@ def test_every_symbol_may_change_or_has_a_reason_why_not():
     assert free >= MAY_CHANGE | BATCH | (SYMBOLS_WITHOUT & NAMES)
     for name in ("MODEL", "OPTIMIZER", "DATASET", "SEED", "SHARD", "PRUNING_METHOD", "ADAM_BETA1"):
         assert name not in free
+    # Whether images are cropped from files or from what is in memory changes the crops.
+    for name in ("IMAGE_MEMORY", "IMAGE_SIZE", "AUGMENT", "AUGMENT_FLIP", "MIXUP", "NORMALIZATION"):
+        assert name not in free
     everything = {menus(symbol)[0] for symbol in TREE.settable}
     assert {changes._menu(TREE, name)[0] for name in NAMES - free} <= everything
 
