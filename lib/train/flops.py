@@ -2,6 +2,7 @@
 """Model flops utilisation: the share of a device's arithmetic that goes into the model.
 
     flops = transformer_flops_per_token(parameters, n_layer, width, context)
+    flops = counted_flops(lambda: loss(model(images), labels)) / len(images)
     peak = peak_flops(device, "bfloat16")
     mfu = tokens_per_s * flops / (peak.flops * devices)
 
@@ -12,9 +13,12 @@ repeats or wastes does not count (Chowdhery et al. 2022, appendix B).
 
 import re
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from lib.train.runtime import Runtime
 
@@ -67,6 +71,17 @@ def transformer_flops_per_token(parameters: int, n_layer: int, width: int, conte
     (Chowdhery et al. 2022, appendix B).
     """
     return 6.0 * parameters + 12.0 * n_layer * width * context
+
+
+def counted_flops(loss: Callable[[], Tensor]) -> int:
+    """Flops of the products and convolutions in the forward and backward pass of `loss()`.
+
+    On tensors of the meta device nothing is computed, so that this takes less than a second for
+    networks of any size.
+    """
+    with FlopCounterMode(display=False) as counter:
+        torch.autograd.backward(loss())
+    return counter.get_total_flops()
 
 
 def peak_flops(device: torch.device, precision: str) -> Peak | None:

@@ -3,6 +3,7 @@
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -26,6 +27,20 @@ def test_the_formula_counts_what_a_transformer_block_computes():
 
 def shapes(width: int) -> list[tuple[int, int]]:
     return [(3 * width, width), (width, width), (4 * width, width), (width, 4 * width)]
+
+
+def test_convolutions_and_products_are_counted_forward_and_backward():
+    """Twice a multiply-add; nobody asks for the gradient of the images."""
+    with torch.device("meta"):
+        first, second, head = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 16, 3, stride=2), nn.Linear(16, 10)
+        images = torch.empty(5, 3, 17, 17)
+
+    def loss() -> torch.Tensor:
+        return head(second(first(images).relu()).mean((2, 3))).sum()
+
+    convolutions = 2 * (2 * 8 * 3 * 9 * 15**2) + 3 * (2 * 16 * 8 * 9 * 7**2)
+    assert flops.counted_flops(loss) == 5 * (convolutions + 3 * 2 * 16 * 10)
+    assert images.grad is None and head.weight.grad.is_meta
 
 
 def test_gpt2_124m_takes_what_is_known_of_it():
