@@ -40,8 +40,8 @@ from lenet5.model import LeNet5
 from lib.data.images.from_settings import images_from_settings
 from lib.train.classification import (
     evaluate,
+    finish,
     fit_batch,
-    log_mistakes,
     metrics_of,
     plan_steps,
     right_guesses,
@@ -105,14 +105,7 @@ def train(settings: Settings, start: Start) -> None:
             # ──────────────────────────────────────────────────────────────────────────────────────
             loop.end_step(loss, grad_norm, lr, accuracy=correct / (plan.micro_steps * plan.micro))
 
-        # The test images are used only here, with the final weights.
-        test = {}
-        with learner.averaged():
-            if data.test is not None:
-                test = evaluate(model, data.test, EVAL_BATCH_SIZE, runtime, loop.stop)
-            loop.finish(**{f"test_{name}": value for name, value in test.items()})
-            step = loop.state.step
-            log_mistakes(loop.run, model, data, EVAL_BATCH_SIZE, runtime, loop.stop, step)
+        finish(loop, learner, model, data, EVAL_BATCH_SIZE, runtime)
 
 
 def main(settings: Settings) -> None:

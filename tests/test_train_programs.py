@@ -28,7 +28,6 @@ SHARED = {
     "learner.averaged",
     "loop.end_step",
     "loop.finish",
-    "eval_batches",
     "mean_over_examples",
     "run_main",
 }
@@ -68,8 +67,13 @@ def test_lenet5_is_among_them():
 
 
 def test_it_calls_every_shared_helper(program):
-    called = {ast.unparse(call.func) for call in calls(*program.parent.glob("*.py"))}
+    """Itself, or by way of what classifiers of images share."""
+    files = [*program.parent.glob("*.py")]
+    if "from lib.train.classification import" in program.read_text():
+        files.append(ROOT / "lib" / "train" / "classification.py")
+    called = {ast.unparse(call.func) for call in calls(*files)}
     assert SHARED - {name.removeprefix("batch_finding.") for name in called} == set()
+    assert called & {"eval_batches", "eval_shares"}, "the ranks share an evaluation"
 
 
 def test_it_leaves_the_tail_of_the_step_to_the_learner(program):

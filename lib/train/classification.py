@@ -13,6 +13,8 @@ from lib.errors import BadUse
 from lib.runs.run import NullRun, Run
 from lib.train.batch_finding import BatchPlan, find_batch, plan_batch, try_step
 from lib.train.evaluation import eval_shares, mean_over_examples
+from lib.train.learner import Learner
+from lib.train.loop import Loop
 from lib.train.ranks import sum_over_ranks
 from lib.train.runtime import Runtime
 from lib.train.stop import StopRequest
@@ -91,6 +93,26 @@ def evaluate(
         for name, value in _sums(logits.float(), y).items():
             totals[name] = totals.get(name, 0) + value * bool(weight)
     return {name: mean_over_examples(total, len(images)) for name, total in totals.items()}
+
+
+def finish(
+    loop: Loop,
+    learner: Learner,
+    model: nn.Module,
+    data: ImageData,
+    batch_size: int,
+    runtime: Runtime,
+) -> None:
+    """Record the results, with those on the test images, and what `log_mistakes` says of them.
+
+    The test images are used only here, with the final weights (their running mean with EMA_DECAY).
+    """
+    with learner.averaged():
+        test = {}
+        if data.test is not None:
+            test = evaluate(model, data.test, batch_size, runtime, loop.stop)
+        loop.finish(**{f"test_{name}": value for name, value in test.items()})
+        log_mistakes(loop.run, model, data, batch_size, runtime, loop.stop, loop.state.step)
 
 
 @torch.inference_mode()
