@@ -206,7 +206,8 @@ class TestDivergence:
     def test_weights_that_became_nan_from_a_finite_gradient(self, model, monkeypatch):
         def spoil(number, optimizer):
             if number == 4:
-                optimizer.param_groups[0]["params"][0].data.view(-1)[0] = float("nan")
+                weight = optimizer.param_groups[0]["params"][0].data
+                weight[(0,) * weight.ndim] = float("nan")
 
         after_update(monkeypatch, spoil)
         with pytest.raises(Diverged, match="largest weight is nan at step 4"):
