@@ -12,6 +12,11 @@ from lib import text
 HOSTILE = "a\x1b[2J\r\nforged  row\x00\u202e\x9b31m\udcff"
 
 
+@pytest.mark.parametrize("name", ["final/test_accuracy", "best val/accuracy_top5", "sparsity"])
+def test_shares_are_in_per_cent(name):
+    assert text.metric(name, 0.0712) == "7.12 %"
+
+
 def test_columns_are_aligned():
     lines = text.columns([("name", "rows"), ("a", "1"), ("long name", "12,345")], right=(1,))
     assert lines == ["name         rows", "a               1", "long name  12,345"]
