@@ -25,6 +25,7 @@ from unittest import mock
 import torch
 from torch import nn
 
+from benchmarks.flags import as_argv
 from lib.config.settings import load_settings
 from lib.files import ROOT
 from lib.train.learner import Learner
@@ -92,11 +93,10 @@ def loop_overhead(model: str, flags: dict[str, Any]) -> dict[str, float]:
     )
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         flags = {"data-dir": folder, "output-dir": folder, "eval-interval": 10**6} | flags
-        flags |= {"device": "cpu", "tracker": "none"}
-        argv = [text for flag, value in flags.items() for text in (f"--{flag}", str(value))]
+        flags |= {"device": "cpu", "tracker": "none", "plots": False}
         config = Path(folder) / "config"
         config.write_text(f"CONFIG_MODEL_{model.upper()}=y\n")
-        settings = load_settings(model, ["--config", str(config), "--no-plots", *argv])
+        settings = load_settings(model, ["--config", str(config), *as_argv(flags)])
         for patch in patches:
             stack.enter_context(patch)
         stack.enter_context(contextlib.redirect_stdout(io.StringIO()))

@@ -89,11 +89,24 @@ def mean_and_interval(values: list[float], confidence: float = 0.95) -> Estimate
     return Estimate(statistics.mean(values), quantile * statistics.stdev(values) / math.sqrt(n))
 
 
-def print_table(title: str, table: Table, sparsities: Sequence[float]) -> None:
+def print_table(title: str, table: Table, options: argparse.Namespace) -> None:
     """A row a method, a column a sparsity, in per cent."""
-    rows = [(title, *(f"{100 * s:g} %" for s in sparsities))]
-    rows += [(method, *(str(row[s]) for s in sparsities)) for method, row in table.items()]
-    print("", *text.columns(rows, right=range(1, len(rows[0]))), sep="\n")
+    heads = [f"{100 * s:g} %" for s in options.sparsities]
+    rows = [(method, *(str(row[s]) for s in options.sparsities)) for method, row in table.items()]
+    if options.markdown:
+        lines = [title, "", *markdown(["method", *heads], rows)]
+    else:
+        lines = text.columns([(title, *heads), *rows], right=range(1, 1 + len(heads)))
+    print("", *lines, sep="\n")
+
+
+def markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """As docs/pruning.md has them: the dense network has no sparsity, so its value stands once."""
+    lines = [f"| {' | '.join(heads)} |", f"|---{'|---:' * (len(heads) - 1)}|"]
+    for method, first, *others in rows:
+        values = "".join(" |" if method == DENSE else f" {value} |" for value in others)
+        lines.append(f"| {method} | {first} |{values}")
+    return lines
 
 
 def draw(done: Done, options: argparse.Namespace) -> None:

@@ -57,12 +57,12 @@ from lib.train.loop import Loop
 from lib.train.micro_batches import MicroBatches
 from lib.train.precision import choose_precision, compile_on_gpu
 from lib.train.ranks import reduce_gradients, replicate
-from lib.train.runtime import setup
 from lib.train.start import Start
 from resnet50.prepare import (
     build_model,
     flops_per_image,
     require_statistics,
+    runtime_from_settings,
     smoothed_loss,
     trial_step,
 )
@@ -133,16 +133,7 @@ def train(settings: Settings, start: Start) -> None:
 
 def main(settings: Settings) -> None:
     """Train alone, or as a rank of the group that torchrun started."""
-    # A narrow network gains so little from bfloat16 that a trial would decide by chance, and two
-    # equal trainings would differ.
-    is_wide = settings.RESNET_WIDTH >= 64
-    runtime = setup(
-        settings.SEED,
-        settings.DEVICE,
-        settings.PRECISION,
-        settings.NUM_THREADS,
-        matmul_bound=is_wide,
-    )
+    runtime = runtime_from_settings(settings)
     with process_group(runtime, timeout=settings.RANK_TIMEOUT, agree_on=settings.as_dict()):
         train(settings, Start.from_settings(settings, runtime))
 

@@ -16,6 +16,7 @@ from lib.files import ROOT
     [
         (["config", "--runs", "1"], "make defconfig"),
         (["journal", "--rows", "200"], "Journal.log"),
+        (["resnet50_cifar10"], "says"),
         pytest.param(
             ["prune", "--layers", "1", "--rounds", "1"], "update_steps", marks=pytest.mark.slow
         ),
@@ -23,6 +24,14 @@ from lib.files import ROOT
             ["checkpoint", "--layers", "1", "--rounds", "1", "--steps", "2"],
             "pause_to_copy",
             marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            ["resnet50", "--width", "4", "--batch", "8", "--rounds", "1", "--steps", "2"],
+            "results",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            ["loop_overhead", "lenet5", '{"max-steps": 3}'], "overhead", marks=pytest.mark.slow
         ),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
@@ -36,3 +45,12 @@ def test_a_benchmark_ends_in_json(arguments, key):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert key in json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("program", ["gpt2", "resnet50", "pruning_quality"])
+def test_help_says_what_is_measured(program):
+    done = subprocess.run(
+        [sys.executable, "-m", f"benchmarks.{program}", "--help"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "last line is JSON" in " ".join(done.stdout.split())

@@ -13,8 +13,9 @@ import pytest
 from scipy import stats
 
 from benchmarks import pruning_quality
-from benchmarks.pruning_quality import STATE_SCORES, read_results
-from benchmarks.pruning_tables import DENSE, Cell, differences, mean_and_interval, means
+from benchmarks.pruning_quality import read_results
+from benchmarks.pruning_tables import DENSE, Cell, differences, markdown, mean_and_interval, means
+from benchmarks.pruning_training import STATE_SCORES
 from lib.files import ROOT
 
 METHODS = ("magnitude", "movement", "bitter7")
@@ -61,7 +62,8 @@ def test_a_torn_line_is_trained_again_and_the_next_is_whole(results, monkeypatch
     assert missing not in read_results(results)
     trained = []
 
-    def train(cell):
+    def train(network, cell):
+        assert network == "lenet5"
         trained.append(cell)
         return {"accuracy": 0.25}
 
@@ -72,18 +74,33 @@ def test_a_torn_line_is_trained_again_and_the_next_is_whole(results, monkeypatch
     assert read_results(results)[missing] == {"accuracy": 0.25}
 
 
-def test_the_page_has_the_tables_of_the_kept_trainings():
-    """docs/pruning.md, from benchmarks/pruning_quality.jsonl."""
+def test_kept_seeds_are_printed_without_training(results, monkeypatch, capsys):
+    """The last seed lacks a training, so it does not count."""
+    *kept, _ = results.read_text().splitlines(keepends=True)
+    results.write_text("".join(kept))
+    run(monkeypatch, results, "--kept", "--markdown")
+    out = capsys.readouterr().out
+    assert f"{results}: 3 seeds" in out
+    assert "| dense | 90.00 ± 0.00 | |\n" in out
+    assert "| movement | -10.00 ± 0.00 | -10.00 ± 0.00 |\n" in out
+    assert results.read_text() == "".join(kept)
+
+
+@pytest.mark.parametrize(
+    ("network", "sparsities", "seeds"),
+    [("lenet5", (0.9, 0.95, 0.98), 10)],
+)
+def test_the_page_has_the_tables_of_the_kept_trainings(network, sparsities, seeds):
+    """docs/pruning.md, from benchmarks/pruning_quality_….jsonl."""
     page = (ROOT / "docs" / "pruning.md").read_text()
-    done = read_results(ROOT / "benchmarks" / "pruning_quality.jsonl")
+    done = read_results(ROOT / f"benchmarks/pruning_quality_{network}.jsonl")
     trained = {cell.method: None for cell in done if cell.method != DENSE}
-    options = SimpleNamespace(methods=[*trained], sparsities=[0.9, 0.95, 0.98])
-    assert len(done) == 10 * (1 + len(trained) * 3)
-    tables = means(done, options), differences(done, options)
-    for method, row in (item for table in tables for item in table.items()):
-        cells = [str(row[s]) for s in options.sparsities]
-        line = f"| {cells[0]} | | |" if method == DENSE else f"| {' | '.join(cells)} |"
-        assert f"| {method} {line}" in page
+    options = SimpleNamespace(methods=[*trained], sparsities=sparsities)
+    assert len(done) == seeds * (1 + len(trained) * len(sparsities))
+    for table in means(done, options), differences(done, options):
+        rows = [(method, *(str(row[s]) for s in sparsities)) for method, row in table.items()]
+        for line in markdown([], rows)[2:]:
+            assert f"{line}\n" in page
 
 
 def test_the_interval_is_student_s():
