@@ -18,9 +18,9 @@ def image_settings(data_dir: Path, *flags: str, model: str = "lenet5") -> Settin
     return load_settings(model, ["--config", str(config), "--data-dir", str(data_dir), *flags])
 
 
-def load_images(data_dir: Path, *flags: str, channels: int = 1) -> ImageData:
+def load_images(data_dir: Path, *flags: str, channels: int = 1, model: str = "lenet5") -> ImageData:
     """The images that `flags` ask for, on the CPU."""
-    return images_from_settings(image_settings(data_dir, *flags), "cpu", channels)
+    return images_from_settings(image_settings(data_dir, *flags, model=model), "cpu", channels)
 
 
 def whole(images: Images) -> torch.Tensor:

@@ -17,6 +17,7 @@ from lib.data.images.normalization import Normalization
 from lib.train.batch_finding import BatchPlan
 from tests.images import batch, load_images, whole
 
+ANY_SIZE = "resnet50"  # a model with HAS_IMAGE_SIZE
 NORMALIZE = Normalization((0.4, 0.5, 0.6), (0.2, 0.3, 0.25))
 
 
@@ -127,3 +128,12 @@ def test_mean_and_deviation_are_those_of_all_batches_together(parts, channels, s
 def test_images_of_one_colour_are_not_divided_by_zero():
     normalize = Normalization.of([torch.full((3, 1, 4, 4), 0.5)])
     assert torch.isfinite(normalize(torch.rand(1, 1, 4, 4))).all()
+
+
+@pytest.mark.parametrize("size", [8, 20, 48])
+def test_a_model_of_any_size_sees_a_set_in_that_size(tmp_path, size):
+    data = load_images(tmp_path, "--image-size", str(size), channels=3, model=ANY_SIZE)
+    for images in data[:3]:
+        x = whole(images)
+        assert x.shape == (len(images), 3, size, size) and (x == x[:, :1]).all()
+    assert abs(whole(data.train).mean()) < 1e-3
