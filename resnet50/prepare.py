@@ -16,7 +16,7 @@ from lib.train.batch_finding import BatchPlan, plan_batch, try_step
 from lib.train.batch_norm import norm_layer
 from lib.train.flops import counted_flops
 from lib.train.runtime import Runtime, setup
-from resnet50.model import ResNet
+from resnet50.model import Norm, ResNet
 
 Loss = Callable[[Tensor, Tensor], Tensor]  # of logits and labels
 
@@ -36,10 +36,10 @@ def runtime_from_settings(settings: Settings) -> Runtime:
     )
 
 
-def build_model(settings: Settings, classes: int) -> ResNet:
-    """The network of the settings, with random weights."""
+def build_model(settings: Settings, classes: int, norm: Norm | None = None) -> ResNet:
+    """The network of the settings, with random weights; `norm` replaces its batch norm."""
     depth, width, stem = int(settings.RESNET_DEPTH), settings.RESNET_WIDTH, settings.RESNET_STEM
-    return ResNet(depth, classes, width, stem, norm_layer(settings.RESNET_NORM))
+    return ResNet(depth, classes, width, stem, norm or norm_layer(settings.RESNET_NORM))
 
 
 def smoothed_loss(settings: Settings) -> Loss:
@@ -85,9 +85,12 @@ def require_statistics(settings: Settings, plan: BatchPlan) -> None:
 
 
 def flops_per_image(settings: Settings, classes: int) -> float:
-    """Flops of a training step for each image, counted without computing anything."""
+    """Flops of a training step for each image, counted without computing anything.
+
+    Norms do not count; one that asks other ranks could not be evaluated here.
+    """
     size = settings.IMAGE_SIZE
     with torch.device("meta"):
-        model = build_model(settings, classes)
+        model = build_model(settings, classes, nn.BatchNorm2d)
         images, labels = torch.empty(2, 3, size, size), torch.zeros(2, dtype=torch.int64)
     return counted_flops(lambda: F.cross_entropy(model(images), labels)) / 2
