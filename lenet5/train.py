@@ -38,24 +38,11 @@ from torch.nn import functional as F
 
 from lenet5.model import LeNet5
 from lib.data.images.from_settings import images_from_settings
-from lib.train.classification import (
-    evaluate,
-    finish,
-    fit_batch,
-    metrics_of,
-    plan_steps,
-    right_guesses,
-)
-from lib.train.flops import Meter
+from lib.train.classification import classification, fit_batch, right_guesses
 from lib.train.group import process_group
-from lib.train.learner import Learner
-from lib.train.loop import Loop
-from lib.train.micro_batches import MicroBatches
-from lib.train.ranks import reduce_gradients, replicate
+from lib.train.ranks import reduce_gradients
 from lib.train.runtime import setup
 from lib.train.start import Start
-
-EVAL_BATCH_SIZE = 1024
 
 
 def train(settings: Settings, start: Start) -> None:
@@ -64,25 +51,7 @@ def train(settings: Settings, start: Start) -> None:
     data = images_from_settings(settings, runtime.device, channels=1)
     model = start.with_weights(LeNet5(len(data.classes)).to(runtime.device))
     plan = start.plan or fit_batch(settings, runtime, model, data.train)
-    timetable = plan_steps(settings, len(data.train), plan)
-    trained = replicate(model, runtime)
-    learner = Learner.from_settings(settings, model, trained, timetable.total_steps)
-    batches = MicroBatches(
-        lambda step, plan: data.train.training(plan.shares(runtime.rank, step), plan.effective)
-    )
-
-    def validate(loop: Loop) -> dict[str, float]:
-        return evaluate(model, data.val, EVAL_BATCH_SIZE, runtime, loop.stop)
-
-    metrics = metrics_of(len(data.classes))
-    with Loop(
-        settings, start, learner, plan, timetable, validate, Meter(runtime), metrics=metrics
-    ) as loop:
-        loop.announce(
-            f"{len(data.train):,} training images of {settings.DATASET}",
-            model={"parameters": sum(p.numel() for p in model.parameters())},
-            dataset=data.info,
-        )
+    with classification(settings, start, model, data, plan) as (loop, learner, trained, batches):
         for step in loop:
             # ── one training step ─────────────────────────────────────────────────────────────────
             plan = loop.state.plan
@@ -104,8 +73,6 @@ def train(settings: Settings, start: Start) -> None:
             grad_norm = learner.update(lr)  # prunes, clips, steps
             # ──────────────────────────────────────────────────────────────────────────────────────
             loop.end_step(loss, grad_norm, lr, accuracy=correct / (plan.micro_steps * plan.micro))
-
-        finish(loop, learner, model, data, EVAL_BATCH_SIZE, runtime)
 
 
 def main(settings: Settings) -> None:

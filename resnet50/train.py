@@ -15,6 +15,7 @@ checkpoints, plots. SIGUSR1 saves, SIGUSR2 saves and stops. Exit codes: 0 done, 
 use, 130 Ctrl-C, 140 SIGUSR2, 143 SIGTERM.
 """
 
+import functools
 import os
 import sys
 from pathlib import Path
@@ -35,28 +36,14 @@ if __name__ == "__main__":
     os.chdir(Path(__file__).parent.parent)  # relative paths in the settings start here
     spin_briefly()
 
-from collections.abc import Iterator
 
 import torch
 
 from lib.data.images.from_settings import images_from_settings
-from lib.data.prefetch import Batch
-from lib.train.batch_finding import BatchPlan
-from lib.train.classification import (
-    evaluate,
-    finish,
-    fit_batch,
-    metrics_of,
-    plan_steps,
-    right_guesses,
-)
-from lib.train.flops import Meter
+from lib.train.classification import classification, fit_batch, right_guesses
 from lib.train.group import process_group
-from lib.train.learner import Learner
-from lib.train.loop import Loop
-from lib.train.micro_batches import MicroBatches
 from lib.train.precision import choose_precision, compile_on_gpu
-from lib.train.ranks import reduce_gradients, replicate
+from lib.train.ranks import reduce_gradients
 from lib.train.start import Start
 from resnet50.prepare import (
     build_model,
@@ -85,25 +72,15 @@ def train(settings: Settings, start: Start) -> None:
     compile_on_gpu(settings, runtime, [model])
     plan = start.plan or fit_batch(settings, runtime, model, images, smoothed)
     require_statistics(settings, plan)
-    trained = replicate(model, runtime)
-    timetable = plan_steps(settings, len(images), plan)
-    learner = Learner.from_settings(settings, model, trained, timetable.total_steps)
-    meter = Meter(runtime, flops=flops_per_image(settings, classes))
-
-    def stream(step: int, plan: BatchPlan) -> Iterator[Batch]:
-        require_statistics(settings, plan)  # it may have been halved
-        return images.training(plan.shares(runtime.rank, step), plan.effective)
-
-    def validate(loop: Loop) -> dict[str, float]:
-        return evaluate(model, data.val, loop.state.plan.micro, runtime, loop.stop)
-
-    batches, metrics = MicroBatches(stream), metrics_of(classes)
-    with Loop(settings, start, learner, plan, timetable, validate, meter, metrics=metrics) as loop:
-        loop.announce(
-            f"{len(images):,} training images of {settings.DATASET}",
-            model={"parameters": sum(p.numel() for p in model.parameters()), "classes": classes},
-            dataset=data.info,
-        )
+    with classification(
+        settings,
+        start,
+        model,
+        data,
+        plan,
+        flops=flops_per_image(settings, classes),
+        check=functools.partial(require_statistics, settings),
+    ) as (loop, learner, trained, batches):
         if remark:
             loop.run.say(remark)
         for step in loop:
@@ -127,8 +104,6 @@ def train(settings: Settings, start: Start) -> None:
             grad_norm = learner.update(lr)  # prunes, clips, steps
             # ──────────────────────────────────────────────────────────────────────────────────────
             loop.end_step(loss, grad_norm, lr, accuracy=correct / (plan.micro_steps * plan.micro))
-
-        finish(loop, learner, model, data, loop.state.plan.micro, runtime)
 
 
 def main(settings: Settings) -> None:

@@ -1,22 +1,34 @@
 # SPDX-License-Identifier: MIT
-"""What classifiers of images share: the batch, the steps, the evaluation and the mistakes."""
+"""What classifiers of images share: all that stands around their steps.
+
+data = images_from_settings(settings, runtime.device, channels=1)
+plan = start.plan or fit_batch(settings, runtime, model, data.train)
+with classification(settings, start, model, data, plan) as (loop, learner, trained, batches):
+    for step in loop:
+        …               # one training step: batches.of(step, plan), learner.update(lr)
+"""
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lib.data.images.datasets import ImageData, Images
+from lib.data.prefetch import Batch
 from lib.errors import BadUse
 from lib.runs.run import NullRun, Run
 from lib.train.batch_finding import BatchPlan, find_batch, plan_batch, try_step
 from lib.train.evaluation import eval_shares, mean_over_examples
+from lib.train.flops import Meter
 from lib.train.learner import Learner
 from lib.train.loop import Loop
-from lib.train.ranks import sum_over_ranks
+from lib.train.micro_batches import MicroBatches
+from lib.train.ranks import replicate, sum_over_ranks
 from lib.train.runtime import Runtime
+from lib.train.start import Start
 from lib.train.stop import StopRequest
 from lib.train.timetable import Timetable
 
@@ -55,6 +67,54 @@ def fit_batch(
             try_step(model, lambda: loss(model(x), y), runtime.device)
 
     return find_batch(settings, runtime, plan, attempt, guess=lambda: plan.at_most(plan.effective))
+
+
+class Classification(NamedTuple):
+    """What a step needs; `trained` is the model, spread over the ranks."""
+
+    loop: Loop
+    learner: Learner
+    trained: nn.Module
+    batches: MicroBatches
+
+
+@contextmanager
+def classification(
+    settings: Any,
+    start: Start,
+    model: nn.Module,
+    data: ImageData,
+    plan: BatchPlan,
+    *,
+    flops: float = 0.0,
+    check: Callable[[BatchPlan], None] = lambda plan: None,
+) -> Iterator[Classification]:
+    """Before the steps learner, batches and loop; afterwards results, test images and mistakes.
+
+    flops: of a training step for each image; 0 where unknown. check: raises what is wrong with a
+    plan, which may have been halved since it was made.
+    """
+    runtime, classes = start.runtime, len(data.classes)
+    timetable = plan_steps(settings, len(data.train), plan)
+    trained = replicate(model, runtime)
+    learner = Learner.from_settings(settings, model, trained, timetable.total_steps)
+    meter, metrics = Meter(runtime, flops=flops), metrics_of(classes)
+
+    def stream(step: int, plan: BatchPlan) -> Iterator[Batch]:
+        check(plan)
+        return data.train.training(plan.shares(runtime.rank, step), plan.effective)
+
+    def validate(loop: Loop) -> dict[str, float]:
+        return evaluate(model, data.val, loop.state.plan.micro, runtime, loop.stop)
+
+    with Loop(settings, start, learner, plan, timetable, validate, meter, metrics=metrics) as loop:
+        loop.announce(
+            f"{len(data.train):,} training images of {settings.DATASET}",
+            model={"parameters": sum(p.numel() for p in model.parameters()), "classes": classes},
+            dataset=data.info,
+        )
+        yield Classification(loop, learner, trained, MicroBatches(stream))
+        finish(loop, learner, model, data, loop.state.plan.micro, runtime)
 
 
 def plan_steps(settings: Any, n: int, plan: BatchPlan) -> Timetable:

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from lenet5 import train as program
 from lenet5.model import LeNet5
 from lib.errors import BadUse, Failure
 from lib.runs import metadata
@@ -26,7 +25,7 @@ from tests.images import load_images, whole
 
 def test_a_run_is_complete(lenet5):
     found = lenet5.train("--max-steps", "25", "--eval-interval", "10").metadata
-    assert found["model"] == {"name": "lenet5", "parameters": 61_706}
+    assert found["model"] == {"name": "lenet5", "parameters": 61_706, "classes": 10}
     assert sum(found["dataset"]["sizes"].values()) == 1797
     assert set(found["final_metrics"]) == {
         "final/best_val_loss",
@@ -134,7 +133,6 @@ def test_missing_data_is_a_failure_before_there_is_a_run(lenet5, tmp_path):
 
 
 def test_sigterm_is_noticed_within_an_evaluation(lenet5, monkeypatch):
-    monkeypatch.setattr(program, "EVAL_BATCH_SIZE", 1)
     batches = []
     forward = LeNet5.forward
 
@@ -147,7 +145,7 @@ def test_sigterm_is_noticed_within_an_evaluation(lenet5, monkeypatch):
 
     monkeypatch.setattr(LeNet5, "forward", forward_and_signal)
     with pytest.raises(Terminated):
-        lenet5.train("--max-steps", "9", "--eval-interval", "3")
+        lenet5.train("--max-steps", "9", "--eval-interval", "3", "--batch-size", "8")
     assert len(batches) == 5
     assert lenet5.latest.metadata["status"] == "interrupted"
     assert lenet5.latest.checkpoint()["step"] == 3
