@@ -42,9 +42,9 @@ def decode(encoded: bytes) -> Image.Image:
 def middle(encoded: bytes, size: int) -> np.ndarray:
     """uint8 [3, size, size]: the shorter side is scaled to 8/7 of `size` and the middle cut out.
 
-    Only what is seen is scaled, so that one pixel in 200 differs, by 1 of 255, from what resize and
-    center_crop of torchvision.transforms.v2 give. A JPEG file four times as large or more is
-    decoded at a fraction of its size. Raises BrokenImage.
+    Only what is seen is scaled, so that one pixel in 200 differs, by 1 or 2 of 255, from what
+    resize and center_crop of torchvision.transforms.v2 give. A JPEG file four times as large or
+    more is decoded at a fraction of its size. Raises BrokenImage.
     """
     return _scaled(encoded, lambda full: _middle(full, size), size)
 

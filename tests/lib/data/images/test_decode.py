@@ -155,7 +155,8 @@ def test_the_middle_is_that_of_torchvision(width, height, size):
     difference = np.abs(
         middle(encoded(image), size).astype(int) - F.pil_to_tensor(expected).numpy()
     )
-    assert difference.max() <= 1
+    # Rounded after each of two passes, over columns and rows.
+    assert difference.max() <= 2
 
 
 def test_an_image_that_is_one_long_line_takes_little_memory():
