@@ -90,7 +90,7 @@ def test_a_stop_request_in_an_evaluation_saves_the_weights_in_training(model, mo
 
 @pytest.mark.slow
 def test_two_ranks_have_the_mean_of_one(model):
-    flags = ("--ema-decay", "0.9")
+    flags = ("--ema-decay", "0.9", *model.in_parts)
     alone, two = model.train(*flags), model.train_on_ranks(2, *flags)
     ours, theirs = (run.checkpoint()["ema_state_dict"] for run in (two, alone))
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)

@@ -75,9 +75,10 @@ def measure_layers(
 ) -> Payoff:
     """Time the pruned layers, one after the other, as far as there is a faster way to compute them.
 
-    Linear layers: x·Wᵀ by sparse kernels. Convolutions that lack whole filters: without them, on
-    IMAGES images of EDGE × EDGE pixels with stride 1. Other convolutions are not timed. `on_round`
-    is called before the first round of each measurement, and after each round.
+    Linear layers: x·Wᵀ by sparse kernels, or without the rows that were removed if nothing else
+    was. Convolutions that lack whole filters: without them, on IMAGES images of EDGE × EDGE pixels
+    with stride 1. Other convolutions are not timed. `on_round` is called before the first round of
+    each measurement, and after each round.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     layers = {name: weights[name].to(device) for name in masks}
@@ -87,8 +88,9 @@ def measure_layers(
     pruned = sum(_bytes(w.float()) for w in dense.values())
     parts: dict[str, Any] = {}
     if linear:
-        is_2to4_ = all(is_2to4(masks[name]) for name in linear)
-        kernel, held, times = _time_linear(list(linear.values()), is_2to4_, batch_sizes, on_round)
+        kernel, held, times = _time_linear(
+            list(linear.values()), [masks[name] for name in linear], batch_sizes, on_round
+        )
         parts |= {"kernel": kernel, "times": times}
         pruned += held
     if cut:
@@ -100,12 +102,18 @@ def measure_layers(
 
 
 def _time_linear(
-    matrices: list[Tensor], are_2to4: bool, batch_sizes: Sequence[int], on_round: OnRound
+    matrices: list[Tensor], masks: list[Tensor], batch_sizes: Sequence[int], on_round: OnRound
 ) -> tuple[str, int, dict[int, Timing]]:
     """(kernel, bytes that it holds, times by batch size)."""
-    device = matrices[0].device
-    semi = device.type == "cuda" and are_2to4
-    if semi:
+    device, multiply = matrices[0].device, F.linear
+    rows = [mask.any(1) for mask in masks]
+    if not all(kept.all() for kept in rows) and all(
+        kept.equal(mask.all(1)) for kept, mask in zip(rows, masks, strict=True)
+    ):
+        dense = [w.float() for w in matrices]
+        sparse = [w[kept.to(device)] for w, kept in zip(dense, rows, strict=True)]
+        kernel, held = "without the rows that were removed, in float32", sum(map(_bytes, sparse))
+    elif device.type == "cuda" and all(is_2to4(mask) for mask in masks):
         dense = [w.half() for w in matrices]
         sparse = [to_sparse_semi_structured(w) for w in dense]
         kernel, held = "2:4 in float16", sum(_bytes(w) * 9 // 16 for w in dense)
@@ -114,11 +122,10 @@ def _time_linear(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that CSR is in beta
             sparse = [w.to_sparse_csr() for w in dense]
-        kernel = "compressed rows (CSR) in float32"
+        kernel, multiply = "compressed rows (CSR) in float32", _csr_linear
         held = sum(
             _bytes(part) for w in sparse for part in (w.values(), w.col_indices(), w.crow_indices())
         )
-    multiply = F.linear if semi else _csr_linear
     times = {}
     for batch in batch_sizes:
         inputs = [torch.randn(batch, w.shape[1], device=device, dtype=w.dtype) for w in dense]

@@ -8,7 +8,8 @@ Compares dense and pruned: the size of the exported files, the memory of the pru
 their time, one layer after the other and nothing between them.
 
 Linear layers: latency and throughput at batch sizes 1, 16 and 256, with the sparse kernels that
-PyTorch has here: compressed rows (CSR) on a CPU, 2:4 on a GPU if all linear layers are 2:4.
+PyTorch has here: compressed rows (CSR) on a CPU, 2:4 on a GPU if all linear layers are 2:4; with
+PRUNING_PATTERN=channel dense, without the rows that were removed.
 Convolutions that lack whole filters (PRUNING_PATTERN=channel): a pass over 16 images of 8 × 8
 pixels with all filters, and with those that are left. Other convolutions have no sparse kernel:
 they stay dense in memory, and are not timed.
@@ -67,7 +68,8 @@ def main() -> None:
         rows.append(_latency("convolutions", found.cut_time))
     print("", *text.columns(rows, right=(1, 2, 3, 4)), "", sep="\n")
     _explain(found, len(masks))
-    print(*verdicts(found.times, found.cut_time), sep="\n")
+    untimed = sum(masks[name].numel() for name in found.dense) / total
+    print(*verdicts(found, untimed), sep="\n")
 
 
 def _explain(found: "Payoff", layers: int) -> None:
@@ -131,22 +133,29 @@ def _ratio(timing: "Timing") -> tuple[str, str]:
     return f"{middle:.2f}", f"{low:.2f} – {high:.2f}"
 
 
-def verdicts(times: Mapping[int, "Timing"], cut: "Timing | None") -> list[str]:
-    """What the times of linear layers, by batch size, and of convolutions without filters say."""
-    if not times and cut is None:
-        return ["Only the file gets smaller: nothing here computes these layers faster."]
-    found = [verdict(times)] if times else []
-    if cut is not None:
-        found.append(f"The convolutions {_compared(cut)} the filters that were removed.")
-    return found
+def verdicts(found: "Payoff", untimed: float) -> list[str]:
+    """What was found about time; `untimed` is the share of weights in convolutions left dense."""
+    said = []
+    if found.times:
+        of = "Linear layers: " if found.cut or found.dense else ""
+        said.append(of + verdict(found.times))
+    if found.cut_time:
+        compared = _compared(found.cut_time)
+        said.append(f"Without the filters that were removed the convolutions {compared}.")
+    if found.dense:
+        said.append(
+            f"The convolutions that stay dense, with {100 * untimed:.1f} % of the prunable "
+            "weights, gain nothing but a smaller file."
+        )
+    return said
 
 
 def _compared(timing: "Timing") -> str:
     if timing.settled and timing.ratio[0] > 1:
-        return "are faster without"
+        return "are faster"
     if timing.settled and timing.ratio[2] < 1:
-        return "are slower without"
-    return "take as long without"
+        return "are slower"
+    return "show no clear difference"
 
 
 def verdict(times: Mapping[int, "Timing"]) -> str:

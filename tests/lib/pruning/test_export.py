@@ -170,14 +170,24 @@ def convolutions() -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
     return {n: w * masks[n] for n, w in weights.items()} | {"other": torch.ones(3)}, masks
 
 
-def test_payoff_times_convolutions_without_the_filters_that_were_removed(convolutions):
+def test_payoff_times_convolutions_without_the_filters_that_were_removed(convolutions, monkeypatch):
+    compare, passes = payoff.compare, []
+
+    def comparing(dense, pruned, *others):
+        passes.append((dense(), pruned()))
+        return compare(dense, pruned, *others)
+
+    monkeypatch.setattr(payoff, "compare", comparing)
     said = []
     found = measure_layers(*convolutions, (1,), lambda *round_: said.append(round_))
     assert (found.linear, found.cut, found.dense) == ([], ["half", "all"], ["single"])
     layer = 4 * 64 * 32 * 9
     assert found.memory == (3 * layer, layer // 2 + layer)
-    assert not found.times and found.cut_time.ratio[1] > 1.5, "a quarter of the work"
+    assert not found.times and found.cut_time.pruned[0] > 0
     assert {what for what, *_ in said} == {"convolutions"}
+    (((half, all_), (cut,)),) = passes  # of the one without filters nothing is left to compute
+    torch.testing.assert_close(cut, half[:, 1::2], rtol=1e-4, atol=1e-4)
+    assert not half[:, ::2].any() and not all_.any()
 
 
 def test_payoff_of_single_weights_of_convolutions_says_what_is_not_measured(convolutions):
@@ -185,16 +195,27 @@ def test_payoff_of_single_weights_of_convolutions_says_what_is_not_measured(conv
     found = measure_layers(weights, {"single": masks["single"]}, (1,))
     assert (found.dense, found.times, found.cut_time) == (["single"], {}, None)
     assert found.memory[0] == found.memory[1]
-    assert "nothing here computes these layers faster" in verdicts({}, None)[0]
+    (said,) = verdicts(found, 0.25)
+    assert said.startswith("The convolutions that stay dense, with 25.0 % of the prunable weights")
 
 
 @pytest.mark.parametrize(
     ("ratio", "says"),
-    [((1.5, 2.0, 2.1), "faster"), ((0.8, 0.9, 0.95), "slower"), ((0.9, 1.0, 1.1), "as long")],
+    [((1.5, 2.0, 2.1), "faster"), ((0.8, 0.9, 0.95), "slower"), ((0.9, 1.0, 1.1), "no clear")],
 )
 def test_what_is_said_of_cut_convolutions(ratio, says):
-    (said,) = verdicts({}, payoff.Timing((1.0, 1.0, 1.0), (1.0, 1.0, 1.0), ratio))
+    timing = payoff.Timing((1.0, 1.0, 1.0), (1.0, 1.0, 1.0), ratio)
+    found = payoff.Payoff([], ["conv.weight"], [], (2, 1), cut_time=timing)
+    (said,) = verdicts(found, 0.0)
     assert says in said
+
+
+def test_payoff_of_rows_that_were_removed_is_that_of_smaller_matrices(saved):
+    _, weights, masks = saved("channel", (512, 256, 64))
+    found = measure_layers(weights, masks, (64,))
+    kept = sum(int(mask.any(1).sum()) * mask.shape[1] for mask in masks.values())
+    assert found.kernel.startswith("without the rows") and found.memory[1] == 4 * kept
+    assert found.memory[1] < 0.6 * found.memory[0]
 
 
 def test_2to4_of_convolutions(tmp_path):
