@@ -77,6 +77,7 @@ def test_images_are_prepared_and_checked(tmp_path):
     assert f"{file}: does not match its fingerprint" in damaged.stderr
 
 
+@pytest.mark.slow
 def test_image_folders_are_prepared_and_checked(tmp_path):
     """Broken and changed images are named; the exit code is 1."""
     folder = write_classes(tmp_path / "images", {"a": 6, "b": 6})

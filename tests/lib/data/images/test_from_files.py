@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: MIT
 """Images decoded by workers: the same as in memory, from any step, for any number of ranks."""
 
+import gc
 import itertools
 import shutil
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -135,6 +137,17 @@ def test_a_stream_that_is_left_stops_reading(shared):
     count = len(read)
     assert count <= 12
     assert same(take(data, 1), take(data, 1)) and len(read) == count
+
+
+def test_workers_end_with_the_data(shared):
+    data = load(shared[0], IMAGE_MEMORY=0)
+    take(data.train, 1)
+    processes = data.train._decoders._workers.processes
+    assert data.val._decoders is data.train._decoders
+    assert [process.poll() for process in processes] == [None, None]
+    del data
+    gc.collect()
+    assert [process.poll() for process in processes] == [-signal.SIGKILL] * 2
 
 
 def test_an_image_that_breaks_during_the_training_ends_it_by_name(tmp_path, folder):
