@@ -121,7 +121,11 @@ def _check(items: Sequence[Scored], group, *columns: list[int]) -> None:
             raise ScoreError(f"{item.name}: a pruned weight, its state or its score is not zero")
         # The lowest bin holds zero and everything below 3.7e-40.
         if live and low == live and not item.may_be_zero and not _any_score(item, group):
-            raise ScoreError(f"{item.name}: all of its {live} scores are zero")
+            raise ScoreError(
+                f"{item.name}: all of its {live} scores are zero. Where a block of the network "
+                "begins as zero, its weights have no gradient in the first step: choose a later "
+                "PRUNING_START, or a longer training"
+            )
 
 
 def _any_score(item: Scored, group) -> bool:

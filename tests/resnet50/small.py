@@ -44,9 +44,11 @@ def local_photographs(folder: Path) -> list[str]:
 
 HELD_OUT = ["--val-fraction", "0.2"]  # of so few images, so that there are some of each class
 IN_PARTS = ["--resnet-norm", "frozen"]
+# A training of two steps would prune in the second, when not every weight has had a gradient.
 DEFCONFIG = [
     *("--resnet-depth", "18", "--resnet-width", "4", "--image-size", "32", "--batch-size", "16"),
     *("--num-workers", "1", "--device", "cpu", "--warmup-steps", "1"),
+    *("--max-steps", "5"),
 ]
 LOCAL_DATA = {
     "cifar10": lambda folder: local_cifar(folder, "label", 10),

@@ -155,6 +155,15 @@ class TestPruning:
         with pytest.raises(BadUse, match=r"conv1\.weight: .* not 3 .*exempt the layer"):
             resnet50.train(*self.EARLY, *flags)
 
+    def test_by_a_state_that_is_not_there_yet(self, resnet50):
+        """Behind a gain of zero a weight has its first gradient in the second step."""
+        state = ("--optimizer", "adamwprune", "--pruning-unit", "steps", "--target-sparsity", "0.9")
+        state += ("--pruning-schedule", "one-shot", "--pruning-start")
+        with pytest.raises(Failure, match=r"conv\d\.weight: all .* zero.*later PRUNING_START"):
+            resnet50.train(*state, "2")
+        run = resnet50.train(*state, "3")
+        assert run.metadata["final_metrics"]["final/sparsity"] == pytest.approx(0.9, abs=1e-4)
+
     def test_channels(self, resnet50):
         run = resnet50.train(
             *self.EARLY, "--pruning-pattern", "channel", "--target-sparsity", "0.5"
