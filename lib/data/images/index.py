@@ -46,7 +46,9 @@ def examine(
     if not len(index.unknown):
         return index.facts()
     with _locked(path):
-        index = Index(collection, path)  # another caller may have read them meanwhile
+        index = Index(collection, path)
+        if not len(index.unknown):  # another caller has read them meanwhile
+            return index.facts()
         show = progress or (lambda total: nullcontext(lambda done: None))
         try:
             with show(len(index.unknown)) as update:
@@ -59,10 +61,10 @@ def examine(
 def check(collection: Collection, path: Path, workers: int) -> Iterator[str]:
     """Read every image again and yield a line that says how many are as they were.
 
-    Raises Failure, with a line for each image that was changed, added or removed since.
+    Raises Failure, with a line for each image that was changed, added or removed since, and when
+    the file `path` is missing or damaged.
     """
-    if not path.exists():
-        raise Failure(f"{path}: not there; `make data` prepares it")
+    cache.read(path)
     index = Index(collection, path)
     problems = [f"{name}: removed" for name in index.removed]
     problems += [f"{index.name(i)}: added" for i in np.flatnonzero(~index.stored)]

@@ -135,6 +135,8 @@ def test_a_damaged_index_is_made_again(tmp_path, folder, capsys):
     first = load(tmp_path).info
     [path] = (tmp_path / "data").glob("*.index")
     path.write_bytes(path.read_bytes()[:-5])
+    with pytest.raises(Failure, match=re.escape(f"{path}: cannot be read")):
+        list(check_data(options(tmp_path)))
     assert load(tmp_path).info == first
     assert "reading the images again" in capsys.readouterr().err
 
