@@ -9,12 +9,14 @@ The folder may be deleted at any time: what is missing is prepared again.
 import hashlib
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from lib import lock
 from lib.errors import Failure
 from lib.files import write_atomic
 
@@ -34,17 +36,36 @@ def fingerprint(tensors: Mapping[str, Tensor]) -> str:
 def cached(path: Path, build: Callable[[], Tensors]) -> Tensors:
     """What `build` returns, read from the file `path` if an earlier call has left it there.
 
-    A file that does not match its fingerprint is built again. If it cannot be written, a warning on
-    standard error says so, and the next call has to build again; nothing else is lost.
+    With several callers at once, one builds while the others wait. A file that does not match its
+    fingerprint is built again. If it cannot be written, a warning on standard error says so, and
+    the next call has to build again; nothing else is lost.
     """
-    if path.exists():
-        try:
-            return read(path)
-        except Failure as error:
-            print(f"warning: {error}; preparing it again", file=sys.stderr)
-    tensors = build()
-    keep(path, tensors)
+    if (tensors := _kept(path)) is None:
+        with locked(path):
+            if (tensors := _kept(path, quiet=True)) is None:
+                tensors = build()
+                keep(path, tensors)
     return tensors
+
+
+def _kept(path: Path, quiet: bool = False) -> Tensors | None:
+    try:
+        return read(path) if path.exists() else None
+    except Failure as error:
+        if not quiet:
+            print(f"warning: {error}; preparing it again", file=sys.stderr)
+        return None
+
+
+def locked(path: Path) -> AbstractContextManager:
+    """One caller at a time prepares `path`, where a lock can be had."""
+    file = path.parent / f".{path.name}.lock"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    except OSError:
+        return nullcontext()
+    return lock.held(file, wait=float("inf"))
 
 
 def keep(path: Path, tensors: Tensors) -> None:

@@ -17,7 +17,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lib import lock
 from lib.data import cache
 from lib.data.images.records import Collection, Examine, Facts, Task
 from lib.data.images.usable import SHOWN
@@ -45,7 +44,7 @@ def examine(
     index = Index(collection, path)
     if not len(index.unknown):
         return index.facts()
-    with _locked(path):
+    with cache.locked(path):
         index = Index(collection, path)
         if not len(index.unknown):  # another caller has read them meanwhile
             return index.facts()
@@ -192,13 +191,3 @@ def _packed(texts: list[str]) -> torch.Tensor:
 
 def _unpacked(packed: torch.Tensor) -> list[str]:
     return [os.fsdecode(text) for text in packed.numpy().tobytes().split(b"\0")[:-1]]
-
-
-def _locked(path: Path) -> AbstractContextManager:
-    """One caller at a time, where a lock can be had."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        (path.parent / f".{path.name}.lock").touch()
-    except OSError:
-        return nullcontext()
-    return lock.held(path.parent / f".{path.name}.lock", wait=float("inf"))

@@ -2,6 +2,8 @@
 """The image data sets: splits that can be repeated, a cache that is checked, MNIST offline."""
 
 import re
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -89,6 +91,19 @@ def test_the_cache_builds_once(tmp_path):
 
     assert cached(path, build)["x"].tolist() == cached(path, build)["x"].tolist() == [0, 1, 2]
     assert len(built) == 1
+
+
+def test_of_several_callers_one_builds(tmp_path):
+    path, built = tmp_path / "set.safetensors", []
+
+    def build():
+        built.append(1)
+        time.sleep(0.3)
+        return {"x": torch.arange(3)}
+
+    with ThreadPoolExecutor(4) as pool:
+        found = [*pool.map(lambda _: cached(path, build), range(4))]
+    assert len(built) == 1 and all(one["x"].tolist() == [0, 1, 2] for one in found)
 
 
 DAMAGES = {
