@@ -4,7 +4,9 @@
 runtime         setup: device, precision, threads, seed
 group, ranks    process_group; replicate, shard, reduce_gradients
 batch_finding   plan_batch, find_batch: how a batch is divided
-learner         Learner: optimizer, pruner and learning rate of a model
+precision       choose_precision by trial, compile_on_gpu
+batch_norm      norm_layer: statistics of one rank, of all, or fixed
+learner         Learner: optimizer, pruner, learning rate and mean of the weights of a model
 timetable       Timetable: what is due after which step
 loop            Loop: the steps, and what follows each of them
 evaluation      eval_batches, mean_over_examples: the same on any number of ranks

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: MIT
 """Two of four along the input, and whole channels."""
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from lib.config.settings import load_settings
 from lib.pruning.patterns import PATTERNS
+from tests.models import MODELS
 
 TWO_OF_FOUR, CHANNEL = PATTERNS["2to4"], PATTERNS["channel"]
 FEW = st.sampled_from([-2.0, -1.0, 0.0, 0.5, 1.0, 3.0])
@@ -48,3 +51,15 @@ def test_channels():
     CHANNEL.prune(mask, scores, torch.tensor([1, 0, 1], dtype=torch.uint8))
     assert mask.tolist() == [[1, 1], [0, 0], [1, 1]]
     assert CHANNEL.unit_mask(mask).tolist() == [1, 0, 1]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_first_layer_is_exempt_where_its_input_cannot_be_pruned_2to4(model, tmp_path):
+    """Images have one or three channels."""
+    (tmp_path / "config").write_text(f"CONFIG_MODEL_{model.upper()}=y\n")
+    flags = ["--config", str(tmp_path / "config"), "--pruning-method", "magnitude"]
+    plain = load_settings(model, flags)
+    assert not plain.PRUNING_EXEMPT_FIRST
+    if plain.HAS_2TO4:
+        pruned = load_settings(model, [*flags, "--pruning-pattern", "2to4"])
+        assert pruned.PRUNING_EXEMPT_FIRST == plain.HAS_IMAGE_DATA
