@@ -13,6 +13,7 @@ import subprocess
 import sys
 from functools import cache
 from itertools import chain
+from pathlib import Path
 
 import pytest
 
@@ -27,6 +28,7 @@ from tests.pages import PAGES, SHELL, all_code, blocks, commands, prose, spans
 TOP = {path.name for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith(".")}
 PLACEHOLDERS = {"SYM", "SYMBOL", "NAME"}  # stand for the name of any symbol
 EXAMPLES = {"DB_PASS", "SIGNING_KEY"}  # variables of a user's own, whose values are redacted
+TESTS = {"tests/test_golden.py"}  # that are programs as well
 # Methods of PyTorch's modules and of mappings, which the Python blocks call.
 METHODS_OF_OTHERS = {"parameters", "get"}
 
@@ -163,7 +165,7 @@ def test_programs_and_their_flags(page):
     for _, *command in (words for words in commands(page) if words[0] == "python" and words[1:]):
         module = command[:1] == ["-m"]
         program = f"{command[1].replace('.', '/')}.py" if module else command[0]
-        if program == "name/train.py" or program.startswith("-"):
+        if program in ("name/train.py", "pytest.py", *TESTS) or program.startswith("-"):
             continue
         if program not in sources():
             wrong.append(program)
@@ -198,9 +200,13 @@ def test_names_in_capitals(page):
 def test_links_and_files(page):
     links = re.findall(r"\]\(([^)#\s]+)", prose(page))
     wrong = [link for link in links if "://" not in link and not (page.parent / link).exists()]
+    made = {Path(path) for path in re.findall(r"> (\S+) <<", page.read_text())}  # by its commands
+    folders = {path.parent for path in made} - {Path("defconfigs")}
     for code in all_code(page):
         for path in re.findall(r"(?<![\w/.<>-])[\w.-]+(?:/[\w.*-]+)+/?", code):
-            if path.split("/")[0] in TOP - {"data", "outputs"} and not list(ROOT.glob(path)):
+            known = list(ROOT.glob(path)) or Path(path) in made | folders
+            known = known or Path(path).parent in folders
+            if path.split("/")[0] in TOP - {"data", "outputs"} and not known:
                 wrong.append(path)
     assert not wrong
 
