@@ -21,7 +21,7 @@ from lib.train.flops import counted_flops
 from resnet50.model import STAGES, ResNet
 
 STORED = Path(__file__).with_name("torchvision_logits.safetensors")
-DEPTHS = sorted(STAGES)
+DEPTHS = [pytest.param(d, marks=pytest.mark.slow) if d > 50 else d for d in sorted(STAGES)]
 
 
 def torchvision_model(depth: int, stem: str = "imagenet", classes: int = 10) -> nn.Module:
