@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
-from lib.data.images.torchvision_import import import_torchvision
+from benchmarks.torchvision_import import import_torchvision
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)  # CIFAR-10's
 LOADERS = min(8, os.cpu_count() or 1)  # processes of the DataLoader

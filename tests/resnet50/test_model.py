@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lib.data.images.torchvision_import import import_torchvision
+from benchmarks.torchvision_import import import_torchvision
 from lib.train.batch_norm import norm_layer
 from lib.train.flops import counted_flops
 from resnet50.model import STAGES, ResNet

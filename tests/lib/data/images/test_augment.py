@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
+from benchmarks.torchvision_import import import_torchvision
 from lib.data.batches import Stream, generator
 from lib.data.images import augment as augmentation
 from lib.data.images import random_ops
 from lib.data.images.augment import Augmentation, uniforms
 from lib.data.images.crops import crop_boxes, resized_crop
 from lib.data.images.normalization import Normalization
-from lib.data.images.torchvision_import import import_torchvision
 from lib.errors import BadUse
 
 AS_IT_IS = Normalization((0.0,), (1.0,))

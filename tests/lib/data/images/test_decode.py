@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from benchmarks.torchvision_import import import_torchvision
 from lib.data.images.decode import BrokenImage, decode, middle, part
-from lib.data.images.torchvision_import import import_torchvision
 from tests.image_files import encoded, picture
 
 import_torchvision()

@@ -7,8 +7,8 @@ import sys
 import pytest
 import torch
 
+from benchmarks.torchvision_import import import_torchvision
 from lib.data.images import torchvision_import
-from lib.data.images.torchvision_import import import_torchvision
 from lib.files import ROOT
 
 
@@ -41,7 +41,7 @@ def test_an_import_that_went_wrong_before_does_no_harm():
         "import contextlib\n"
         "with contextlib.suppress(RuntimeError):\n"
         "    import torchvision\n"
-        "from lib.data.images.torchvision_import import import_torchvision\n"
+        "from benchmarks.torchvision_import import import_torchvision\n"
         "print(import_torchvision().models.resnet18().fc)"
     )
     done = subprocess.run(
