@@ -7,8 +7,8 @@ import sys
 import pytest
 import torch
 
+from benchmarks import torchvision_import
 from benchmarks.torchvision_import import import_torchvision
-from lib.data.images import torchvision_import
 from lib.files import ROOT
 
 
