@@ -48,7 +48,7 @@ def main() -> None:
         raise Failure(f"cannot write {path}: {error.strerror}") from error
     n = sum(tensor.numel() for tensor in weights.values())
     zeros = n - sum(int(tensor.count_nonzero()) for tensor in weights.values())
-    print(f"{path}: {text.size(path.stat().st_size)}, {n:,} parameters, {zeros:,} of them zero")
+    print(f"{path}: {text.size(path.stat().st_size)}, {n:,} values, {zeros:,} of them zero")
     for note in notes:
         print(f"  {note}")
 

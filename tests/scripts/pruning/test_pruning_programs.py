@@ -72,7 +72,7 @@ def test_export(runs, tmp_path):
     options = ("--output", str(file))
     done = call("scripts.pruning.export", runs, *options, RUN="pruned", FORMAT="sparse")
     assert done.returncode == 0, done.stderr
-    assert "61,706 parameters, 30,735 of them zero" in done.stdout
+    assert "61,706 values, 30,735 of them zero" in done.stdout
     weights, _ = load_weights(runs / "pruned" / "checkpoints" / "last.pt")
     found = load_sparse(file)
     assert all(torch.equal(found[name], weights[name].bfloat16()) for name in weights)
