@@ -64,7 +64,7 @@ def usable(collection: Collection, facts: dict[str, Facts], policy: str) -> Usab
         cure = "Repair or remove them; BROKEN_IMAGES=skip leaves them out"
         raise Failure(f"{said}\n       {cure}")
     if launch_env().is_main:
-        print(f"warning: left out are {said}", file=sys.stderr)
+        print(f"warning: {said}\n       They are left out", file=sys.stderr)
     splits, kept = {}, {}
     for split, records in collection.splits.items():
         digests, sizes, _ = facts[split]
