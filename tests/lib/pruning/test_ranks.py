@@ -1,12 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Equal masks on every rank and for any number of ranks: two processes over gloo."""
 
-from datetime import timedelta
-
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import nn
 
 from lib.optim.adamwprune import AdamWPrune
@@ -14,6 +11,7 @@ from lib.pruning.pruner import Pruner
 from lib.pruning.schedules import Schedule
 from lib.pruning.select import Scored, ScoreError, prune_smallest
 from lib.pruning.targets import prunable
+from tests.ranks import found_by_two_ranks
 
 ROWS, WIDTH, LAYERS = 6, 8, 3
 SCORES = ["magnitude", "bitter7", "bitter9", "movement"]
@@ -81,11 +79,7 @@ def train_rows(rows: slice, scope: str, pattern: str, group=None) -> dict[str, t
     return pruner.masks
 
 
-def work(rank: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group(
-        "gloo", f"file://{folder}/store", rank=rank, world_size=2, timeout=timedelta(seconds=60)
-    )
+def work(rank: int) -> dict:
     shards = [scores[SHARDS[rank]] for scores in full_scores()]
     found = {"sharded": [select(shards, k, dist.group.WORLD) for k in range(0, 144, 7)]}
     shards[1][0, 0] = float("nan")
@@ -100,15 +94,12 @@ def work(rank: int, folder: str) -> None:
     found["equal"] = train_rows(EQUAL[rank], "erk", "unstructured", dist.group.WORLD)
     empty = slice(0, 0) if rank == 0 else slice(0, ROWS)
     found["empty"] = train_rows(empty, "erk", "unstructured", dist.group.WORLD)
-    torch.save(found, f"{folder}/rank{rank}.pt")
-    dist.destroy_process_group()
+    return found
 
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("ranks")
-    mp.spawn(work, (str(folder),), nprocs=2)
-    return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(2)]
+    return found_by_two_ranks(work, tmp_path_factory.mktemp("ranks"))
 
 
 @pytest.mark.slow

@@ -1,18 +1,15 @@
 # SPDX-License-Identifier: MIT
 """Batch norm over ranks equals that of one process; two processes over gloo."""
 
-from datetime import timedelta
-
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import Tensor, nn
 
 from lib.train.batch_finding import BatchPlan, try_step
 from lib.train.batch_norm import FrozenBatchNorm2d, SyncedBatchNorm2d, norm_layer
 from lib.train.ranks import average_buffers, reduce_gradients, replicate
 from lib.train.runtime import Runtime
+from tests.ranks import found_by_two_ranks
 
 CPU = torch.device("cpu")
 CHANNELS = 6
@@ -101,11 +98,7 @@ def train(norm: str, ranks: int, micro: int, rank: int = 0) -> dict[str, Tensor]
     return dict(model.state_dict())
 
 
-def work(rank: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group(
-        "gloo", f"file://{folder}/store", rank=rank, world_size=2, timeout=timedelta(seconds=60)
-    )
+def work(rank: int) -> dict:
     found: dict = {}
     for case, (first, second, *_) in CASES.items():
         rows = slice(0, first) if rank == 0 else slice(first, first + second)
@@ -124,15 +117,12 @@ def work(rank: int, folder: str) -> None:
     found["averaged"] = {name: buffer.clone() for name, buffer in averaged.named_buffers()}
     average_buffers(averaged)
     found["again"] = dict(averaged.named_buffers())
-    torch.save(found, f"{folder}/rank{rank}.pt")
-    dist.destroy_process_group()
+    return found
 
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("ranks")
-    mp.spawn(work, (str(folder),), nprocs=2)
-    return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(2)]
+    return found_by_two_ranks(work, tmp_path_factory.mktemp("ranks"))
 
 
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 2e-5, torch.bfloat16: 2e-2}

@@ -1,13 +1,10 @@
 # SPDX-License-Identifier: MIT
 """A convolutional network with batch norm, pruned while two ranks train it in channels_last."""
 
-from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import Tensor, nn
 
 from lib.optim import build_optimizer
@@ -20,6 +17,7 @@ from lib.train.ema import average_from_settings
 from lib.train.learner import Learner
 from lib.train.ranks import replicate
 from lib.train.runtime import Runtime
+from tests.ranks import found_by_two_ranks
 
 STEPS, EXAMPLES = 12, 8
 CASES = {
@@ -82,22 +80,15 @@ def train(given: dict, rank: int = 0, ranks: int = 1) -> dict[str, dict[str, Ten
     }
 
 
-def work(rank: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group(
-        "gloo", f"file://{folder}/store", rank=rank, world_size=2, timeout=timedelta(seconds=60)
-    )
+def work(rank: int) -> dict:
     found = {case: train(given, rank, 2) for case, given in CASES.items()}
     found["own norm"] = train(OWN_NORM, rank, 2)
-    torch.save(found, f"{folder}/rank{rank}.pt")
-    dist.destroy_process_group()
+    return found
 
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("ranks")
-    mp.spawn(work, (str(folder),), nprocs=2)
-    return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(2)]
+    return found_by_two_ranks(work, tmp_path_factory.mktemp("ranks"))
 
 
 @pytest.mark.slow
