@@ -25,6 +25,7 @@ from mlflow.tracking import MlflowClient
 
 from lib.tracking import media
 from lib.tracking.backends import Backend, Row, brief
+from lib.tracking.backends.mlflow_database import create_database
 from lib.tracking.describe import Description
 
 RUN_TAG = "adamwprune.run_id"
@@ -58,7 +59,7 @@ class MLflow(Backend):
     def open(self) -> int | None:
         uri = tracking_uri(self.run.settings)
         if uri.startswith(_SQLITE):
-            Path(uri.removeprefix(_SQLITE)).parent.mkdir(parents=True, exist_ok=True)
+            create_database(Path(uri.removeprefix(_SQLITE)))
         self._client = MlflowClient(tracking_uri=uri)
         experiment = self._experiment(uri)
         found = self._client.search_runs([experiment], f"tags.`{RUN_TAG}` = '{self.run.id}'")

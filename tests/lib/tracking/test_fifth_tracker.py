@@ -43,7 +43,8 @@ class Lines(Backend):
 def tree(tmp_path) -> Path:
     """A copy of the project with one more tracker."""
     tree = tmp_path / "tree"
-    for name in ("lib", "scripts", "lenet5", "gpt2", "defconfigs"):
+    models = [path.parent.name for path in ROOT.glob("*/train.py")]
+    for name in ("lib", "scripts", "defconfigs", *models):
         shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("Kconfig", "Makefile", "requirements.txt"):
         shutil.copy(ROOT / name, tree)

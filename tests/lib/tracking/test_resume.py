@@ -127,7 +127,8 @@ def test_the_forwarder_is_killed_around_each_resume(home, tracker):
         time.sleep(chance.uniform(0.5, 4.0))
         process.kill()
         process.communicate()
-    assert forward(run.dir, tracker)[0] == 0
+    code, said = forward(run.dir, tracker)
+    assert code == 0, said
     run.check(tracker)
 
 
