@@ -14,12 +14,13 @@ from lib.config.assign import apply
 from lib.config.dotconfig import Assignment, parse
 from lib.config.settings import Settings, load_settings
 from lib.config.tree import Tree
-from lib.files import write_atomic
+from lib.files import ROOT, write_atomic
 from lib.runs.redact import REDACTED, redact_named
 from lib.runs.run import Run
 from lib.tracking.describe import describe
 
 TREE = Tree()
+CONFIGURED = ("--config", str(ROOT / "defconfigs" / "lenet5-digits"))  # not this tree's own
 SECRET = "hunter2-hunter2"
 PIECES = [
     SECRET, f"token: {SECRET}", f'password = "{SECRET}"', f"API_KEY='{SECRET}'", "https://me:",
@@ -63,7 +64,9 @@ def test_redacted_files_hold_the_same_settings(monkeypatch, values):
 def test_numbers_and_choices_are_never_redacted(monkeypatch):
     monkeypatch.setenv("DB_PASS", "0.001")
     monkeypatch.setenv("MY_SECRET", "adamw")
-    settings = load_settings("lenet5", ["--learning-rate", "0.001", "--description", "0.001"])
+    settings = load_settings(
+        "lenet5", [*CONFIGURED, "--learning-rate", "0.001", "--description", "0.001"]
+    )
     files = settings.files(redact_named)
     assert 'CONFIG_LEARNING_RATE="0.001"' in files[".config"]
     assert f'CONFIG_DESCRIPTION="{REDACTED}"' in files[".config"]
@@ -75,7 +78,7 @@ def test_a_tracker_can_read_a_run_with_secrets_in_its_settings(tmp_path, monkeyp
     monkeypatch.setenv("DB_PASSWORD", SECRET)
     flags = ["--output-dir", str(tmp_path), "--tracker-tags", tags]
     flags += ["--description", f'{{"api_key": "{SECRET}"}}\n: "']
-    with Run.from_settings(load_settings("lenet5", flags), model="lenet5") as run:
+    with Run.from_settings(load_settings("lenet5", [*CONFIGURED, *flags]), model="lenet5") as run:
         pass
     assert describe(run.dir).settings["TRACKER_TAGS"].count(REDACTED) >= 1
     again = load_settings("lenet5", ["--config", str(run.dir / ".config")])
@@ -95,7 +98,9 @@ def test_a_run_is_for_its_owner_alone(tmp_path):
     previous = os.umask(0o022)
     try:
         flags = ["--output-dir", str(tmp_path / "out")]
-        with Run.from_settings(load_settings("lenet5", flags), model="lenet5") as run:
+        with Run.from_settings(
+            load_settings("lenet5", [*CONFIGURED, *flags]), model="lenet5"
+        ) as run:
             run.log({"train/loss": 0.5, "val/loss": 0.5}, 1)
             run.log_table("a/deep/table", ["a"], [[1]], 1)
             write_atomic(run.dir / "checkpoints" / "last.pt", "x")
