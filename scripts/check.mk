@@ -8,7 +8,7 @@ SHELLCHECK = $(if $(filter system,$(VENV)),,$(VENV)/bin/)shellcheck
 ##@ Development
 
 .PHONY: check
-check: lint ## lint and all tests (about a quarter of an hour on 2 cores)
+check: lint ## lint and all tests (about half an hour on 2 cores)
 	$(Q)$(PYTEST) -m "not ui"
 
 .PHONY: check-fast

@@ -123,6 +123,13 @@ def test_accumulation_is_the_same_batch_in_parts(model):
     )
 
 
+def test_bfloat16_is_close_to_float32(model):
+    full, half = model.train(), model.train("--precision", "bfloat16")
+    assert half.rows("train/loss")[1] != full.rows("train/loss")[1]
+    assert half.rows("train/loss")[4] == pytest.approx(full.rows("train/loss")[4], rel=0.02)
+    assert half.metadata["precision"] == "bfloat16"
+
+
 def test_auto_keeps_the_effective_batch(model):
     run = model.train(
         *("--hyper-param-auto", "--target-effective-batch", "10", "--batch-size", "4")

@@ -17,6 +17,7 @@ from lib.files import ROOT
         (["config", "--runs", "1"], "make defconfig"),
         (["journal", "--rows", "200"], "Journal.log"),
         (["resnet50_cifar10"], "says"),
+        (["augmentation", "--repeats", "1"], "ms"),
         pytest.param(
             ["prune", "--layers", "1", "--rounds", "1"], "update_steps", marks=pytest.mark.slow
         ),

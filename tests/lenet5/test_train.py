@@ -113,13 +113,6 @@ def test_mixup_of_an_odd_micro_batch_is_refused_before_there_is_a_run(lenet5):
     assert not lenet5.latest.dir.exists()
 
 
-def test_bfloat16_is_close_to_float32(lenet5):
-    full, half = lenet5.train(), lenet5.train("--precision", "bfloat16")
-    assert half.rows("train/loss")[1] != full.rows("train/loss")[1]
-    assert half.rows("train/loss")[4] == pytest.approx(full.rows("train/loss")[4], rel=0.02)
-    assert half.metadata["precision"] == "bfloat16"
-
-
 def test_a_batch_larger_than_the_set_is_refused_before_there_is_a_run(lenet5):
     with pytest.raises(BadUse, match=r"a batch of 5000 images .*1295 images"):
         lenet5.train("--batch-size", "5000")

@@ -52,13 +52,6 @@ def test_the_default_training_reads_98_percent_of_unseen_digits(resnet50, folder
     assert run.metadata["final_metrics"]["final/test_accuracy"] >= 0.98
 
 
-def test_bfloat16_is_close_to_float32(resnet50):
-    full, half = resnet50.train(), resnet50.train("--precision", "bfloat16")
-    assert half.rows("train/loss")[1] != full.rows("train/loss")[1]
-    assert half.rows("train/loss")[4] == pytest.approx(full.rows("train/loss")[4], rel=0.05)
-    assert half.metadata["precision"] == "bfloat16"
-
-
 def test_flops_depend_on_size_and_width_and_not_on_the_norm(resnet50):
     def flops(*flags):
         settings = load_settings("resnet50", resnet50.flags("none", *flags))
