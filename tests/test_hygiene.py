@@ -37,7 +37,7 @@ def test_every_requirement_is_pinned_and_explained():
     packages = [line for line in lines if line and not line.startswith("#")]
     seen = set()
     for line in packages:
-        name = re.match(r"([A-Za-z0-9_.-]+)==[\w.]+", line)
+        name = re.match(r"([A-Za-z0-9_.-]+)(?:\[\w+\])?==[\w.]+", line)
         assert name, f"not pinned: {line}"
         if name[1] not in seen:
             assert "# " in line, f"not explained: {line}"
