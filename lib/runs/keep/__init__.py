@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
 """Runs that are kept with DVC and git, and runs that are discarded.
 
-    git, dvc      the two commands, and what they say when they fail
+- git, dvc: the two commands as functions
 """
