@@ -2,14 +2,16 @@
 """What the programs behind make share: flags, and the run or checkpoint that they select.
 
 A run is given in the same way everywhere, as an argument or as RUN in the environment: its name,
-the unique beginning of its name, or its path; the default is the latest run.
+the unique beginning of its name, or its path; the default is the latest run. Several runs are given
+as arguments or as RUNS, by names and patterns, and by WHERE.
 """
 
 import argparse
 import os
 from pathlib import Path
 
-from lib.runs.stored import resolve
+from lib.runs import choose
+from lib.runs.stored import StoredRun, resolve
 from lib.train.checkpoint.find import named
 
 UNCONFIGURED_OUTPUT_DIR = "outputs/training"
@@ -47,6 +49,25 @@ def run_parser(doc: str) -> argparse.ArgumentParser:
     return made
 
 
+def runs_parser(doc: str) -> argparse.ArgumentParser:
+    """`parser` for a program about several runs; see `chosen_runs`."""
+    made = parser(doc)
+    made.add_argument(
+        "runs",
+        metavar="RUN",
+        nargs="*",
+        default=os.environ.get("RUNS", "").split(),
+        help="names of runs, unique beginnings, patterns with * and ?, or paths (RUNS)",
+    )
+    made.add_argument(
+        "--where",
+        metavar="WHERE",
+        default=os.environ.get("WHERE", ""),
+        help="only runs for which this holds: 'optimizer=adamw and val/loss<3' (docs/runs.md)",
+    )
+    return made
+
+
 def checkpoint_parser(doc: str) -> argparse.ArgumentParser:
     """`run_parser` for a program about one checkpoint of a run; see `chosen_checkpoint`."""
     made = run_parser(doc)
@@ -68,6 +89,12 @@ def output_dir(given: str | None) -> str:
 def chosen_run(options: argparse.Namespace) -> Path:
     """The directory of the run that the options of `run_parser` name. Raises BadUse."""
     return resolve(output_dir(options.output_dir), options.run)
+
+
+def chosen_runs(options: argparse.Namespace) -> list[StoredRun]:
+    """The runs that the options of `runs_parser` name, at least one. Raises BadUse."""
+    names = " ".join(options.runs)
+    return choose.chosen_runs(output_dir(options.output_dir), names, options.where)
 
 
 def chosen_checkpoint(options: argparse.Namespace) -> Path:

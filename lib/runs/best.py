@@ -29,20 +29,39 @@ class Evaluation:
     metrics: dict[str, float]
 
 
+class BestSoFar:
+    """The best evaluation of the rows that were seen: `found`, None before the first that counts.
+
+    `metric` and `sign` (1 if lower is better, else -1) say by what; rows before `first_step` do not
+    count.
+    """
+
+    def __init__(self, metadata: Mapping[str, Any]) -> None:
+        self.metric, self.sign = _criterion(metadata)
+        self.first_step = _end_of_pruning(metadata)
+        self.found: Evaluation | None = None
+
+    def see(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Compare a row with the best one; only finite values count, the first among equals."""
+        if self.metric not in metrics or step < self.first_step:
+            return
+        value = self.sign * metrics[self.metric]
+        lowest = self.sign * self.found.metrics[self.metric] if self.found else math.inf
+        if -math.inf < value < lowest:
+            self.found = Evaluation(step, dict(metrics))
+
+
 def best_evaluation(journal: Path, metadata: Mapping[str, Any]) -> Evaluation | None:
     """The evaluation with the best finite value of the metric; the first among equals.
 
     None if no evaluation counts or the journal cannot be read.
     """
-    name, sign = _criterion(metadata)
-    best, lowest, first_step = None, math.inf, _end_of_pruning(metadata)
-    quoted = json.dumps(name, ensure_ascii=False).encode("utf-8", "replace")
+    best = BestSoFar(metadata)
+    quoted = json.dumps(best.metric, ensure_ascii=False).encode("utf-8", "replace")
     with contextlib.suppress(OSError):
         for row, _ in current_rows(journal, containing=quoted, on_damage=_ignore):
-            value = sign * row.get("metrics", {}).get(name, math.inf * sign)
-            if -math.inf < value < lowest and row.get("step", -1) >= first_step:
-                best, lowest = Evaluation(row["step"], row["metrics"]), value
-    return best
+            best.see(row.get("step", -1), row.get("metrics", {}))
+    return best.found
 
 
 def best_metrics(journal: Path, metadata: Mapping[str, Any]) -> dict[str, float]:
@@ -50,6 +69,14 @@ def best_metrics(journal: Path, metadata: Mapping[str, Any]) -> dict[str, float]
     best = best_evaluation(journal, metadata)
     metrics = best.metrics.items() if best else ()
     return {f"final/best_{k.replace('/', '_')}": v for k, v in metrics if k.startswith("val/")}
+
+
+def epoch_of(step: int | None, metadata: Mapping[str, Any]) -> float | None:
+    """How many epochs `step` updates are, rounded; None if `steps_per_epoch` is not known."""
+    steps = metadata.get("steps_per_epoch")
+    if step is None or type(steps) not in (int, float) or not 0 < steps < math.inf:
+        return None
+    return round(step / steps, 3)
 
 
 def _criterion(metadata: Mapping[str, Any]) -> tuple[str, int]:

@@ -12,18 +12,36 @@ damaged is listed as unreadable, with the reason.
 import contextlib
 import os
 import stat
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lib import lock
 from lib.errors import BadUse, near
 from lib.runs import status
-from lib.runs.journal import DamagedRow, current_rows
+from lib.runs.best import Evaluation, epoch_of
+from lib.runs.journal import current_rows
+from lib.runs.safe_yaml import load_mapping
+from lib.runs.series import (
+    Numbers,
+    Series,
+    Summary,
+    ignore,
+    read_columns,
+    read_numbers,
+    read_series,
+)
 from lib.runs.status import UnreadableRun
 from lib.text import one_line
+
+if TYPE_CHECKING:
+    import pandas
+
+HOW = ("last", "min", "max", "mean")  # what name:HOW may ask for
 
 # Not in the table of runs; without parsing these, 500 runs take 0.2 s.
 _DETAILS = [
@@ -61,6 +79,106 @@ class StoredRun:
         """Where its metrics are."""
         return self.dir / "logs" / "metrics.jsonl"
 
+    @property
+    def model(self) -> str:
+        """The name of the model; empty if it is missing."""
+        name = self.part("model").get("name")
+        return name if isinstance(name, str) else ""
+
+    @property
+    def best_step(self) -> int | None:
+        """How many updates precede its best evaluation; None before the first."""
+        return self.best.step if self.best else None
+
+    @property
+    def best_epoch(self) -> float | None:
+        """The same in epochs; None of a run that does not say how long an epoch is."""
+        return epoch_of(self.best_step, self.metadata)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all its files."""
+        return disk_usage(self.dir)
+
+    @property
+    def kept(self) -> bool:
+        """Whether `make keep` or `dvc add` put it under DVC: there is a .dvc file beside it."""
+        return self.dir.with_name(f"{self.name}.dvc").is_file()
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """Its own configuration, resolved: symbol → value; empty without config.yaml."""
+        found: dict[str, Any] = {}
+        for menu in _mapping(self.dir / "config.yaml").values():
+            found |= menu if isinstance(menu, dict) else {}
+        return found
+
+    @cached_property
+    def changed_settings(self) -> dict[str, Any]:
+        """symbol → value of every setting that was not left at its Kconfig default."""
+        entries = _mapping(self.dir / "origins.yaml").items()
+        return {name: e["value"] for name, e in entries if isinstance(e, dict) and "value" in e}
+
+    @cached_property
+    def numbers(self) -> Numbers:
+        """What it has logged: a tally of each metric, and its best evaluation."""
+        return read_numbers(self.journal, self.metadata)
+
+    @property
+    def metric_names(self) -> list[str]:
+        """What it has logged, in the order of the first values."""
+        return list(self.summary)
+
+    @cached_property
+    def summary(self) -> dict[str, Summary]:
+        """Each metric in numbers: last, min, max, mean, count and steps."""
+        return self.numbers.summary()
+
+    @property
+    def best(self) -> Evaluation | None:
+        """Its best evaluation (lib/runs/best.py); None before the first."""
+        return self.numbers.best.found
+
+    def metric(self, name: str) -> Series:
+        """The values of a metric that count, with their steps and times; may be empty."""
+        return read_series(self.journal, name)
+
+    def value(self, name: str) -> float | None:
+        """The number that stands for a metric of this run; None if it was never logged.
+
+        That is its value at the best evaluation, if the metric was logged there, else the last one;
+        `final/…` as the run ended with it. `name:last`, `name:min`, `name:max` and `name:mean` say
+        which one explicitly.
+        """
+        if name.startswith("final/"):
+            found = self.part("final_metrics").get(name)
+            if type(found) in (int, float):
+                return float(found)
+        if name in self.summary:
+            best = self.best
+            at_best = best.metrics.get(name) if best else None
+            return self.summary[name].last if at_best is None else float(at_best)
+        base, _, how = name.rpartition(":")
+        if how in HOW:
+            return getattr(self.summary[base], how) if base in self.summary else None
+        found = self.part("final_metrics").get(f"final/best_{name.replace('/', '_')}")
+        return float(found) if type(found) in (int, float) else None
+
+    def frame(self) -> "pandas.DataFrame":
+        """Every metric as a column, with the step as index; NaN where it was not logged.
+
+        Of two values at the same step the later one counts. Raises BadUse without pandas.
+        """
+        try:
+            import pandas
+        except ModuleNotFoundError:
+            raise BadUse(
+                f"pandas is not installed: {sys.executable} -m pip install pandas -c "
+                "constraints.txt, or take NumPy arrays: run.metric(name)"
+            ) from None
+        columns = {name: pandas.Series(of) for name, of in read_columns(self.journal).items()}
+        return pandas.DataFrame(columns).sort_index().rename_axis("step")
+
     def part(self, name: str) -> dict[str, Any]:
         """A mapping in the metadata, empty when it is missing or something else."""
         found = self.metadata.get(name)
@@ -80,15 +198,15 @@ def load_run(directory: str | Path) -> StoredRun:
     return _load(Path(directory))
 
 
-def find_runs(output_dir: str | Path) -> list[StoredRun]:
-    """The runs in `output_dir`, oldest first, without the details of their metadata.
+def find_runs(output_dir: str | Path, details: bool = False) -> list[StoredRun]:
+    """The runs in `output_dir`, oldest first, with or without the details of their metadata.
 
     A folder with neither metadata.yaml nor a journal is not a run; a missing `output_dir` has none.
     """
     runs = []
     for directory in _run_directories(Path(output_dir)):
         try:
-            runs.append(_load(directory, without=_DETAILS))
+            runs.append(_load(directory, without=() if details else _DETAILS))
         except UnreadableRun as error:
             if _is_run(directory):
                 runs.append(StoredRun(directory, {"status": "unreadable", "error": str(error)}))
@@ -186,14 +304,18 @@ def last_metrics(journal: str | Path, tail: int = 2**16) -> dict[str, Any]:
     """The latest value of each metric in the last `tail` bytes of a journal that count."""
     latest: dict[str, Any] = {}
     with contextlib.suppress(OSError):
-        for row, _ in current_rows(journal, tail=tail, on_damage=_ignore):
+        for row, _ in current_rows(journal, tail=tail, on_damage=ignore):
             if "step" in row:
                 latest.update(row.get("metrics", {}))
     return latest
 
 
-def _ignore(damage: DamagedRow) -> None:
-    """A listing is not the place to report a damaged row."""
+def _mapping(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file; empty if it is missing or damaged."""
+    try:
+        return load_mapping(path)
+    except (OSError, ValueError):
+        return {}
 
 
 def _run_directories(output_dir: Path) -> Iterable[Path]:

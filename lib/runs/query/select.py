@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: MIT
+"""The runs that fit WHERE, in the order of SORT.
+
+    names = Names(runs)                     # what may be asked for: fields, metrics, settings
+    chosen = select(runs, where="val/loss<3 and LEARNING_RATE>0.01", sort="-val/accuracy")
+    names.column("val/loss:min").of(run)
+
+A name is that of a field (fields.py), of a setting in capitals, or of a metric, with :last, :min,
+:max or :mean if need be.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lib.errors import BadUse, near
+from lib.runs.query import syntax
+from lib.runs.query.fields import FIELDS
+from lib.runs.query.values import comparer
+from lib.runs.stored import HOW, StoredRun
+
+
+@dataclass(frozen=True)
+class Column:
+    """A name that was found: `of` gives the value of a run, None when it has none.
+
+    `kind` is one of the kinds of fields; a setting of several types is text.
+    """
+
+    name: str
+    kind: str
+    of: Callable[[StoredRun], Any]
+
+
+class Names:
+    """What can be asked of `runs`; each name is looked up once."""
+
+    def __init__(self, runs: Sequence[StoredRun]) -> None:
+        self._runs = runs
+        self._columns: dict[str, Column] = {}
+
+    def column(self, name: str) -> Column:
+        """What `name` means. Raises BadUse, with near matches, when no run has it."""
+        if name not in self._columns:
+            self._columns[name] = self._find(name)
+        return self._columns[name]
+
+    def metrics(self) -> set[str]:
+        """Every metric of the runs."""
+        return {name for run in self._runs for name in run.metric_names}
+
+    def settings(self) -> set[str]:
+        """Every symbol of the runs' configurations."""
+        return {name for run in self._runs for name in run.settings}
+
+    def _find(self, name: str) -> Column:
+        if name in FIELDS:
+            return Column(name, FIELDS[name].kind, FIELDS[name].of)
+        if name.isupper():
+            symbol = name.removeprefix("CONFIG_")
+            values = [run.settings[symbol] for run in self._runs if symbol in run.settings]
+            if values:
+                return _setting(name, symbol, values)
+        metrics = self.metrics()
+        base, _, how = name.rpartition(":")
+        if name in metrics or (how in HOW and base in metrics):
+            return Column(name, "number", lambda run: run.value(name))
+        known = [*FIELDS, *sorted(metrics), *sorted(self.settings())]
+        if how and base in metrics:
+            raise BadUse(f"{name}: a metric has :last, :min, :max and :mean, not :{how}")
+        found = near(name, known)
+        hint = f"did you mean {' or '.join(found)}?" if found else "docs/runs.md lists the fields"
+        raise BadUse(f"no run has a field, metric or setting {name}; {hint}")
+
+
+def _setting(name: str, symbol: str, values: Iterable[Any]) -> Column:
+    kinds = {bool: "flag", int: "number", float: "number"}
+    found = {kinds.get(type(value), "text") for value in values}
+    if len(found) > 1:
+
+        def as_text(run: StoredRun) -> str | None:
+            return str(run.settings[symbol]) if symbol in run.settings else None
+
+        return Column(name, "text", as_text)
+    return Column(name, found.pop(), lambda run: run.settings.get(symbol))
+
+
+def select(
+    runs: Sequence[StoredRun], where: str = "", sort: str = "", names: Names | None = None
+) -> list[StoredRun]:
+    """Those of `runs` that fit `where`, sorted; both may be empty. Raises BadUse."""
+    tree = syntax.parse(where) if where.strip() else None
+    keys = sort.replace(",", " ").split()
+    if not runs:
+        return []
+    names = names or Names(runs)
+    if tree is not None:
+        fits = _compile(tree, names, where)
+        runs = [run for run in runs if fits(run)]
+    for key in reversed(keys):
+        runs = _sorted(runs, key, names)
+    return list(runs)
+
+
+def _compile(node: syntax.Node, names: Names, text: str) -> Callable[[StoredRun], bool]:
+    """A function that says whether a run fits. Raises BadUse that points into `text`."""
+    if isinstance(node, syntax.Not):
+        of = _compile(node.of, names, text)
+        return lambda run: not of(run)
+    if isinstance(node, syntax.All):
+        parts = [_compile(part, names, text) for part in node.parts]
+        return lambda run: all(part(run) for part in parts)
+    if isinstance(node, syntax.Any):
+        parts = [_compile(part, names, text) for part in node.parts]
+        return lambda run: any(part(run) for part in parts)
+    return _compile_comparison(node, names, text)
+
+
+def _compile_comparison(
+    node: syntax.Comparison, names: Names, text: str
+) -> Callable[[StoredRun], bool]:
+    try:
+        column = names.column(node.name)
+    except BadUse as error:
+        syntax.fail("WHERE", text, node.at, str(error))
+    of = column.of
+    if not node.operator:  # False, too: `kept`
+        return lambda run: bool(of(run)) or type(of(run)) in (int, float)
+    try:
+        fits = comparer(column.kind, node.operator, node.value)
+    except ValueError as error:
+        syntax.fail("WHERE", text, node.value_at, f"{node.name}: {error}")
+    return lambda run: fits(of(run))
+
+
+def _sorted(runs: Sequence[StoredRun], key: str, names: Names) -> list[StoredRun]:
+    """By one name of SORT, largest first with - before it; equal ones stay in their order.
+
+    What has no value, or NaN, is last either way.
+    """
+    is_down = key.startswith("-")
+    try:
+        of = names.column(key.removeprefix("-")).of
+    except BadUse as error:
+        raise BadUse(f"SORT={key}: {error}") from None
+    pairs = [(of(run), run) for run in runs]
+    has = [(value, run) for value, run in pairs if not _is_missing(value)]
+    has.sort(key=lambda pair: _comparable(pair[0]), reverse=is_down)
+    return [run for _, run in has] + [run for value, run in pairs if _is_missing(value)]
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or value == [] or (isinstance(value, float) and math.isnan(value))
+
+
+def _comparable(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.casefold()
+    return [item.casefold() for item in value] if isinstance(value, list) else value
