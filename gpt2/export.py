@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""What `make export FORMAT=dense` writes of a GPT-2: the published Hugging Face form.
+"""A GPT-2 for others: the published Hugging Face form, and a program that needs nothing of ours.
 
 make export RUN=name && make SET="GPT2_PRETRAINED=outputs/training/<run>/model.safetensors"
+make register RUN=name NAME=writer
 """
 
 from collections.abc import Mapping
@@ -9,8 +10,12 @@ from typing import Any
 
 from torch import Tensor
 
+from gpt2.model import GPT
 from gpt2.pretrained import published_form
+from gpt2.sample import model_config
 from lib.errors import Failure
+from lib.registry.program import Program, count_in, of_tokens
+from lib.runs.stored import StoredRun
 
 
 def published(weights: Mapping[str, Tensor], model: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -25,3 +30,9 @@ def published(weights: Mapping[str, Tensor], model: Mapping[str, Any]) -> dict[s
             "out the padding of the vocabulary: FORMAT=sparse keeps all rows"
         )
     return published_form(weights, vocab_size)
+
+
+def program(settings: Any, run: StoredRun, weights: Mapping[str, Tensor]) -> Program:
+    """What `make register` stores: token ids, int64 [n, length], to logits. See of_tokens."""
+    network = GPT(model_config(settings, count_in(run, "vocab_size")))
+    return of_tokens(network, weights, run, network.config.block_size, settings.TOKENIZER)

@@ -32,7 +32,8 @@ def causal_attention(qkv: torch.Tensor, n_head: int, dropout: float = 0.0) -> to
     heads of width / n_head. The result is (batch, length, width). `dropout` is the probability
     with which an attention weight is zeroed.
     """
-    if _on_cpu(qkv) and dropout == 0.0:
+    # The blocks depend on the length, which an exported program leaves open.
+    if _on_cpu(qkv) and dropout == 0.0 and not torch.compiler.is_exporting():
         return _BlockedAttention.apply(qkv, n_head)
     batch, length, width = qkv.shape[0], qkv.shape[1], qkv.shape[2] // 3
     q, k, v = qkv.view(batch, length, 3, n_head, width // n_head).permute(2, 0, 3, 1, 4).unbind(0)

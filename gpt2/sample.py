@@ -99,11 +99,11 @@ def write_sample(
         run.say(f"sample (media/sample.txt):\n{printable(text)}")
 
 
-def model_config(settings: Settings, tokenizer: Tokenizer) -> GPTConfig:
+def model_config(settings: Settings, vocab_size: int) -> GPTConfig:
     """The model that the settings describe. Raises BadUse when its numbers do not fit together."""
     try:
         return GPTConfig(
-            vocab_size=tokenizer.vocab_size,
+            vocab_size=vocab_size,
             block_size=settings.GPT2_BLOCK_SIZE,
             n_layer=settings.GPT2_N_LAYER,
             n_head=settings.GPT2_N_HEAD,
@@ -141,7 +141,7 @@ def main() -> None:
     run = chosen_run(given.run)
     settings = load_settings("gpt2", ["--config", str(run / ".config")])
     tokenizer = load_tokenizer(settings.TOKENIZER)
-    model = GPT(model_config(settings, tokenizer))
+    model = GPT(model_config(settings, tokenizer.vocab_size))
     path = named(run / "checkpoints", given.checkpoint)
     try:
         state = checkpoint.load(path)

@@ -75,7 +75,7 @@ from lib.train.stop import StopRequest
 def train(settings: Settings, start: Start) -> None:
     """Train from the data to the table of results; one rank's share if there are several."""
     tokenizer = load_tokenizer(settings.TOKENIZER)
-    config = model_config(settings, tokenizer)
+    config = model_config(settings, tokenizer.vocab_size)
     tokens = load_tokens(settings, tokenizer, quiet=not start.runtime.is_main)
     tokens.check(config.block_size, config.vocab_size)
     read = functools.partial(read_batch, settings, start.runtime, tokens.train)

@@ -8,6 +8,7 @@ with classification(settings, start, model, data, plan) as (loop, learner, train
         …               # one training step: batches.of(step, plan), learner.update(lr)
 """
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -19,6 +20,7 @@ from torch.nn import functional as F
 from lib.data.images.datasets import ImageData, Images
 from lib.data.prefetch import Batch
 from lib.errors import BadUse
+from lib.files import write_atomic
 from lib.runs.run import NullRun, Run
 from lib.train.batch_finding import BatchPlan, find_batch, plan_batch, try_step
 from lib.train.evaluation import eval_shares, mean_over_examples
@@ -35,6 +37,7 @@ from lib.train.timetable import Timetable
 TOP5_FROM = 100  # classes, from which on the accuracy of the five best guesses is measured as well
 LARGEST_MATRIX = 200  # classes whose confusion matrix can still be looked at
 MISTAKES_SHOWN = 16
+CLASSES = "classes.json"  # in the run directory: the names, in the order of the outputs
 
 
 def fit_batch(
@@ -113,8 +116,18 @@ def classification(
             model={"parameters": sum(p.numel() for p in model.parameters()), "classes": classes},
             dataset=data.info,
         )
+        write_classes(loop.run, data.classes, runtime)
         yield Classification(loop, learner, trained, MicroBatches(stream))
         finish(loop, learner, model, data, loop.state.plan.micro, runtime)
+
+
+def write_classes(run: Run | NullRun, classes: list[str], runtime: Runtime) -> None:
+    """Keep the names of the classes as classes.json, for whoever uses the network later."""
+    if runtime.is_main:
+        try:
+            write_atomic(run.dir / CLASSES, json.dumps(classes, ensure_ascii=False))
+        except OSError as error:
+            run.say(f"warning: {CLASSES} was not written: {error.strerror}")
 
 
 def plan_steps(settings: Any, n: int, plan: BatchPlan) -> Timetable:

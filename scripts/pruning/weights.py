@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""The weights in a run's checkpoint, for the programs of this folder. Imports torch."""
+"""The weights in a run's checkpoint, and the forms for others. Imports torch."""
 
 import importlib
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 
 from torch import Tensor
 
@@ -45,11 +46,17 @@ def load_pruned_weights(path: Path) -> tuple[Weights, Weights]:
 def published(run_dir: Path, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     """The weights in the form in which others publish and expect this model.
 
-    A model whose own form differs has an export.py in its package with a function `published`:
-    (weights, the `model` part of metadata.yaml) → weights. Without one they stay as they are.
+    A model whose own form differs has a function `published` in its export.py: (weights, the
+    `model` part of metadata.yaml) → weights. Without one they stay as they are.
     """
     model = load_run(run_dir).part("model")
-    name = str(model.get("name"))
+    form = getattr(export_module(model.get("name")), "published", None)
+    return form(weights, model) if form else weights
+
+
+def export_module(model: object) -> ModuleType | None:
+    """<model>/export.py, what a model says about its forms for others; None without one."""
+    name = str(model)
     if not name.isidentifier() or not (ROOT / name / "export.py").is_file():
-        return weights
-    return importlib.import_module(f"{name}.export").published(weights, model)
+        return None
+    return importlib.import_module(f"{name}.export")
