@@ -5,6 +5,7 @@
 
 TAKES.show := RUN
 TAKES.plots := RUN SCALE
+TAKES.report := RUN RUNS WHERE OUT
 TAKES.checkpoints := RUN
 TAKES.verify := RUN
 TAKES.prune-checkpoints := RUN KEEP
@@ -12,7 +13,7 @@ TAKES.branch := RUN STEP NAME
 TAKES.clean-runs := STATUS YES
 TAKES.bench-durability := N SEED MINUTES
 
-.PHONY: runs show plots checkpoints verify prune-checkpoints clean-runs branch
+.PHONY: runs show plots report checkpoints verify prune-checkpoints clean-runs branch
 .PHONY: bench-journal bench-durability
 runs: | $(READY) ## all training runs, newest last
 	$(Q)$(PYTHON) -m scripts.runs.table
@@ -22,6 +23,9 @@ show: | $(READY) ## one run in detail: RUN=name, by default the latest
 
 plots: | $(READY) ## draw the curves of a run again: RUN=name SCALE=log|linear (of the loss)
 	$(Q)$(PYTHON) -m scripts.runs.plots
+
+report: | $(READY) ## one HTML file that needs no network: RUN=name|RUNS="a b*"|WHERE=… OUT=file.html
+	$(Q)$(PYTHON) -m scripts.runs.report
 
 checkpoints: | $(READY) ## the checkpoints of a run: RUN=name
 	$(Q)$(PYTHON) -m scripts.runs.checkpoints
