@@ -73,6 +73,7 @@ def test_it_trains_and_keeps_what_it_did(model):
     best = min(validation, key=validation.get)
     assert state["best"]["val/loss"] == validation[best]
     assert state["best_step"] == best == run.checkpoint("best.pt")["step"]
+    assert found["best"] == {"step": best, "epoch": round(best / found["steps_per_epoch"], 3)}
     assert state["step"] == 40 and state["examples"] == 40 * found["batch"]["effective"]
     assert found["final_metrics"]["final/best_val_loss"] == validation[best]
     assert state["elapsed_s"] <= found["final_metrics"]["final/training_time_s"]

@@ -64,9 +64,22 @@ def best_evaluation(journal: Path, metadata: Mapping[str, Any]) -> Evaluation | 
     return best.found
 
 
-def best_metrics(journal: Path, metadata: Mapping[str, Any]) -> dict[str, float]:
-    """`best_evaluation` under the names of final_metrics: final/best_val_loss, …"""
-    best = best_evaluation(journal, metadata)
+def with_best(journal: Path, metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """`metadata` with what the journal says of its best evaluation: `best` and final_metrics.
+
+    What final_metrics has already stays.
+    """
+    best, final = best_evaluation(journal, metadata), metadata.get("final_metrics")
+    fields = {"final_metrics": {**_final(best), **(final if isinstance(final, dict) else {})}}
+    return {**metadata, **fields, **(best_fields(best.step, metadata) if best else {})}
+
+
+def best_fields(step: int, metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """The field `best` of metadata.yaml, of a best evaluation after `step` updates."""
+    return {"best": {"step": step, "epoch": epoch_of(step, metadata)}}
+
+
+def _final(best: Evaluation | None) -> dict[str, float]:
     metrics = best.metrics.items() if best else ()
     return {f"final/best_{k.replace('/', '_')}": v for k, v in metrics if k.startswith("val/")}
 

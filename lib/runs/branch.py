@@ -18,7 +18,7 @@ from lib import lock
 from lib.errors import Failure
 from lib.files import atomic, link_or_copy
 from lib.runs import metadata
-from lib.runs.best import best_metrics
+from lib.runs.best import with_best
 from lib.runs.directory import check_name, check_space, make_directory, make_private
 from lib.runs.journal import Journal, current_rows
 from lib.runs.media_files import NoMediaFile, media_file
@@ -28,7 +28,7 @@ from lib.runs.stored import StoredRun
 
 _UNFINISHED = ".branch-"  # hidden until it is whole
 _OWN = {"metadata.yaml", ".lock", ".status.lock", ".reserve"}
-_OF_THE_END = ("error", "lost_rows", "results")
+_OF_THE_END = ("error", "lost_rows", "results", "final_metrics", "best")
 _BLANK_LINE = 2**16  # bytes
 _SETTLED_S = 60.0
 
@@ -67,7 +67,7 @@ def branch(
         fill(hidden / "checkpoints")
         resumes = [row for row, _ in current_rows(hidden / "logs" / "metrics.jsonl")]
         fields["resumes"] = _resumes_until(run, resumes)
-        fields["final_metrics"] = best_metrics(hidden / "logs" / "metrics.jsonl", fields)
+        fields = with_best(hidden / "logs" / "metrics.jsonl", fields)
         metadata.save(hidden / "metadata.yaml", fields)
         hidden.rename(directory)  # which is empty
     except BaseException as error:

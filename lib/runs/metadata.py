@@ -229,7 +229,7 @@ def resumed_fields(old: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str
     """
     earlier = old.get("resumes")
     return {
-        **{name: value for name, value in old.items() if name != "error"},
+        **{name: value for name, value in old.items() if name not in ("error", "best")},
         "status": "running",
         "end_time": None,
         "launch": launch_env().launch_id,

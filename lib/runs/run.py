@@ -32,7 +32,7 @@ from lib.errors import BadUse
 from lib.files import reserve_space, sweep, write_atomic
 from lib.launch_env import launch_env
 from lib.runs import metadata
-from lib.runs.best import best_metrics
+from lib.runs.best import with_best
 from lib.runs.directory import (
     RunError,
     check_name,
@@ -274,8 +274,8 @@ class Run(MediaLog):
             "duration_s": round(self._before_s + time.monotonic() - self._started, 3),
         }
         if status != "completed":  # the program did not get to report its best
-            best = best_metrics(self.journal.path, self.metadata)
-            ended["final_metrics"] = best | dict(self.metadata["final_metrics"])
+            known = with_best(self.journal.path, self.metadata)
+            ended |= {name: known[name] for name in ("best", "final_metrics") if name in known}
         if error is not None:
             ended["error"] = f"{type(error).__name__}: {error}"[:_LONGEST_ERROR]
         if lost:

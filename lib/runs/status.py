@@ -20,7 +20,7 @@ from lib import lock
 from lib.errors import Failure
 from lib.files import sweep
 from lib.runs import metadata
-from lib.runs.best import best_metrics
+from lib.runs.best import with_best
 from lib.runs.journal import read_rows
 
 RESERVE = ".reserve"  # makes room for the final status on a full disk
@@ -74,12 +74,6 @@ def read_ended(directory: Path) -> dict[str, Any]:
     return _interrupted(directory, fields) if fields.get("status") == "running" else fields
 
 
-def with_best(directory: Path, fields: Mapping[str, Any]) -> dict[str, Any]:
-    """`fields` with the best metrics until now."""
-    best, final = best_metrics(_journal(directory), fields), fields.get("final_metrics")
-    return {**fields, "final_metrics": {**best, **(final if isinstance(final, dict) else {})}}
-
-
 def clear_up(directory: Path) -> None:
     """Remove what a killed run left behind: its reserve and half-written files. Raises OSError."""
     (directory / RESERVE).unlink(missing_ok=True)
@@ -113,7 +107,7 @@ def _interrupted(directory: Path, fields: Mapping[str, Any]) -> dict[str, Any]:
             ended = started + timedelta(seconds=lasted)
             changes["end_time"] = ended.isoformat(timespec="milliseconds")
             changes["duration_s"] = round(seconds(fields.get("duration_s")) + lasted, 3)
-    return with_best(directory, {**fields, **changes})
+    return with_best(_journal(directory), {**fields, **changes})
 
 
 def _last_start(fields: Mapping[str, Any]) -> datetime | None:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from lib import lock
 from lib.errors import BadUse, near
 from lib.runs import status
-from lib.runs.best import Evaluation, epoch_of
+from lib.runs.best import Evaluation, epoch_of, with_best
 from lib.runs.journal import current_rows
 from lib.runs.safe_yaml import load_mapping
 from lib.runs.series import (
@@ -329,8 +329,9 @@ def _run_directories(output_dir: Path) -> Iterable[Path]:
 def _load(directory: Path, without: Iterable[str] = ()) -> StoredRun:
     fields = status.read(directory, without)
     if fields.get("status") == "running":
+        journal = directory / "logs" / "metrics.jsonl"
         in_progress = not lock.is_free(directory / ".lock")
-        fields = status.with_best(directory, fields) if in_progress else status.settle(directory)
+        fields = with_best(journal, fields) if in_progress else status.settle(directory)
     return StoredRun(directory, fields)
 
 

@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 
 from lib.optim import describe_decay
+from lib.runs.best import best_fields
 from lib.tracking.launch import launch
 from lib.train.batch_finding import BatchPlan, smaller_batch
 from lib.train.best import Best
@@ -100,6 +101,7 @@ class Loop:
             batch=plan.as_dict(),
             device=str(runtime.device),
             precision=runtime.precision,
+            steps_per_epoch=self.timetable.steps_per_epoch,
             mfu_peak=peak or None,
         )
         run.say(
@@ -200,6 +202,9 @@ class Loop:
         metrics |= finish_pruning(run, self._pruner, state.step)
         run.log(metrics, state.step)
         run.summary(metrics)
+        if state.best:
+            known = {"steps_per_epoch": self.timetable.steps_per_epoch}
+            run.set_info(**best_fields(state.best_step, known))
         if settings.LOG_CHECKPOINTS and self._keeper.saver.has_saved_best():
             path = run.dir / "checkpoints" / "best.pt"
             run.log_artifact(path, "model", state.best, name=settings.MODEL, step=state.step)

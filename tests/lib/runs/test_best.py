@@ -9,7 +9,7 @@ import torch
 from lib.pruning.build import Unpruned
 from lib.pruning.pruner import Pruner
 from lib.pruning.schedules import Schedule
-from lib.runs.best import Evaluation, best_evaluation, best_metrics
+from lib.runs.best import Evaluation, best_evaluation, with_best
 from lib.runs.journal import Journal
 from lib.train.pruning_report import pruning_info
 
@@ -35,16 +35,19 @@ def test_of_a_pruned_run_only_what_was_measured_at_its_target(path):
     """The accuracy is that of the same weights, not the highest at any time."""
     pruned = {"pruning": {"target": 0.9, "end_step": 4}}
     assert best_evaluation(path, pruned) == Evaluation(6, {"val/loss": 1.5, "val/accuracy": 0.625})
-    assert best_metrics(path, pruned) == {
-        "final/best_val_loss": 1.5,
-        "final/best_val_accuracy": 0.625,
+    assert with_best(path, pruned | {"steps_per_epoch": 4}) == {
+        **pruned,
+        "steps_per_epoch": 4,
+        "best": {"step": 6, "epoch": 1.5},
+        "final_metrics": {"final/best_val_loss": 1.5, "final/best_val_accuracy": 0.625},
     }
 
 
 def test_before_the_target_there_is_no_best(path, tmp_path):
     assert best_evaluation(path, {"pruning": {"end_step": 9}}) is None
-    assert best_metrics(path, {"pruning": {"end_step": 9}}) == {}
-    assert best_metrics(tmp_path / "missing", {}) == {}
+    late = {"pruning": {"end_step": 9}}
+    assert with_best(path, late) == {**late, "final_metrics": {}}
+    assert with_best(tmp_path / "missing", {}) == {"final_metrics": {}}
 
 
 @pytest.mark.parametrize("pruning", [None, "0.9", [], {}, {"end_step": "late"}])

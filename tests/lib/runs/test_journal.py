@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib.runs.best import best_metrics
+from lib.runs.best import with_best
 from lib.runs.journal import DamagedRow, Journal, read_rows
 from lib.runs.stored import last_metrics
 
@@ -466,5 +466,5 @@ def test_whatever_a_journal_holds_its_readers_get_rows_of_the_right_types(rows):
             assert row.get("step", 0) >= 0
             assert {*map(type, row.get("metrics", {}).values())} <= {int, float, bool}
             assert {*map(type, row.get("media", {}).values())} <= {dict}
-        best_metrics(path, {})
+        with_best(path, {})
         last_metrics(path)
