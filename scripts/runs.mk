@@ -6,6 +6,8 @@
 TAKES.show := RUN
 TAKES.plots := RUN SCALE
 TAKES.report := RUN RUNS WHERE OUT
+TAKES.compare := RUNS WHERE METRICS FORMAT OUT SCALE
+TAKES.leaderboard := BY GROUP RUNS WHERE LIMIT FORMAT MODE STATUS ALPHA
 TAKES.checkpoints := RUN
 TAKES.verify := RUN
 TAKES.prune-checkpoints := RUN KEEP
@@ -13,13 +15,19 @@ TAKES.branch := RUN STEP NAME
 TAKES.clean-runs := STATUS YES
 TAKES.bench-durability := N SEED MINUTES
 
-.PHONY: runs show plots report checkpoints verify prune-checkpoints clean-runs branch
-.PHONY: bench-journal bench-durability
+.PHONY: runs show compare leaderboard plots report checkpoints verify prune-checkpoints clean-runs
+.PHONY: branch bench-journal bench-durability
 runs: | $(READY) ## all training runs, newest last
 	$(Q)$(PYTHON) -m scripts.runs.table
 
 show: | $(READY) ## one run in detail: RUN=name, by default the latest
 	$(Q)$(PYTHON) -m scripts.runs.show
+
+compare: | $(READY) ## what differs between runs, metrics, curves: RUNS="a b*" WHERE=… METRICS=… FORMAT=table|json|csv OUT=file.png
+	$(Q)$(PYTHON) -m scripts.runs.compare
+
+leaderboard: | $(READY) ## the best settings, mean ± std over seeds, tested: BY=val/loss GROUP=symbol,… WHERE=… LIMIT=20
+	$(Q)$(PYTHON) -m scripts.runs.leaderboard
 
 plots: | $(READY) ## draw the curves of a run again: RUN=name SCALE=log|linear (of the loss)
 	$(Q)$(PYTHON) -m scripts.runs.plots

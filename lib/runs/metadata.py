@@ -38,7 +38,7 @@ def git_state(root: Path = ROOT) -> tuple[dict[str, Any], str]:
     checkout or git, all four are None.
     """
     state: dict[str, Any] = dict.fromkeys(("commit", "branch", "dirty", "untracked"))
-    status = _git(root, "status", "--porcelain=v2", "--branch", "--untracked-files=normal")
+    status = ask_git(root, "status", "--porcelain=v2", "--branch", "--untracked-files=normal")
     if status is None:
         return state, ""
     lines = status.splitlines()
@@ -53,13 +53,14 @@ def git_state(root: Path = ROOT) -> tuple[dict[str, Any], str]:
     state["untracked"] = untracked[:_UNTRACKED_LIMIT] + rest
     if not state["dirty"] or state["commit"] is None:
         return state, ""
-    diff = _git(root, "diff", "--no-color", "--no-ext-diff", "--no-textconv", "HEAD") or ""
+    diff = ask_git(root, "diff", "--no-color", "--no-ext-diff", "--no-textconv", "HEAD") or ""
     if len(diff) > _DIFF_LIMIT:
         diff = f"{diff[:_DIFF_LIMIT]}\n[cut: {len(diff)} characters in all]\n"
     return state, redact_diff(diff)
 
 
-def _git(root: Path, *arguments: str) -> str | None:
+def ask_git(root: Path, *arguments: str) -> str | None:
+    """What git prints in `root`; None where it fails, is missing, or takes more than 5 s."""
     # No GIT_DIR of a surrounding hook, no index lock taken from a user at work.
     environment = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
     environment["GIT_OPTIONAL_LOCKS"] = "0"
