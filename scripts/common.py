@@ -10,8 +10,9 @@ import argparse
 import os
 from pathlib import Path
 
+from lib.errors import BadUse
 from lib.runs import choose
-from lib.runs.stored import StoredRun, resolve
+from lib.runs.stored import StoredRun, load_run, resolve
 from lib.train.checkpoint.find import named
 
 UNCONFIGURED_OUTPUT_DIR = "outputs/training"
@@ -95,6 +96,17 @@ def chosen_runs(options: argparse.Namespace) -> list[StoredRun]:
     """The runs that the options of `runs_parser` name, at least one. Raises BadUse."""
     names = " ".join(options.runs)
     return choose.chosen_runs(output_dir(options.output_dir), names, options.where)
+
+
+def named_run(options: argparse.Namespace, command: str) -> StoredRun:
+    """The run that the options of `run_parser` name, for a `command` that changes it.
+
+    Here the latest run is no default. Raises BadUse, and Failure when it is unreadable.
+    """
+    if not options.run:
+        latest = resolve(output_dir(options.output_dir)).name
+        raise BadUse(f"which run? {command} changes it, so it needs RUN=; the latest is {latest}")
+    return load_run(chosen_run(options))
 
 
 def chosen_checkpoint(options: argparse.Namespace) -> Path:

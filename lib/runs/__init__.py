@@ -13,6 +13,8 @@
     series        Series, Summary: metrics as arrays and in numbers
     direction     lower_is_better: by the name of a metric
     status        the true status of a run that was killed
+    words         add_note, change_tags, conclude: what is said about a run once it exists
+    amend         changing metadata.yaml so that no writer undoes what another one wrote
     best          best_evaluation: the one whose weights best.pt holds, from the journal
     media_files   media_file: a file that a journal names, if it is inside the run
     plots         plot_run: the curves

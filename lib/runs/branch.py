@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 from lib import lock
 from lib.errors import Failure
 from lib.files import atomic, link_or_copy
-from lib.runs import metadata
+from lib.runs import metadata, words
 from lib.runs.best import with_best
 from lib.runs.directory import check_name, check_space, make_directory, make_private
 from lib.runs.journal import Journal, current_rows
@@ -144,7 +144,8 @@ def _link_medium(source: Path, target: Path, path: Any) -> None:
 
 
 def _metadata(run: StoredRun, name: str, step: int, duration_s: float) -> dict[str, Any]:
-    kept = {key: value for key, value in run.metadata.items() if key not in _OF_THE_END}
+    said = words.without(run.metadata)
+    kept = {key: value for key, value in said.items() if key not in _OF_THE_END}
     now = metadata.now()
     parent = {"run": run.name, "run_id": run.metadata.get("run_id"), "step": step}
     return {

@@ -32,6 +32,7 @@ from lib.errors import BadUse
 from lib.files import reserve_space, sweep, write_atomic
 from lib.launch_env import launch_env
 from lib.runs import metadata
+from lib.runs.amend import save_but_words
 from lib.runs.best import with_best
 from lib.runs.directory import (
     RunError,
@@ -49,6 +50,7 @@ from lib.runs.plots import plot_run
 from lib.runs.redact import redact, redact_named
 from lib.runs.resumes import mend
 from lib.runs.status import RESERVE, clear_up, read_ended, seconds, status_lock
+from lib.runs.words import applied, entries, tags
 from lib.signals import termination_raises, uninterrupted
 
 FOLDERS = ("logs", "checkpoints", "plots", "media")
@@ -168,6 +170,7 @@ class Run(MediaLog):
                 old = read_ended(directory)
                 attempt = metadata.attempt(step, checkpoint, changed or {})
                 fields = {**metadata.resumed_fields(old, attempt), **(info or {})}
+                fields["tags"] = applied(tags(fields), entries(old, "tag_changes"))
                 run = Run(directory, fields, lock_fd)
             _fill(directory, files)
             run._differs = bool(changed) and journal.stat().st_size > offset
@@ -214,7 +217,7 @@ class Run(MediaLog):
             both = isinstance(old, Mapping) and isinstance(value, Mapping)
             self.metadata[name] = {**old, **value} if both else value
         try:
-            metadata.save(self.dir / "metadata.yaml", self.metadata)
+            self.metadata = save_but_words(self.dir, self.metadata, own=fields)
         except OSError as error:
             self.say(f"warning: metadata.yaml could not be updated: {error.strerror}")
 

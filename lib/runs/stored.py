@@ -55,6 +55,7 @@ _DETAILS = [
     "science_hash",
 ]
 _DETAILS += ["command", "seed", "environment", "dataset", "results", "error", "resumes", "parent"]
+_DETAILS += ["tag_changes", "notes", "conclusion", "earlier_conclusions"]
 
 
 @dataclass(frozen=True)

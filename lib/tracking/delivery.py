@@ -8,10 +8,8 @@ the tracker cannot take is left out and counted; the rest of its row is delivere
 
 import contextlib
 import copy
-import json
 import threading
 import time
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -147,13 +145,13 @@ class Delivery(threading.Thread):
     def _describe(self, backend: Backend) -> None:
         if (now := modified(self._run_dir)) == self._modified:
             return
-        facts = describe(self._run_dir).facts
-        mark = zlib.crc32(json.dumps(facts).encode())
-        if mark != self.cursor.described:
-            backend.describe(facts)
+        run = describe(self._run_dir)
+        if run.mark != self.cursor.described:
+            backend.run = run
+            backend.describe(run.facts)
             for name in sorted(backend.cut.keys() - self.cursor.cut.keys()):
                 self._say(f"{self.name}: {name} is not complete there: {backend.cut[name]}")
-            self.cursor.described, self.cursor.cut = mark, dict(backend.cut)
+            self.cursor.described, self.cursor.cut = run.mark, dict(backend.cut)
             self._save()
         self._modified = now
 

@@ -5,15 +5,17 @@ The forwarder gets a directory and nothing else, so that a live run and a replay
 say the same: config.yaml (every setting) and metadata.yaml (code, machine, data, model).
 """
 
+import json
 import math
 import re
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from lib.runs import metadata
+from lib.runs import metadata, words
 from lib.runs.redact import redact, redact_tree
 from lib.runs.safe_yaml import load_mapping
 from lib.text import printable
@@ -28,7 +30,9 @@ _SAFE = re.compile(r"(?!.*\.\.)[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
 @dataclass(frozen=True)
 class Description:
     """A run as trackers see it. `settings` is symbol → value; `metadata` is metadata.yaml without
-    secrets; `facts` is what matters in both: flat name → number, text or bool.
+    secrets; `facts` is what matters in both: flat name → number, text or bool. `notes` is Markdown:
+    what was written before the run, then its conclusion and notes; `conclusion` has the verdict,
+    expected and actual (lib/runs/words.py), or is empty.
     """
 
     dir: Path
@@ -43,6 +47,13 @@ class Description:
     settings: Mapping[str, Any]
     metadata: Mapping[str, Any]
     facts: Mapping[str, Any]
+    conclusion: Mapping[str, str]
+
+    @property
+    def mark(self) -> int:
+        """A number that changes with what trackers show of the run besides its rows."""
+        shown = [self.facts, self.tags, self.notes, self.conclusion]
+        return zlib.crc32(json.dumps(shown).encode())
 
 
 def describe(run_dir: Path) -> Description:
@@ -53,7 +64,6 @@ def describe(run_dir: Path) -> Description:
         if not _SAFE.fullmatch(str(stored.get(key))):
             raise ValueError(f"{path}: {key} is not made of letters, digits, '.', '_' and '-'")
     meta = redact_tree(stored)
-    tags = meta.get("tags")
     settings = _settings(run_dir / "config.yaml")
     facts = {**redact_tree(settings), **dict(_flatten({key: meta.get(key) for key in _FACTS}))}
     facts["run_dir"] = printable(run_dir)  # its bytes need not be UTF-8
@@ -62,15 +72,26 @@ def describe(run_dir: Path) -> Description:
         id=str(stored["run_id"]),
         name=str(stored["run_name"]),
         project=str(settings.get("TRACKER_PROJECT") or _model(meta)),
-        tags=tuple(map(str, tags)) if isinstance(tags, list) else (),
-        notes=redact(str(settings.get("TRACKER_NOTES") or meta.get("description") or "")),
+        tags=tuple(words.tags(meta)),
+        notes=_notes(settings, meta),
         group=str(meta.get("group") or ""),
         job_type=str(meta.get("job_type") or "train"),
         started=timestamp(meta.get("start_time")) or 0.0,
         settings=settings,
         metadata=meta,
         facts={name: _plain(value) for name, value in facts.items()},
+        conclusion=_conclusion(meta),
     )
+
+
+def _notes(settings: Mapping[str, Any], meta: Mapping[str, Any]) -> str:
+    before = redact(str(settings.get("TRACKER_NOTES") or meta.get("description") or ""))
+    return "\n\n".join(filter(None, (before, words.as_markdown(meta))))
+
+
+def _conclusion(meta: Mapping[str, Any]) -> dict[str, str]:
+    said = words.conclusion(meta)
+    return {name: str(said[name]) for name in ("verdict", "expected", "actual") if said.get(name)}
 
 
 def _settings(path: Path) -> dict[str, Any]:

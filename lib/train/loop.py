@@ -101,6 +101,7 @@ class Loop:
             batch=plan.as_dict(),
             device=str(runtime.device),
             precision=runtime.precision,
+            total_steps=self.timetable.total_steps,
             steps_per_epoch=self.timetable.steps_per_epoch,
             mfu_peak=peak or None,
         )

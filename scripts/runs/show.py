@@ -20,10 +20,12 @@ from typing import Any
 from lib import text
 from lib.runs.safe_yaml import load_mapping
 from lib.runs.stored import StoredRun, disk_usage, last_metrics, load_run
+from lib.runs.words import entries
 from scripts.common import chosen_run, run_parser
 
 # Shown in sections of their own, or by another field.
 _ELSEWHERE = {"run_name", "final_metrics", "results", "environment"}
+_ELSEWHERE |= {"notes", "tag_changes", "conclusion", "earlier_conclusions"}
 _MANY_FILES = 30
 
 
@@ -37,6 +39,9 @@ def show(run: StoredRun) -> None:
         machine["packages"] = [f"{name} {version}" for name, version in packages.items()]
     print_section(run.name, _flat(about))
     print_section("Result", _metrics(run.part("final_metrics")), _flat(run.part("results")))
+    print_section("Conclusion", _flat(run.part("conclusion")))
+    notes = entries(fields, "notes")
+    print_section("Notes", [(str(note.get("time")), str(note.get("text"))) for note in notes])
     logged = last_metrics(run.journal).items()
     print_section("Last logged", _metrics({k: v for k, v in logged if not k.startswith("final/")}))
     print_section("Not the default", _changed_settings(run.dir / "origins.yaml"))

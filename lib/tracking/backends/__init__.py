@@ -79,7 +79,9 @@ class Backend(abc.ABC):
 
     @abc.abstractmethod
     def describe(self, facts: Mapping[str, Any]) -> None:
-        """Store what the run is: flat name → number, text or bool. Called again when it changes."""
+        """Store what the run is: flat name → number, text or bool, and the tags, notes and
+        conclusion of `run`. Called again when any of them changes; `run` has been replaced then.
+        """
 
     @abc.abstractmethod
     def write(self, rows: Sequence[Row]) -> None:

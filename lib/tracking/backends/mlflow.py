@@ -12,6 +12,7 @@ import os
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -65,6 +66,7 @@ class MLflow(Backend):
         found = self._client.search_runs([experiment], f"tags.`{RUN_TAG}` = '{self.run.id}'")
         self._run_id = found[0].info.run_id if found else self._create(experiment)
         self._params = dict(found[0].data.params) if found else {}
+        self._run_tags = {t for t in found[0].data.tags if t.startswith("tag.")} if found else set()
         self._bad_names: dict[str, str] = {}
         if found and found[0].info.status != "RUNNING":
             self._client.update_run(self._run_id, status="RUNNING")
@@ -111,6 +113,14 @@ class MLflow(Backend):
             for start in range(0, len(group), _MAX_FACTS):
                 self._log_facts(name, group[start : start + _MAX_FACTS])
         self._params = texts | self._params
+        self._remove_tags(tags)
+
+    def _remove_tags(self, wanted: Mapping[str, str]) -> None:
+        """Those of the run's tags that it has no longer."""
+        for name in self._run_tags - wanted.keys():
+            with suppress(MlflowException):  # somebody else has
+                self._client.delete_tag(self._run_id, name)
+        self._run_tags = {name for name in wanted if name.startswith("tag.")}
 
     def _tags(self) -> dict[str, str]:
         run, git = self.run, self.run.metadata.get("git")
@@ -118,6 +128,7 @@ class MLflow(Backend):
         about = {"mlflow.note.content": run.notes, "group": run.group, "job_type": run.job_type}
         about |= {"mlflow.source.name": str(run.metadata.get("command") or "")}
         about |= {"mlflow.source.git.commit": str(commit or "")}
+        about |= {f"conclusion.{name}": text for name, text in run.conclusion.items()}
         for tag in run.tags:
             name = _BAD_IN_NAMES.sub("_", tag)
             about[f"tag.{name}"] = "true" if name == tag else tag

@@ -64,12 +64,14 @@ class TensorBoard(Backend):
         for name, value in facts.items():
             start.hparams[name].CopyFrom(_hparam(value))
         data = HParamsPluginData(session_start_info=start)
-        about = {"name": self.run.name, "notes": self.run.notes, "group": self.run.group}
+        about = {"name": self.run.name, "group": self.run.group}
         about |= {"job_type": self.run.job_type, "tags": ", ".join(self.run.tags)}
+        about |= {f"conclusion.{name}": text for name, text in self.run.conclusion.items()}
         rows = [[name, value] for name, value in {**about, **facts}.items() if value != ""]
         session = _hparams_value(hparams.SESSION_START_INFO_TAG, data)
         table = _text("run", media.markdown_table(["name", "value"], rows))
-        self._append([_summary(self.run.started, 0, [session, table])])
+        values = [session, table, _text("notes", self.run.notes)]
+        self._append([_summary(self.run.started, 0, values)])
 
     def write(self, rows: Sequence[Row]) -> None:
         self._append([self._event(row) for row in rows])

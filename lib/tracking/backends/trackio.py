@@ -41,6 +41,7 @@ class Trackio(Backend):
     def describe(self, facts: Mapping[str, Any]) -> None:
         run = self.run
         about = {"tags": list(run.tags), "notes": run.notes, "job_type": run.job_type}
+        about |= {f"conclusion.{name}": text for name, text in run.conclusion.items()}
         config = {**facts, **about, "_Group": run.group or None, "_Username": None}
         self._config = config | {"_Created": _iso(run.started)}
         # The configuration comes with a row: one that is there already, or the first.

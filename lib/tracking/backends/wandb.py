@@ -74,6 +74,12 @@ class Wandb(Backend):
 
     def describe(self, facts: Mapping[str, Any]) -> None:
         self._run.config.update(dict(facts), allow_val_change=True)
+        if self._run.tags != self.run.tags:
+            self._run.tags = self.run.tags
+        if (self._run.notes or "") != self.run.notes:
+            self._run.notes = self.run.notes
+        for name, text in self.run.conclusion.items():
+            self._run.summary[f"conclusion.{name}"] = text
 
     def write(self, rows: Sequence[Row]) -> None:
         prepared = [self._values(row) for row in rows]  # all, before the first one is logged
