@@ -120,13 +120,13 @@ def _listed(sources: Mapping[str, Path | bytes], seen: Seen) -> tuple[File, ...]
         if first != path:
             found.append(File(path, link=first))
             continue
-        digest, size = hashlib.sha256(), 0
+        digest, left = hashlib.sha256(), info.st_size  # what is appended is noticed by `_copy`
         with source.open("rb") as file:
-            while block := file.read(_BLOCK_BYTES):
+            while block := file.read(min(_BLOCK_BYTES, left)):
                 digest.update(block)
-                size += len(block)
+                left -= len(block)
                 seen(len(block))
-        found.append(File(path, size, digest.hexdigest()))
+        found.append(File(path, info.st_size - left, digest.hexdigest()))
     return tuple(found)
 
 
