@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: MIT
-"""Every file in defconfigs/ trains two real steps, as a user would run it."""
+"""Every file in defconfigs/ trains two real steps, in a process of its own."""
 
-import subprocess
-import sys
+import importlib
 from pathlib import Path
 
 import pytest
 
+from lib.config.settings import load_settings
 from lib.runs import metadata
 from lib.runs.journal import read_rows
-from tests.models import ROOT, traits
+from tests.killed import in_child
+from tests.models import ROOT, restored_torch, traits
 
 DEFCONFIGS = sorted((ROOT / "defconfigs").iterdir())
 
@@ -28,14 +29,15 @@ def test_there_are_defconfigs():
 def test_two_steps(defconfig, tmp_path, data_dir):
     model, dataset = defconfig.name.split("-")[:2]
     local = traits(model).LOCAL_DATA.get(dataset, lambda folder: [])(tmp_path / "local")
-    command = [
-        *(sys.executable, str(ROOT / model / "train.py"), "--config", str(defconfig)),
+    flags = [
+        *("--config", str(defconfig), "--num-threads", "1"),
         *("--output-dir", str(tmp_path / "runs"), "--data-dir", str(data_dir)),
         *("--tracker", "none", "--tracker-run-name", "two", "--max-steps", "2"),
         *(*traits(model).DEFCONFIG, *local),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
-    assert done.returncode == 0, done.stderr
+    program = importlib.import_module(f"{model}.train")
+    with restored_torch():
+        assert in_child(lambda: program.main(load_settings(model, flags))) == 0
     run = tmp_path / "runs" / "two"
     found = metadata.load(run / "metadata.yaml")
     assert found["status"] == "completed"
