@@ -289,6 +289,8 @@ def _flat(fields: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, st
         elif isinstance(value, list):
             if value:
                 yield label, _text(", ".join(map(str, value)))
+        elif isinstance(value, bool):
+            yield label, "yes" if value else "no"
         elif value is not None and value != "":
             yield label, _text(value)
 

@@ -56,7 +56,7 @@ function traces(chart, state) {
       width: 2,
     };
     const few = curve.steps.length <= 60 && state.share === 0;
-    const common = { type: "scatter", name: curveName(chart, curve), hovertemplate: "%{y:.6~g}" };
+    const common = { type: "scatter", name: curveName(chart, curve), yhoverformat: ".6~g" };
     const raw = { ...common, x: along(curve, state.axis, curve.run), y: curve.values, line };
     raw.mode = few ? "lines+markers" : "lines";
     if (state.share === 0) {
@@ -64,8 +64,8 @@ function traces(chart, state) {
       continue;
     }
     const base = curve.means || curve; // of a thinned curve, the mean of each stretch
-    made.push({ ...raw, opacity: 0.25, line: { ...line, width: 1, dash: "solid" }, hoverinfo: "skip",
-      hovertemplate: null, showlegend: false });
+    made.push({ ...raw, opacity: 0.25, line: { ...line, width: 1, dash: "solid" },
+      hoverinfo: "skip", showlegend: false });
     made.push({ ...common, x: along(base, state.axis, curve.run), y: smooth(base.values, state.share), line,
       mode: "lines" });
   }
