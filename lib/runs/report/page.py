@@ -21,6 +21,7 @@ from typing import Any
 import orjson
 
 from lib.files import atomic
+from lib.runs.report.comparison import comparison
 from lib.runs.report.curves import SECTIONS, Chart, charts
 from lib.runs.report.facts import Facts, facts_of
 from lib.runs.report.logged import read_journal
@@ -54,6 +55,7 @@ def render(runs: Sequence[StoredRun]) -> str:
         media_of(run.dir, log.media, Budget(ALL_IMAGES // len(runs)))
         for run, log in zip(runs, logged, strict=True)
     ]
+    tables, notes = comparison(runs) if len(runs) > 1 else ([], [])
     scripts = [get_plotlyjs().replace("\r\n", "\n"), _source("report.js")]
     templates = Environment(
         loader=FileSystemLoader(_HERE),
@@ -68,6 +70,8 @@ def render(runs: Sequence[StoredRun]) -> str:
         scripts=[Markup(script) for script in scripts],
         data=Markup(_json(page_data(runs, facts, drawn))),
         runs=list(zip(facts, media, strict=True)),
+        tables=tables,
+        notes=notes,
         charts=drawn,
         sections={key: title for key, title in SECTIONS.items() if _has(drawn, key)},
         epochs=all(_epoch(run) for run in runs),

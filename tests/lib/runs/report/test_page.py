@@ -11,6 +11,7 @@ from html.parser import HTMLParser
 import orjson
 import pytest
 import yaml
+from plotly.offline import get_plotlyjs
 
 from lib.runs.report.page import render, write_report
 from lib.runs.run import Run
@@ -58,7 +59,7 @@ def test_everything_is_said(page):
     for said in (
         "hypothesis a smaller rate ends lower", "conclusion: verdict refuted", "best val loss 0.1",
         "best step 60", "best epoch 3", "device cpu", "precision float32", "seed 7", "baseline",
-        "LEARNING_RATE 0.002 SET", "1 are not at their defaults", "git checkout 0123abc",
+        "LEARNING_RATE 0.002 SET", "1 is not at its default", "git checkout 0123abc",
         "make replay RUN=alpha", "logged 10 times, the latest 4 shown", "14 of 15 right",
         "100 values, mean 49.5", "the end", "commit 0123abc", "step 70",
     ):  # fmt: skip
@@ -131,6 +132,26 @@ def test_secrets_are_hidden_that_a_run_from_elsewhere_brings(tmp_path):
     html = render([told])
     assert secret not in html
     assert html.count("[redacted]") >= 6
+
+
+def test_several_runs_are_compared(run, tmp_path):
+    other = make_run(tmp_path, "beta", rate=4e-3)
+    broken = StoredRun(tmp_path / "gamma", {"status": "unreadable", "error": "x"})
+    html = render([run, other, broken])
+    table = html.partition('id="comparison"')[2].partition("</section>")[0]
+    said = Page(table).text
+    assert re.search(r"LEARNING_RATE 0.002 0.004\b", said)
+    assert re.search(r"train/loss \(lower is better\) [\d.]+ [\d.]+ best ", said)
+    assert "gamma is unreadable and left out: x" in said
+    assert "BATCH_SIZE" not in said
+    text = Page(html).text
+    assert all(name in text for name in ("alpha", "beta", "gamma", "3 runs"))
+
+
+def test_twenty_runs_are_one_file(run):
+    html = render([run] * 20)
+    assert len(html) < 8e6
+    assert html.count(get_plotlyjs()) == 1
 
 
 @pytest.mark.parametrize(
