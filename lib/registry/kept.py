@@ -3,21 +3,21 @@
 
 from pathlib import Path
 
-from lib.runs.safe_yaml import load_mapping
+from lib.runs.keep.pointer import SUFFIX, DamagedPointer, is_run, path_of, read
 
 
 def dvc_md5(output_dir: str | Path, run_name: str) -> str:
     """The digest by which DVC knows a run directory; "" for one that is not kept.
 
-    It is that of the folder's listing, so two digests are equal only for equal files.
+    It is that of the list of its files, so two digests are equal only for equal files.
     """
     try:
-        (out,) = load_mapping(Path(output_dir) / f"{run_name}.dvc")["outs"]
-        return str(out["md5"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return read(path_of(Path(output_dir) / run_name)).md5
+    except (OSError, DamagedPointer):
         return ""
 
 
 def kept_runs(output_dir: str | Path) -> list[str]:
     """The names of the runs that are kept, sorted."""
-    return sorted(path.stem for path in Path(output_dir).glob("*.dvc"))
+    pointers = filter(is_run, Path(output_dir).glob(f"*{SUFFIX}"))
+    return sorted(path.name.removesuffix(SUFFIX) for path in pointers)

@@ -8,6 +8,7 @@
 Imports MLflow, which takes two seconds, only in `answering`.
 """
 
+import logging
 import os
 import urllib.error
 import urllib.request
@@ -46,7 +47,10 @@ def checked(uri: str) -> str:
 def _knock(uri: str) -> None:
     where = redact(uri)
     try:
-        with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=_ANSWER_S):
+        parts = urlsplit(uri)
+        host = parts.netloc.rpartition("@")[2]  # a password is not needed to knock
+        page = f"{parts.scheme}://{host}{parts.path.rstrip('/')}/health"
+        with urllib.request.urlopen(page, timeout=_ANSWER_S):
             pass
     except urllib.error.HTTPError:
         pass  # an answer; not every server has this page, or shows it without a login
@@ -67,6 +71,7 @@ def answering(uri: str) -> Iterator["MlflowClient"]:
     os.environ["MLFLOW_TRACKING_URI"] = uri  # also for what MLflow itself looks up by a global
     from lib.tracking.backends.mlflow import MlflowClient, MlflowException
 
+    logging.getLogger("mlflow").setLevel(logging.WARNING)  # not what it waits for
     try:
         yield MlflowClient(tracking_uri=uri)
     except MlflowException as error:

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: MIT
+"""Aliases and their history on a real server: in any order, at once, by hand, and killed."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from mlflow.tracking import MlflowClient
+
+from lib.errors import BadUse
+from lib.registry.promotions import before, history, promote
+from lib.registry.versions import Name, the_name, the_version
+from tests import killed
+
+pytestmark = pytest.mark.slow
+ALL = {1, 2, 3}
+
+
+@pytest.fixture
+def three(registered) -> str:
+    """The name of a model with three versions that have no files."""
+    registered.client.create_registered_model(registered.name)
+    for _ in ALL:
+        registered.client.create_model_version(registered.name, "s3://nowhere/model")
+    return registered.name
+
+
+def move(client, name: str, version: int, kind: str = "promote", why: str = ""):
+    model = the_name(client, name)
+    return promote(client, model, version, "production", by="Ada <a@b.c>", why=why, kind=kind)
+
+
+def roll_back(client, name: str) -> int:
+    version = before(the_name(client, name), "production", ALL)
+    move(client, name, version, "rollback")
+    return version
+
+
+def test_promote_and_roll_back(registry, three):
+    with pytest.raises(BadUse, match="no such alias; it has: none"):
+        roll_back(registry, three)
+    for version in (1, 2, 3):
+        assert move(registry, three, version, why="it's “better”").version == version
+    assert move(registry, three, 3) is None  # nothing to do, nothing recorded
+    assert [roll_back(registry, three) for _ in range(2)] == [2, 1]
+    with pytest.raises(BadUse, match="no version that is still there had this alias before"):
+        roll_back(registry, three)
+    move(registry, three, 3)
+    assert roll_back(registry, three) == 1
+    entries = history(the_name(registry, three))
+    assert [entry.version for entry in entries] == [1, 2, 3, 2, 1, 3, 1]
+    assert [entry.previous for entry in entries] == [0, 1, 2, 3, 2, 1, 3]
+    assert {entry.by for entry in entries} == {"Ada <a@b.c>"}
+    assert entries[0].why == "it's “better”" and entries[0].time < entries[1].time
+
+
+def test_a_version_that_is_gone_is_passed_over(registry, three):
+    for version in (1, 2, 3):
+        move(registry, three, version)
+    assert before(the_name(registry, three), "production", {1, 3}) == 1
+
+
+def test_an_alias_that_was_set_by_hand(registry, three):
+    move(registry, three, 1)
+    registry.set_registered_model_alias(three, "production", "3")
+    assert before(the_name(registry, three), "production", ALL) == 1
+    assert move(registry, three, 2).previous == 3
+    with pytest.raises(BadUse, match=r"VERSION=4: .* there are: 1, 2, 3"):
+        the_version(registry, the_name(registry, three), 4)
+    with pytest.raises(BadUse, match=f"did you mean {three}"):
+        the_name(registry, three[:-1])
+
+
+KILLS = [("set_registered_model_tag", 1), ("set_registered_model_alias", 1)]
+KILLS += [("set_registered_model_tag", 2)]
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize(("step", "call"), KILLS)
+def test_killed_while_promoting(registry, three, monkeypatch, step, call, when):
+    """Alias and history agree, on the old version or on the new one, and go on agreeing."""
+    move(registry, three, 1)
+    real, calls = getattr(MlflowClient, step), []
+
+    def dying(client, *args):
+        calls.append(args)
+        if len(calls) == call and when == "before":
+            killed.kill_self()
+        real(client, *args)
+        if len(calls) == call:
+            killed.kill_self()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(MlflowClient, step, dying)
+        assert killed.in_child(lambda: move(registry, three, 2)) == -9
+    model = the_name(registry, three)
+    effect = [1, 2] if (step, when) == ("set_registered_model_alias", "after") or call == 2 else [1]
+    assert model.aliases["production"] == effect[-1]
+    assert [entry.version for entry in history(model)] == effect
+    move(registry, three, 3)
+    assert [entry.version for entry in history(the_name(registry, three))] == [*effect, 3]
+
+
+def test_two_at_once(registry, three):
+    """Nobody's entry is lost, and the last word of the history is where the alias is."""
+    for _ in range(5):
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(lambda version: move(registry, three, version), (2, 3)))
+        move(registry, three, 1)
+    model = the_name(registry, three)
+    entries = history(model)
+    assert len(entries) == 15 and entries[-1].version == model.aliases["production"] == 1
+
+
+@given(st.lists(st.sampled_from([1, 2, 3, "back"]), max_size=12))
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_rollbacks_take_promotions_back(moves):
+    """Against a stack, with the tags of a model that needs no server."""
+    model, tags, aliases, stack = Name("x", {}, {}), {}, {}, []
+
+    class Tags:
+        """The two requests that a promotion makes."""
+
+        def set_registered_model_tag(self, name, key, value):
+            tags[key] = value
+
+        def set_registered_model_alias(self, name, alias, version):
+            aliases[alias] = int(version)
+
+    for what in moves:
+        model = Name("x", dict(aliases), dict(tags))
+        if what == "back" and len(stack) < 2:
+            with pytest.raises(BadUse):
+                before(model, "production", ALL)
+            continue
+        if what == "back":
+            stack.pop()
+            assert before(model, "production", ALL) == stack[-1]
+        elif stack[-1:] != [what]:
+            stack.append(what)
+        kind = "rollback" if what == "back" else "promote"
+        promote(Tags(), model, stack[-1], "production", by="", why="", kind=kind)
+        assert aliases["production"] == stack[-1]
