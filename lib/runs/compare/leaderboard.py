@@ -145,7 +145,7 @@ def said(left_out: Counter[str]) -> str:
 
 def _rank(group: Group, lower: bool) -> tuple[bool, float, str]:
     centre = mean(list(group.values.values()))
-    key = str(group.key)  # for a stable order of equal means
+    key = group.runs[0].name  # for a stable order of equal means
     if not math.isfinite(centre):
         return True, 0.0, key
     return False, centre if lower else -centre, key

@@ -13,8 +13,10 @@ random, so that they say nothing about other seeds, and their mean is the value 
 groups nor values depend on the order of the runs.
 """
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from operator import itemgetter
 
 from lib.errors import BadUse
 from lib.runs.compare.differences import SEED, seed_of, spelt, without_science
@@ -61,12 +63,19 @@ def recipe(run: StoredRun) -> tuple[Hashable, ...]:
     if not settings:
         digest = run.metadata.get("science_hash")
         return ("science_hash", str(digest)) if digest else ("run", run.name)
-    apart = without_science()
-    return tuple(
-        (name, value)
-        for name, value in sorted(settings.items())
-        if name != SEED and name not in apart
-    )
+    names, values = _science(tuple(settings))
+    return names, values(settings)
+
+
+@cache
+def _science(names: tuple[str, ...]) -> tuple[tuple[str, ...], Callable[[Mapping], Hashable]]:
+    """(those of `names` that make a recipe, what takes their values out of settings)
+
+    Thousands of runs have the same names.
+    """
+    apart = without_science() | {SEED}
+    chosen = tuple(sorted(name for name in names if name not in apart))
+    return chosen, itemgetter(*chosen) if chosen else lambda settings: ()
 
 
 def _fields(

@@ -107,7 +107,9 @@ def test_a_difference_that_only_the_correction_makes_insignificant():
     assert many[0].p == alone[0].p
 
 
-samples = st.dictionaries(st.integers(0, 9), st.floats(-1e6, 1e6), min_size=2, max_size=8)
+# No subnormal numbers: scipy's variance underflows, and ours does not.
+thousandths = st.integers(-(10**6), 10**6).map(lambda number: number / 1000)
+samples = st.dictionaries(st.integers(0, 9), thousandths, min_size=2, max_size=8)
 
 
 @given(samples, samples)
