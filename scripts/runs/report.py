@@ -21,18 +21,29 @@ from pathlib import Path
 from lib import text
 from lib.errors import BadUse, Failure
 from lib.runs.report.page import write_report
+from lib.runs.status import UnreadableRun
 from lib.runs.stored import StoredRun, load_run, resolve
 from scripts.common import chosen_runs, given_run, output_dir, runs_parser
 
 
 def _runs(options: argparse.Namespace) -> list[StoredRun]:
-    """The runs that are given, or the latest one. Raises BadUse."""
+    """The runs that are given, or the latest one. Raises BadUse, UnreadableRun."""
     one = given_run()
     if not options.runs and not options.where:
-        return [load_run(resolve(output_dir(options.output_dir), one))]
+        return [_read(resolve(output_dir(options.output_dir), one))]
     if one:
         raise BadUse("give either RUN, or RUNS and WHERE")
     return chosen_runs(options)
+
+
+def _read(directory: Path) -> StoredRun:
+    """The run; with damaged metadata the journal may be worth a report all the same."""
+    try:
+        return load_run(directory)
+    except UnreadableRun as error:
+        if not (directory / "logs" / "metrics.jsonl").is_file():
+            raise
+        return StoredRun(directory, {"status": "unreadable", "error": str(error)})
 
 
 def _place(options: argparse.Namespace, runs: list[StoredRun]) -> Path:

@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: MIT
 """What a report says of several runs together: lib/runs/compare, as tables for the page.
 
-    tables, notes = comparison(runs)
-    tables[0].rows[0]       # Row("val/loss", [Cell("0.21", best=True), Cell("0.25", best=False)])
+    compared = comparison(runs)
+    compared.tables[1].rows[0]  # Row("val/loss …", [Cell("0.21", best=True), Cell("0.25")])
 
 A table has a column for each run, in the order of the report.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from lib import text
+from lib.runs.compare.code import Between
 from lib.runs.compare.comparison import Comparison, compare
 from lib.runs.compare.differences import Differences, spelt
 from lib.runs.compare.metrics import Metric, shown
@@ -42,11 +43,22 @@ class Table:
     rows: list[Row]
 
 
-def comparison(runs: Sequence[StoredRun]) -> tuple[list[Table], list[str]]:
-    """The tables that are not empty, and notes on what could not be compared."""
+@dataclass
+class Compared:
+    """Tables that are not empty, notes on what could not be compared, and between commits what
+    git says of them: (a sentence, the changed files).
+    """
+
+    tables: list[Table] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    commits: list[tuple[str, str]] = field(default_factory=list)
+
+
+def comparison(runs: Sequence[StoredRun]) -> Compared:
+    """The comparison of the runs that can be read; of fewer than two, a note."""
     readable = [run for run in runs if run.status != "unreadable"]
     if len(readable) < 2:
-        return [], ["Fewer than two of these runs can be read: there is nothing to compare."]
+        return Compared(notes=["Fewer than two of the runs can be read: nothing is compared."])
     found = compare(runs)
     heads = [text.one_line(run.name) for run in found.runs]
     about = [
@@ -66,7 +78,7 @@ def comparison(runs: Sequence[StoredRun]) -> tuple[list[Table], list[str]]:
         "Code": _rows(found.code.fields),
     }
     tables = [Table(title, heads, rows) for title, rows in parts.items() if rows]
-    return tables, _notes(found)
+    return Compared(tables, _notes(found), [_commits(between) for between in found.code.between])
 
 
 def _metric(metric: Metric) -> Row:
@@ -89,11 +101,12 @@ def _row(name: str, values: Sequence[Any]) -> Row:
 
 def _notes(found: Comparison) -> list[str]:
     notes = [text.one_line(note) for note in found.notes]
-    for between in found.code.between:
-        notes.append(
-            f"From commit {between.old} to {between.new}: {between.ahead} more commits, "
-            f"{between.behind} fewer; {'; '.join(map(text.one_line, between.stat))}"
-        )
     if found.code.not_here:
-        notes.append(f"Not in the checkout of the report: {', '.join(found.code.not_here)}.")
+        notes.append(f"The checkout lacks these commits: {', '.join(found.code.not_here)}")
     return [redact(note) for note in notes]
+
+
+def _commits(between: Between) -> tuple[str, str]:
+    counts = f"{between.ahead} more and {between.behind} fewer commits"
+    title = f"From {between.old} to {between.new}: {counts}"
+    return title, redact(text.printable("\n".join(between.stat)))

@@ -266,7 +266,10 @@ def _remarks(run: StoredRun, fields: Mapping[str, Any], logged: Logged, diff: st
         remarks.append("The run is in progress: this is what it had logged when it was read.")
     if run.status == "unreadable":
         remarks.append(f"The metadata cannot be read: {_text(fields.get('error'))}")
-    if not logged.rows:
+    if run.status == "kept":
+        pull = f"make pull RUN={shlex.quote(text.one_line(run.name))}"
+        remarks.append(f"The run is kept, but not here; this is its summary. To get it: {pull}")
+    elif not logged.rows:
         remarks.append("There is no journal of this run, or nothing is in it: no curves, no media.")
     if logged.damaged:
         remarks.append(f"Damaged rows of the journal that are left out: {logged.damaged:,}.")

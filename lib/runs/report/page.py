@@ -55,7 +55,6 @@ def render(runs: Sequence[StoredRun]) -> str:
         media_of(run.dir, log.media, Budget(ALL_IMAGES // len(runs)))
         for run, log in zip(runs, logged, strict=True)
     ]
-    tables, notes = comparison(runs) if len(runs) > 1 else ([], [])
     scripts = [get_plotlyjs().replace("\r\n", "\n"), _source("report.js")]
     templates = Environment(
         loader=FileSystemLoader(_HERE),
@@ -70,8 +69,7 @@ def render(runs: Sequence[StoredRun]) -> str:
         scripts=[Markup(script) for script in scripts],
         data=Markup(_json(page_data(runs, facts, drawn))),
         runs=list(zip(facts, media, strict=True)),
-        tables=tables,
-        notes=notes,
+        compared=comparison(runs) if len(runs) > 1 else None,
         charts=drawn,
         sections={key: title for key, title in SECTIONS.items() if _has(drawn, key)},
         epochs=all(_epoch(run) for run in runs),

@@ -27,14 +27,15 @@ function curveName(chart, curve) {
   return plain(curve.split ? `${runs[curve.run].name} (${curve.split})` : runs[curve.run].name);
 }
 
-// The mean of each value and equally many on either side, `share` of the curve each way.
+// The mean of each value and those on either side, `share` of the curve each way; fewer at its ends.
 function smooth(values, share) {
   const reach = Math.max(1, Math.round(values.length * share));
   const sums = [0];
   for (const value of values) sums.push(sums[sums.length - 1] + value);
   return values.map((_, i) => {
-    const half = Math.min(reach, i, values.length - 1 - i);
-    return (sums[i + half + 1] - sums[i - half]) / (2 * half + 1);
+    const from = Math.max(0, i - reach);
+    const to = Math.min(values.length, i + reach + 1);
+    return (sums[to] - sums[from]) / (to - from);
   });
 }
 
