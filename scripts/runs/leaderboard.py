@@ -69,7 +69,8 @@ def show(board: Leaderboard) -> None:
 
 def _heading(board: Leaderboard) -> list[str]:
     better = "low" if board.lower else "high"
-    lines = [f"{board.by}: {board.total} rows, {better} is better"]
+    rows = f"{board.total} row{'' if board.total == 1 else 's'}"
+    lines = [f"{board.by}: {rows}, {better} is better"]
     if board.group:
         lines[0] += f", a row for each {', '.join(board.group)}"
     if board.left_out:
@@ -113,7 +114,7 @@ def _tests(board: Leaderboard) -> list[str]:
         return [few] if board.total > 1 else []
     how = {
         PAIRED: "paired: paired t-test by seed, where both rows have the same seeds",
-        WELCH: "Welch: Welch's t-test, where the seeds are others",
+        WELCH: "Welch: Welch's t-test, where they do not",
     }
     count = f"{board.tested} test{'' if board.tested == 1 else 's'}"
     return [

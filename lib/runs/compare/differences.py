@@ -58,9 +58,10 @@ def _equal(a: Any, b: Any) -> bool:
 
 
 def differing_settings(runs: Sequence[StoredRun]) -> tuple[Differences, Differences]:
-    """(settings that change the numbers, the others), the seed in neither."""
+    """(settings that change the numbers, the others); seed and name of the run are in neither."""
     found = differing([run.settings or None for run in runs])
-    found.pop(SEED, None)
+    for name in (SEED, "TRACKER_RUN_NAME"):
+        found.pop(name, None)
     science = {name: values for name, values in found.items() if name not in without_science()}
     return science, {name: values for name, values in found.items() if name not in science}
 

@@ -16,7 +16,7 @@ from lib.runs.direction import lower_is_better
 from lib.runs.stored import HOW, StoredRun
 
 _FIRST = ("val/", "test/", "train/", "final/", "perf/")
-_PROGRESS = ("system/", "lr", "epoch")  # say how the training went, not how well
+_PROGRESS = ("system/", "lr", "epoch", "grad_norm")  # say how the training went, not how well
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,9 @@ def test_only_what_differs():
 
 def test_settings_with_and_without_an_effect(out):
     a = make(out, "a", SEED=1, DESCRIPTION="one")
-    b = make(out, "b", SEED=2, LEARNING_RATE=0.2, OPTIMIZER="adam", ADAM_BETA1=0.9)
+    b = make(
+        out, "b", SEED=2, TRACKER_RUN_NAME="b", LEARNING_RATE=0.2, OPTIMIZER="adam", ADAM_BETA1=0.9
+    )
     found = compare([a, b])
     assert found.seeds == [1, 2]
     assert found.science == {
