@@ -25,6 +25,7 @@ from lib.train.checkpoint.digest import verify
 from lib.train.checkpoint.find import listed
 
 _EVALUATED = "val/"  # the metrics of weights; others are of a step
+IN_WANDB = "wandb_artifact"  # tag of a version: the artifact that W&B has of it
 _TO_REGISTER = "registered_model"  # tag of a stored model: the name that it is for
 
 

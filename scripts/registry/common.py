@@ -4,12 +4,19 @@
 import getpass
 import os
 import re
+import sys
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 from lib.errors import BadUse, Failure
 from lib.registry.server import answering, checked
+from lib.registry.versions import Version
+from lib.registry.wandb_artifact import is_on, mirror
 from lib.runs.keep.git import git
+from lib.train.checkpoint.digest import digest_in
+from lib.train.checkpoint.find import named
 from scripts.tracking.pages import setting
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
@@ -53,6 +60,24 @@ def given_alias() -> str:
             "'v' and a number, which mean versions"
         )
     return alias
+
+
+def mirror_in_wandb(run_dir: Path, version: Version, aliases: Sequence[str]) -> bool:
+    """Give the checkpoint of `version` these aliases in W&B, too, if the run is tracked there.
+
+    Says what W&B has, or what went wrong: the registry is MLflow's, and right in any case.
+    """
+    if not is_on(run_dir):
+        return False
+    checkpoint = named(run_dir / "checkpoints", version.tags.get("checkpoint", "best"))
+    try:
+        if checkpoint.is_dir() or digest_in(checkpoint) != version.tags.get("checkpoint_sha256"):
+            raise Failure(f"{checkpoint} is not the file that was registered")
+        print(f"W&B: {mirror(run_dir, checkpoint, version.name, aliases)}")
+    except (Failure, OSError) as error:
+        print(f"warning: not in W&B: {error}", file=sys.stderr)
+        return False
+    return True
 
 
 def identity() -> str:

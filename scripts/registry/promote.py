@@ -3,13 +3,14 @@
 
     make promote NAME=digits VERSION=3 [ALIAS=production] [TEXT="0.2 points better"]
     make rollback NAME=digits [ALIAS=production] [TEXT=why]
-    python -m scripts.registry.promote promote|rollback
+    python -m scripts.registry.promote [--output-dir DIR] promote|rollback
 
 An alias is on one version at a time; who loads models:/digits@production gets the new one from then
 on. The registry keeps who promoted what, when, why and from which version: `make registry
 NAME=digits` shows it. rollback gives the alias back to the version that had it before, and is
 recorded as well; the next one goes one version further back. Killed at any moment, the alias and
-the history are both as before, or both as after.
+the history are both as before, or both as after. With the W&B tracker on for the run, its artifact
+gets the alias, too.
 """
 
 from lib.cli import begin, run_main
@@ -17,22 +18,29 @@ from lib.cli import begin, run_main
 if __name__ == "__main__":
     begin()
 
-import argparse
 import os
+from pathlib import Path
 from typing import Any
 
 from lib.errors import BadUse
 from lib.registry.promotions import MAX_TEXT, before, promote
 from lib.registry.versions import Name, Version, the_name, the_version, versions
-from scripts.registry.common import given, given_alias, given_name, identity, registry
+from scripts.common import output_dir, parser
+from scripts.registry.common import (
+    given,
+    given_alias,
+    given_name,
+    identity,
+    mirror_in_wandb,
+    registry,
+)
 
 
 def main() -> None:
-    flags = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    flags = parser(__doc__)
     flags.add_argument("what", choices=("promote", "rollback"))
-    what = flags.parse_args().what
+    options = flags.parse_args()
+    what, runs = options.what, Path(output_dir(options.output_dir))
     name, alias = given_name(), given_alias()
     number = given_number() if what == "promote" else 0
     why = " ".join(os.environ.get("TEXT", "").split())
@@ -50,6 +58,8 @@ def main() -> None:
         was = f"version {entry.previous}" if entry.previous else "nothing"
         print(f"{name}@{alias} is version {number} (run {version.run_name}); before, {was}")
         _check_the_last_word(client, model, alias, version)
+    if version.run_name:
+        mirror_in_wandb(runs / version.run_name, version, [alias])
 
 
 def given_number() -> int:

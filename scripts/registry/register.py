@@ -29,6 +29,7 @@ from types import ModuleType
 from lib import lock, text
 from lib.errors import BadUse, Failure
 from lib.registry.register import (
+    IN_WANDB,
     Facts,
     bring_up_to_date,
     existing,
@@ -37,11 +38,12 @@ from lib.registry.register import (
     register,
 )
 from lib.registry.server import answering, checked
+from lib.registry.versions import the_name, the_version
 from lib.runs.stored import StoredRun, load_run
 from lib.tracking.launch import environment, forwarder_command, outcome
 from lib.train.checkpoint.find import named
 from scripts.common import chosen_run, run_parser
-from scripts.registry.common import given_name, registry_uri
+from scripts.registry.common import given_name, mirror_in_wandb, registry_uri
 from scripts.tracking.track import check_delivery
 
 CHECKPOINTS = ("best", "last")
@@ -73,15 +75,17 @@ def _registered(uri: str, facts: Facts, name: str, module: ModuleType, checkpoin
     with answering(uri) as client:
         old = existing(client, facts, name)
         if old is None:
-            return register(
-                client, facts, name, mlflow_run, _maker(facts, module, checkpoint, mlflow_run)
-            )
-        changed = bring_up_to_date(client, old, facts)
-        print(
-            f"these weights are version {old.number} already"
-            + (f"; new: {', '.join(changed)}" if changed else "")
-        )
-        return old.number
+            make = _maker(facts, module, checkpoint, mlflow_run)
+            number = register(client, facts, name, mlflow_run, make)
+        else:
+            number, changed = old.number, bring_up_to_date(client, old, facts)
+            new = f"; brought up to date: {', '.join(changed)}" if changed else ""
+            print(f"these weights are version {number} already{new}")
+        version = the_version(client, the_name(client, name), number)
+        aliases = [f"version-{number}", version.tags["checkpoint"], *version.aliases]
+        if IN_WANDB not in version.tags and mirror_in_wandb(facts.run.dir, version, aliases):
+            client.set_model_version_tag(name, str(number), IN_WANDB, f"{name}:version-{number}")
+    return number
 
 
 def _exports(run: StoredRun) -> ModuleType:
