@@ -56,7 +56,7 @@ def show(board: Leaderboard) -> None:
     rows = [(str(i), _cells(row, board)) for i, row in enumerate(board.rows, 1)]
     screen.show(Grid("", heads, rows, corner="#", whole=True))
     if board.total > len(board.rows):
-        screen.say(f"\n{board.total - len(board.rows)} more rows: LIMIT={board.total}")
+        screen.say(f"\n{_rows(board.total - len(board.rows))} more: LIMIT={board.total}")
     screen.say()
     for line in _tests(board):
         screen.say(line)
@@ -69,13 +69,16 @@ def show(board: Leaderboard) -> None:
 
 def _heading(board: Leaderboard) -> list[str]:
     better = "low" if board.lower else "high"
-    rows = f"{board.total} row{'' if board.total == 1 else 's'}"
-    lines = [f"{board.by}: {rows}, {better} is better"]
+    lines = [f"{board.by}: {_rows(board.total)}, {better} is better"]
     if board.group:
         lines[0] += f", a row for each {', '.join(board.group)}"
     if board.left_out:
         lines.append(f"left out: {said(board.left_out)} (STATUS=all takes in every status)")
     return lines
+
+
+def _rows(count: int) -> str:
+    return f"{count} row{'' if count == 1 else 's'}"
 
 
 def _cells(row: Row, board: Leaderboard) -> list[str]:

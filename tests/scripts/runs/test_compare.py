@@ -162,9 +162,10 @@ def test_leaderboard_as_json_and_csv(call):
 def test_leaderboard_of_some_runs(call):
     printed = call(leaderboard, STATUS="all", LIMIT="1", GROUP="OPTIMIZER,LEARNING_RATE")
     assert "LEARNING_RATE=7.0" in printed
-    assert "4 more rows: LIMIT=5" in printed
+    assert "4 rows more: LIMIT=5" in printed
     assert "warning: row 1: not finished: 1 interrupted" in printed
-    printed = call(leaderboard, WHERE="LEARNING_RATE=0.1", GROUP="", STATUS="completed")
+    one = "LEARNING_RATE=0.1 and OPTIMIZER=sgd"
+    printed = call(leaderboard, WHERE=one, GROUP="", STATUS="completed", LIMIT="")
     assert printed.startswith("val/loss: 1 row, low is better\n")
 
 
