@@ -175,7 +175,7 @@ def _draw(
     else:
         axes.plot(*_columns(train), color=_BLUE)
     if log and all(value > 0 for _, value in [*train, *validation]):
-        _use_log_axis(axes)
+        use_log_axis(axes)
     title = text.one_line(f"{plot.title} of {run_name}")
     title = title if len(title) <= _LONG_TITLE else f"{title[: _LONG_TITLE - 1]}…"
     axes.set_title(title, loc="left", fontsize=11, parse_math=False)  # a name may hold dollars
@@ -190,7 +190,7 @@ def _draw(
     return png.getvalue()
 
 
-def _use_log_axis(axes: "Axes") -> None:
+def use_log_axis(axes: "Axes") -> None:
     """Plain numbers at the decades; also between them if there are fewer than two."""
     from matplotlib.ticker import FuncFormatter, NullFormatter
 

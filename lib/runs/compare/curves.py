@@ -18,6 +18,7 @@ import numpy as np
 
 from lib.errors import BadUse
 from lib.runs.compare.metrics import direction
+from lib.runs.plots import use_log_axis
 from lib.runs.series import Series
 from lib.runs.stored import StoredRun
 from lib.text import one_line
@@ -99,11 +100,16 @@ def is_noisy(values: np.ndarray) -> bool:
 
 
 def smoothed(values: np.ndarray) -> np.ndarray:
-    """The mean of each value and equally many on either side, fewer near the ends."""
+    """The mean of each value and those on either side.
+
+    Near the beginning, where a curve is steep, fewer on both sides; near the end, where single
+    values would look like a turn, those that there are.
+    """
     index = np.arange(len(values))
-    reach = np.minimum(len(values) // _SMOOTHED_SHARE, np.minimum(index, index[::-1]))
+    reach = np.minimum(len(values) // _SMOOTHED_SHARE, index)
+    end = np.minimum(index + reach + 1, len(values))
     sums = np.concatenate(([0.0], np.cumsum(values)))
-    return (sums[index + reach + 1] - sums[index - reach]) / (2 * reach + 1)
+    return (sums[end] - sums[index - reach]) / (end - index + reach)
 
 
 def _panel(
@@ -129,7 +135,7 @@ def _panel(
             best = int(np.argmin(values) if lower else np.argmax(values))
             axes.plot(steps[best], values[best], "o", color=look["color"], markersize=4)
     if log and all((values > 0).all() for _, values in curves):
-        axes.set_yscale("log")
+        use_log_axis(axes)
     axes.set_title(one_line(name), loc="left", fontsize=11, parse_math=False)
     axes.set_xlabel("step")
     axes.grid(color="0.92")
