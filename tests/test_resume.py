@@ -61,6 +61,22 @@ def folders(tmp_path_factory):
     return tmp_path_factory.mktemp("data")
 
 
+@pytest.fixture(scope="module")
+def whole(folders):
+    """whole(model, *flags): a training that nothing interrupts, made once for all tests."""
+    trained: dict[tuple[str, ...], Finished] = {}
+
+    def whole(model: SmallModel, *flags: str) -> Finished:
+        key = (model.name, *flags)
+        if key not in trained:
+            output = folders / f"whole-{len(trained)}"
+            output.mkdir()
+            trained[key] = SmallModel(model.name, folders / model.name, output).train(*flags)
+        return trained[key]
+
+    return whole
+
+
 @pytest.fixture
 def small(folders, tmp_path):
     """A small model by name, whose trainings use one thread."""
@@ -107,13 +123,13 @@ def _case(model: str, name: str, flags: tuple[str, ...]) -> object:
 
 
 @pytest.mark.parametrize(("name", "flags"), [_case(*each) for each in ALL])
-def test_a_killed_training_ends_as_one_that_was_not(small, name, flags):
+def test_a_killed_training_ends_as_one_that_was_not(small, name, flags, whole):
     """Killed in step 6, it goes on from step 4, or from step 2 if that was being written."""
     model = small(name)
-    whole = model.train(*STEPS, *flags)
+    uninterrupted = whole(model, *STEPS, *flags)
     killed = train_killed(model, 6, *STEPS, *flags, waits=False)
     resume(model, killed.dir)
-    assert differences(science(whole.dir), science(killed.dir)) == []
+    assert differences(science(uninterrupted.dir), science(killed.dir)) == []
     assert killed.metadata["status"] == "completed"
     assert [entry["step"] for entry in killed.metadata["resumes"]] in ([2], [4])
 
@@ -131,30 +147,30 @@ def rows_of(run: Finished) -> list[dict]:
 @pytest.mark.slow
 class TestWhereItIsKilled:
     @pytest.mark.parametrize("after", [1, 4, 5, 8])
-    def test_in_any_step(self, model, after):
+    def test_in_any_step(self, model, after, whole):
         """In step 1 there is no checkpoint yet; step 8 is the last one."""
-        whole = model.train(*STEPS)
+        uninterrupted = whole(model, *STEPS)
         killed = train_killed(model, after, *STEPS)
         if after == 1:
             with pytest.raises(Failure, match="no checkpoint"):
                 resume(model, killed.dir)
             return
         resume(model, killed.dir)
-        assert differences(science(whole.dir), science(killed.dir)) == []
+        assert differences(science(uninterrupted.dir), science(killed.dir)) == []
 
-    def test_again_and_again(self, model):
-        whole = model.train(*STEPS)
+    def test_again_and_again(self, model, whole):
+        uninterrupted = whole(model, *STEPS)
         killed = train_killed(model, 3, *STEPS)
         for after in (1, 3, 2):
             code = in_child(lambda n=after: (kill_in_step(n), resume(model, killed.dir)))
             assert code == -signal.SIGKILL
         resume(model, killed.dir)
-        assert differences(science(whole.dir), science(killed.dir)) == []
+        assert differences(science(uninterrupted.dir), science(killed.dir)) == []
         assert [entry["step"] for entry in killed.metadata["resumes"]] == [2, 2, 4, 4]
 
-    def test_at_the_very_end(self, model, monkeypatch):
+    def test_at_the_very_end(self, model, monkeypatch, whole):
         """After the last step, before the results are recorded."""
-        whole = model.train(*STEPS)
+        uninterrupted = whole(model, *STEPS)
 
         def work() -> None:
             Loop.finish = lambda *_, **__: kill_self()
@@ -163,15 +179,16 @@ class TestWhereItIsKilled:
         assert in_child(work) == -signal.SIGKILL
         model._count += 1
         resume(model, model.latest.dir)
-        assert differences(science(whole.dir), science(model.latest.dir)) == []
+        assert differences(science(uninterrupted.dir), science(model.latest.dir)) == []
         assert (
-            model.latest.metadata["final_metrics"].keys() == whole.metadata["final_metrics"].keys()
+            model.latest.metadata["final_metrics"].keys()
+            == uninterrupted.metadata["final_metrics"].keys()
         )
 
-    def test_after_early_stop(self, model):
+    def test_after_early_stop(self, model, whole):
         """It does not train on because it was killed when it had stopped."""
         slow = ("--learning-rate", "1e-20", "--eval-interval", "1", "--early-stop", "2")
-        whole = model.train(*slow, "--max-steps", "100")
+        uninterrupted = whole(model, *slow, "--max-steps", "100")
 
         def work() -> None:
             Loop.finish = lambda *_, **__: kill_self()
@@ -180,38 +197,38 @@ class TestWhereItIsKilled:
         assert in_child(work) == -signal.SIGKILL
         model._count += 1
         resume(model, model.latest.dir)
-        assert differences(science(whole.dir), science(model.latest.dir)) == []
+        assert differences(science(uninterrupted.dir), science(model.latest.dir)) == []
 
 
 @pytest.mark.slow
 class TestInterrupted:
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR2])
-    def test_by_a_signal_in_a_step(self, model, monkeypatch, number):
-        whole = model.train(*STEPS)
+    def test_by_a_signal_in_a_step(self, model, monkeypatch, number, whole):
+        uninterrupted = whole(model, *STEPS)
         stop_after(monkeypatch, 3, number)
         with pytest.raises(KeyboardInterrupt):
             model.train(*STEPS)
         monkeypatch.undo()
-        assert "make resume RUN=run-2" in model.latest.log
+        assert "make resume RUN=run-1" in model.latest.log
         resume(model, model.latest.dir)
-        assert differences(science(whole.dir), science(model.latest.dir)) == []
+        assert differences(science(uninterrupted.dir), science(model.latest.dir)) == []
 
-    def test_in_an_evaluation_which_is_then_made_up_for(self, model, monkeypatch):
+    def test_in_an_evaluation_which_is_then_made_up_for(self, model, monkeypatch, whole):
         """The step of the evaluation is complete and saved, its row is still missing."""
-        whole = model.train(*STEPS)
+        uninterrupted = whole(model, *STEPS)
         in_first_evaluation(monkeypatch, lambda: os.kill(os.getpid(), signal.SIGTERM))
         with pytest.raises(KeyboardInterrupt):
             model.train(*STEPS)
         run = model.latest
         assert run.checkpoint()["step"] == 4 and run.rows("val/loss") == {}
         resume(model, run.dir)
-        assert differences(science(whole.dir), science(run.dir)) == []
+        assert differences(science(uninterrupted.dir), science(run.dir)) == []
 
-    def test_sigusr1_saves_and_goes_on(self, model, monkeypatch):
-        whole = model.train(*STEPS, "--checkpoint-keep", "9")
+    def test_sigusr1_saves_and_goes_on(self, model, monkeypatch, whole):
+        uninterrupted = whole(model, *STEPS, "--checkpoint-keep", "9")
         stop_after(monkeypatch, 3, signal.SIGUSR1)
         run = model.train(*STEPS, "--checkpoint-keep", "9")
-        assert differences(science(whole.dir), science(run.dir)) == []
+        assert differences(science(uninterrupted.dir), science(run.dir)) == []
         steps = {path.name for path in (run.dir / "checkpoints").glob("step_*")}
         assert "step_00000003.pt" in steps and "SIGUSR1" in run.log
 
@@ -230,8 +247,8 @@ def stop_after(monkeypatch, updates: int, number: int) -> None:
 
 
 class TestDamage:
-    def test_the_newest_checkpoint_is_damaged(self, model, capsys):
-        whole = model.train(*STEPS)
+    def test_the_newest_checkpoint_is_damaged(self, model, capsys, whole):
+        uninterrupted = whole(model, *STEPS)
         killed = train_killed(model, 8, *STEPS)
         newest = killed.dir / "checkpoints" / "step_00000006.pt"
         content = bytearray(newest.read_bytes())
@@ -240,7 +257,7 @@ class TestDamage:
         resume(model, killed.dir)
         assert "step_00000006.pt" in capsys.readouterr().out
         assert [entry["step"] for entry in killed.metadata["resumes"]] == [4]
-        assert differences(science(whole.dir), science(killed.dir)) == []
+        assert differences(science(uninterrupted.dir), science(killed.dir)) == []
 
     def test_all_of_them_are(self, model, capsys):
         killed = train_killed(model, 8, *STEPS)
@@ -257,11 +274,11 @@ class TestDamage:
 class TestOldCheckpoint:
     """A run can go on from any of its checkpoints; what came after that is superseded."""
 
-    def test_with_the_same_settings_the_end_is_the_same(self, model):
-        whole = model.train(*STEPS, "--checkpoint-keep", "9")
+    def test_with_the_same_settings_the_end_is_the_same(self, model, whole):
+        uninterrupted = whole(model, *STEPS, "--checkpoint-keep", "9")
         run = model.train(*STEPS, "--checkpoint-keep", "9")
         resume(model, run.dir / "checkpoints" / "step_00000004.pt")
-        assert differences(science(whole.dir), science(run.dir)) == []
+        assert differences(science(uninterrupted.dir), science(run.dir)) == []
 
     def test_newer_ones_are_gone_before_they_could_be_mistaken_for_its_own(self, model):
         run = model.train(*STEPS, "--checkpoint-keep", "9")
@@ -366,7 +383,7 @@ class TestInitFrom:
 def test_two_ranks(model):
     """All ranks are killed at once, and their launcher."""
     long = ("--max-steps", "120", "--eval-interval", "60", "--checkpoint-interval", "20")
-    whole = model.train_on_ranks(2, *long)
+    uninterrupted = model.train_on_ranks(2, *long)
     with subprocess.Popen(model.command(2, "killed", *long), env=ENVIRONMENT) as launcher:
         wait_for(model.output / "killed" / "checkpoints" / "step_00000020.pt")
         for process in (*psutil.Process(launcher.pid).children(recursive=True), launcher):
@@ -379,7 +396,7 @@ def test_two_ranks(model):
     )
     assert killed.metadata["status"] == "completed"
     assert 20 <= killed.metadata["resumes"][0]["step"] < 120
-    assert differences(science(whole.dir), science(killed.dir)) == []
+    assert differences(science(uninterrupted.dir), science(killed.dir)) == []
 
 
 def wait_for(path: Path) -> None:
