@@ -33,7 +33,8 @@ class Clone(NamedTuple):
 
     def type(self, text: str) -> subprocess.CompletedProcess[str]:
         """Run `text` in bash, the placeholders filled in."""
-        runs = sorted((self.folder / "outputs/training").glob("*"), key=os.path.getmtime)
+        found = (self.folder / "outputs/training").glob("[!.]*")
+        runs = sorted((path for path in found if path.is_dir()), key=os.path.getmtime)
         for placeholder, wanted in (("<run>", "{}"), ("RUN=name", "RUN={}")):
             text = text.replace(placeholder, wanted.format(runs[-1].name if runs else "none"))
         return subprocess.run(
