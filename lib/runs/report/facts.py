@@ -126,7 +126,7 @@ def _about(fields: Mapping[str, Any], best: Evaluation | None) -> Iterator[tuple
         "data set": data.get("name"),
         "optimizer": fields.get("optimizer"),
         "best step": f"{best.step:,}" if best else "",
-        "best epoch": epoch_of(best.step, fields) if best else "",
+        "best epoch": _number(epoch_of(best.step, fields)) if best else "",
         "duration": text.duration(fields.get("duration_s")),
         "started": fields.get("start_time"),
         "ended": fields.get("end_time"),
@@ -155,7 +155,8 @@ def _words(fields: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     conclusion = fields.get("conclusion")
     if isinstance(conclusion, Mapping):
         for label, value in conclusion.items():
-            if value:
+            known = label == "expected" and value == fields.get("hypothesis")
+            if value and not known and not isinstance(value, dict):  # metrics are in the results
                 yield f"conclusion: {text.one_line(label)}", _text(value)
     elif conclusion:
         yield "conclusion", _text(conclusion)
@@ -296,6 +297,10 @@ def _flat(fields: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, st
             yield label, "yes" if value else "no"
         elif value is not None and value != "":
             yield label, _text(value)
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:g}"
 
 
 def _text(value: Any) -> str:

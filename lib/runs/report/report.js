@@ -29,7 +29,7 @@ function curveName(chart, curve) {
 
 // The mean of each value and those on either side, `share` of the curve each way; fewer at its ends.
 function smooth(values, share) {
-  const reach = Math.max(1, Math.round(values.length * share));
+  const reach = Math.round(values.length * share);
   const sums = [0];
   for (const value of values) sums.push(sums[sums.length - 1] + value);
   return values.map((_, i) => {
@@ -65,7 +65,7 @@ function traces(chart, state) {
       continue;
     }
     const base = curve.means || curve; // of a thinned curve, the mean of each stretch
-    made.push({ ...raw, opacity: 0.25, line: { ...line, width: 1, dash: "solid" },
+    made.push({ ...raw, opacity: 0.3, line: { ...line, width: 1, dash: "solid" },
       hoverinfo: "skip", showlegend: false });
     made.push({ ...common, x: along(base, state.axis, curve.run), y: smooth(base.values, state.share), line,
       mode: "lines" });

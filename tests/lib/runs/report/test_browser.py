@@ -112,7 +112,7 @@ def test_controls_change_what_is_drawn(page):
     page.execute_script(SET, "log", False)
     page.execute_script(SET, "smoothing", 10)
     smooth = look(page, "loss")
-    assert smooth["opacities"] == [0.25, 1, 0.25, 1]  # the raw curve stays, faint
+    assert smooth["opacities"] == [0.3, 1, 0.3, 1]  # the raw curve stays, faint
     assert smooth["values"][::2] == plain["values"]
     raw, smoothed = smooth["lines"][:2]
     assert raw != smoothed and steepness(smoothed) < steepness(raw) / 2
