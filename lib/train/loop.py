@@ -27,6 +27,7 @@ from torch import Tensor
 
 from lib.optim import describe_decay
 from lib.runs.best import best_fields
+from lib.runs.keep.data import data_hash
 from lib.tracking.launch import launch
 from lib.train.batch_finding import BatchPlan, smaller_batch
 from lib.train.best import Best
@@ -95,7 +96,7 @@ class Loop:
         self._start.check_data(dataset)
         self._dataset = dataset
         run.set_info(
-            dataset=dataset,
+            dataset={**dataset, "dvc_hash": data_hash(self._settings.as_dict(), dataset)},
             model=model,
             pruning=pruning_info(self._pruner),
             batch=plan.as_dict(),

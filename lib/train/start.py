@@ -23,6 +23,8 @@ from lib import lock
 from lib.config.changes import BATCH
 from lib.errors import BadUse, Failure
 from lib.launch_env import launch_env
+from lib.runs.keep.ledger import describe, tried_before
+from lib.runs.keep.partial import missing
 from lib.runs.redact import redact_named
 from lib.runs.run import NullRun, Run, info_from_settings
 from lib.runs.stored import load_run, resolve, run_of_launch
@@ -126,6 +128,8 @@ class Start:
         """The run: a new one, or the one that goes on after `step` updates."""
         if self.run_dir is None:
             run = Run.from_settings(settings, model=settings.MODEL)
+            if found := tried_before(settings.OUTPUT_DIR, settings.science_hash):
+                run.say(f"note: the same settings and seed were tried before: {describe(found)}")
             if self._parent:
                 run.set_info(parent=self._parent)
             if self._remark:
@@ -231,6 +235,8 @@ def _find(settings: Any) -> Found:
         run_dir, file = _run_and_file(Path(given), settings.OUTPUT_DIR)
     if not lock.is_free(run_dir / ".lock"):
         raise BadUse(f"{run_dir.name} is running: make show RUN={run_dir.name}")
+    if said := missing(run_dir):
+        raise BadUse(said)
     if file is not None:
         return run_dir, file, load_state(file)
     try:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from lib import text
+from lib.runs.keep.partial import missing
 from lib.runs.stored import UnreadableRun, find_runs, load_run
 from lib.runs.verify import Part, verify_files
 from lib.train.checkpoint.verify import Checked, verify_checkpoints
@@ -37,9 +38,12 @@ def verify(run: Path, name: str) -> bool:
     checked = verify_checkpoints(run, fields)
     parts = [*verify_files(run), checked.part]
     damaged = any(part.damage for part in parts)
-    print(text.one_line(f"{run.name}: {'DAMAGED' if damaged else 'whole'}"))
+    partial = missing(run)
+    state = f"PARTIAL: {partial}" if partial else "DAMAGED" if damaged else "whole"
+    print(text.one_line(f"{run.name}: {state}"))
     rows = [row for part in parts for row in _lines(part)]
-    rows += [("next", command) for command in _next(run, name, fields, checked, damaged)]
+    if not partial:
+        rows += [("next", command) for command in _next(run, name, fields, checked, damaged)]
     print(*(f"  {line}" for line in text.columns(rows)), sep="\n")
     return not damaged
 

@@ -25,6 +25,7 @@ from lib.config.resume import load_run
 from lib.config.tree import Tree, Value
 from lib.errors import BadUse, Failure
 from lib.runs import stored
+from lib.runs.keep.partial import missing
 from lib.runs.stored import StoredRun, UnreadableRun
 from scripts.common import given_run, output_dir
 from scripts.config.change import overrides, print_notes
@@ -40,6 +41,8 @@ def chosen(folder: str, given: str) -> StoredRun:
         run = stored.load_run(directory)
     except UnreadableRun as error:
         raise Failure(f"{error}: `make verify RUN={directory}` says what can be used") from None
+    if said := missing(run.dir):
+        raise BadUse(said)
     if run.status == "running":
         raise BadUse(f"{run.dir} is running: `make show RUN={run.name}` says how far it is")
     checkpoints = run.dir / "checkpoints"

@@ -8,6 +8,7 @@ with repository.exclusive():                # one program that keeps or pulls at
 """
 
 import contextlib
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from lib.errors import BadUse, Failure
 from lib.runs.keep.dvc import dvc
 from lib.runs.keep.git import GitFailed, answers, git
 
+PULLED, PUSHED = ".pull-", ".push-"  # hidden names in the output directory, for a while
 _WAIT_S = 600.0  # for another program, which may be copying a large run
 _UNDER_WAY = ("MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD", "rebase-merge", "rebase-apply")
 _CONFIGS = ("~/.config/dvc/config", "/etc/xdg/dvc/config")
@@ -84,7 +86,8 @@ class Repository:
     def exclusive(self) -> Iterator[None]:
         """Keep other programs of this kind out of the work tree within the block.
 
-        Raises Failure when one is at work for ten minutes.
+        What one of them left behind when it was killed is removed. Raises Failure when one is at
+        work for ten minutes.
         """
         try:
             held = lock.hold(self._private / "keep.lock", wait=_WAIT_S)
@@ -94,6 +97,8 @@ class Repository:
                 f"{_WAIT_S / 60:.0f} minutes; try again when it is done"
             ) from None
         try:
+            for left in self.output_dir.glob(".pu[ls][lh]-*"):
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
             yield
         finally:
             lock.release(held)
