@@ -32,21 +32,21 @@ class Evaluation:
 class BestSoFar:
     """The best evaluation of the rows that were seen: `found`, None before the first that counts.
 
-    `metric` and `sign` (1 if lower is better, else -1) say by what; rows before `first_step` do not
-    count.
+    `criterion` says by what: (the metric, 1 if lower is better or else -1, the first step whose
+    evaluations count).
     """
 
     def __init__(self, metadata: Mapping[str, Any]) -> None:
-        self.metric, self.sign = _criterion(metadata)
-        self.first_step = _end_of_pruning(metadata)
+        self.criterion = (*_criterion(metadata), _end_of_pruning(metadata))
         self.found: Evaluation | None = None
 
     def see(self, step: int, metrics: Mapping[str, float]) -> None:
         """Compare a row with the best one; only finite values count, the first among equals."""
-        if self.metric not in metrics or step < self.first_step:
+        metric, sign, first_step = self.criterion
+        if metric not in metrics or step < first_step:
             return
-        value = self.sign * metrics[self.metric]
-        lowest = self.sign * self.found.metrics[self.metric] if self.found else math.inf
+        value = sign * metrics[metric]
+        lowest = sign * self.found.metrics[metric] if self.found else math.inf
         if -math.inf < value < lowest:
             self.found = Evaluation(step, dict(metrics))
 
@@ -57,7 +57,7 @@ def best_evaluation(journal: Path, metadata: Mapping[str, Any]) -> Evaluation | 
     None if no evaluation counts or the journal cannot be read.
     """
     best = BestSoFar(metadata)
-    quoted = json.dumps(best.metric, ensure_ascii=False).encode("utf-8", "replace")
+    quoted = json.dumps(best.criterion[0], ensure_ascii=False).encode("utf-8", "replace")
     with contextlib.suppress(OSError):
         for row, _ in current_rows(journal, containing=quoted, on_damage=_ignore):
             best.see(row.get("step", -1), row.get("metrics", {}))
@@ -69,7 +69,12 @@ def with_best(journal: Path, metadata: Mapping[str, Any]) -> dict[str, Any]:
 
     What final_metrics has already stays.
     """
-    best, final = best_evaluation(journal, metadata), metadata.get("final_metrics")
+    return with_evaluation(best_evaluation(journal, metadata), metadata)
+
+
+def with_evaluation(best: Evaluation | None, metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """The same with a `best` evaluation that is known already."""
+    final = metadata.get("final_metrics")
     fields = {"final_metrics": {**_final(best), **(final if isinstance(final, dict) else {})}}
     return {**metadata, **fields, **(best_fields(best.step, metadata) if best else {})}
 

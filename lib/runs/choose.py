@@ -10,7 +10,8 @@ from pathlib import Path
 
 from lib.errors import BadUse, near
 from lib.runs.open import open_runs
-from lib.runs.stored import StoredRun, load_run, resolve
+from lib.runs.stored import run_named
+from lib.runs.stored_run import StoredRun, load_run
 
 _WILD = frozenset("*?[")
 
@@ -49,7 +50,7 @@ def _named(word: str, runs: dict[str, StoredRun], output_dir: Path) -> list[Stor
     if word in runs:
         return [runs[word]]
     if _WILD.isdisjoint(word) or "/" in word:
-        directory = resolve(output_dir, word)
+        directory = run_named(output_dir, word)
         return [load_run(directory) if "/" in word else runs[directory.name]]
     names = [name for name in runs if fnmatch.fnmatchcase(name, word)]
     if not names:

@@ -12,8 +12,10 @@ run.metric("train/loss").values, run.frame()
 from pathlib import Path
 
 from lib.errors import BadUse
-from lib.runs.query.select import select
-from lib.runs.stored import StoredRun, find_runs, load_run, resolve
+from lib.runs.index.catalog import Catalog, open_catalog
+from lib.runs.query.select import Names, select
+from lib.runs.stored import run_named
+from lib.runs.stored_run import StoredRun, load_run
 
 OUTPUT_DIR = "outputs/training"
 
@@ -31,7 +33,16 @@ def open_runs(
     """
     if limit is not None and limit < 0:
         raise BadUse(f"LIMIT={limit} must not be negative")
-    return select(find_runs(output_dir, details=True), where, sort)[:limit]
+    catalog = open_catalog(output_dir)
+    return select(CatalogNames(catalog), where, sort)[:limit]
+
+
+class CatalogNames(Names):
+    """What can be asked of the runs of a catalog."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        super().__init__(catalog.runs())
+        self.has_metric, self.metrics = catalog.has_metric, catalog.metrics
 
 
 def open_run(name: str = "", output_dir: str | Path = OUTPUT_DIR) -> StoredRun:
@@ -40,4 +51,4 @@ def open_run(name: str = "", output_dir: str | Path = OUTPUT_DIR) -> StoredRun:
     Raises BadUse, with near matches, when there is no such run, and UnreadableRun when its
     metadata are damaged.
     """
-    return load_run(resolve(output_dir, name))
+    return load_run(run_named(output_dir, name))

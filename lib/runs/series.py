@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from lib.runs.best import BestSoFar
+from lib.runs.best import BestSoFar, Evaluation
 from lib.runs.journal import DamagedRow, current_rows
 
 if TYPE_CHECKING:
@@ -130,13 +130,33 @@ class Numbers:
 
 
 def read_numbers(journal: Path, metadata: Mapping[str, Any]) -> Numbers:
-    """The Numbers of all rows that count; of none if the journal cannot be read."""
+    """The Numbers of all rows that count; those in the metadata if the journal cannot be read."""
     numbers = Numbers(metadata)
     try:
         for row, _ in current_rows(journal, on_damage=ignore):
             numbers.add(row)
     except OSError:
-        pass
+        return numbers_of_results(metadata)
+    return numbers
+
+
+def numbers_of_results(metadata: Mapping[str, Any]) -> Numbers:
+    """What `final_metrics` and `best` say of a run whose journal is not here.
+
+    Its metrics have one value each: `val/loss` that of `final/best_val_loss`.
+    """
+    numbers, final = Numbers(metadata), metadata.get("final_metrics")
+    metrics = final if isinstance(final, Mapping) else {}
+    metrics = {name: value for name, value in metrics.items() if type(value) in (int, float)}
+    best, start = metadata.get("best"), "final/best_val_"
+    step = best.get("step") if isinstance(best, Mapping) else metadata.get("best_step")
+    step = step if type(step) is int and step >= 0 else 0
+    evaluation = {
+        f"val/{k.removeprefix(start)}": v for k, v in metrics.items() if k.startswith(start)
+    }
+    numbers.add({"step": step, "metrics": {**evaluation, **metrics}})
+    if evaluation:
+        numbers.best.found = Evaluation(step, evaluation)
     return numbers
 
 

@@ -5,13 +5,16 @@ FIELDS["started"].of(run)       # None when it is missing
 FIELDS["started"].kind          # text, list, number, flag, time, duration or size
 """
 
+from __future__ import annotations
+
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lib.runs.stored import StoredRun
+if TYPE_CHECKING:
+    from lib.runs.stored_run import StoredRun
 
 
 @dataclass(frozen=True)
@@ -73,8 +76,8 @@ _RAW: dict[str, tuple[str, Callable[[StoredRun], Any]]] = {
     "parameters": ("number", _part("model", "parameters")),
     "best_step": ("number", lambda run: run.best_step),
     "best_epoch": ("number", lambda run: run.best_epoch),
-    "started": ("time", _seconds(StoredRun.started)),
-    "ended": ("time", _seconds(StoredRun.ended)),
+    "started": ("time", _seconds(lambda run: run.started())),
+    "ended": ("time", _seconds(lambda run: run.ended())),
     "age": ("duration", _age),
     "duration": ("duration", _top("duration_s")),
     "size": ("size", lambda run: run.size),
@@ -108,5 +111,8 @@ def _in_kind(kind: str, value: Any) -> Any:
 def _checked(kind: str, of: Callable[[StoredRun], Any]) -> Field:
     return Field(kind, lambda run: _in_kind(kind, of(run)))
 
+
+# Not in the index, since they change while the run does not.
+VOLATILE = ("age", "kept", "size")
 
 FIELDS = {name: _checked(kind, of) for name, (kind, of) in _RAW.items()}

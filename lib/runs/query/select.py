@@ -2,7 +2,7 @@
 """The runs that fit WHERE, in the order of SORT.
 
     names = Names(runs)                     # what may be asked for: fields, metrics, settings
-    chosen = select(runs, where="val/loss<3 and LEARNING_RATE>0.01", sort="-val/accuracy")
+    chosen = select(names, where="val/loss<3 and LEARNING_RATE>0.01", sort="-val/accuracy")
     names.column("val/loss:min").of(run)
 
 A name is that of a field (fields.py), of a setting in capitals, or of a metric, with :last, :min,
@@ -18,7 +18,7 @@ from lib.errors import BadUse, near
 from lib.runs.query import syntax
 from lib.runs.query.fields import FIELDS
 from lib.runs.query.values import comparer
-from lib.runs.stored import HOW, StoredRun
+from lib.runs.stored_run import HOW, StoredRun
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Names:
     """What can be asked of `runs`; each name is looked up once."""
 
     def __init__(self, runs: Sequence[StoredRun]) -> None:
-        self._runs = runs
+        self.runs = runs
         self._columns: dict[str, Column] = {}
 
     def column(self, name: str) -> Column:
@@ -46,29 +46,32 @@ class Names:
             self._columns[name] = self._find(name)
         return self._columns[name]
 
+    def has_metric(self, name: str) -> bool:
+        """Whether any run has logged the metric."""
+        return any(name in run.summary for run in self.runs)
+
     def metrics(self) -> set[str]:
         """Every metric of the runs."""
-        return {name for run in self._runs for name in run.metric_names}
+        return {name for run in self.runs for name in run.metric_names}
 
     def settings(self) -> set[str]:
         """Every symbol of the runs' configurations."""
-        return {name for run in self._runs for name in run.settings}
+        return {name for run in self.runs for name in run.settings}
 
     def _find(self, name: str) -> Column:
         if name in FIELDS:
-            return Column(name, FIELDS[name].kind, FIELDS[name].of)
+            return Column(name, FIELDS[name].kind, lambda run: run.field(name))
         if name.isupper():
             symbol = name.removeprefix("CONFIG_")
-            values = [run.settings[symbol] for run in self._runs if symbol in run.settings]
+            values = [run.settings[symbol] for run in self.runs if symbol in run.settings]
             if values:
                 return _setting(name, symbol, values)
-        metrics = self.metrics()
         base, _, how = name.rpartition(":")
-        if name in metrics or (how in HOW and base in metrics):
+        if self.has_metric(name) or (how in HOW and self.has_metric(base)):
             return Column(name, "number", lambda run: run.value(name))
-        known = [*FIELDS, *sorted(metrics), *sorted(self.settings())]
-        if how and base in metrics:
+        if base and self.has_metric(base):
             raise BadUse(f"{name}: a metric has :last, :min, :max and :mean, not :{how}")
+        known = [*FIELDS, *sorted(self.metrics()), *sorted(self.settings())]
         found = near(name, known)
         hint = f"did you mean {' or '.join(found)}?" if found else "docs/runs.md lists the fields"
         raise BadUse(f"no run has a field, metric or setting {name}; {hint}")
@@ -86,15 +89,12 @@ def _setting(name: str, symbol: str, values: Iterable[Any]) -> Column:
     return Column(name, found.pop(), lambda run: run.settings.get(symbol))
 
 
-def select(
-    runs: Sequence[StoredRun], where: str = "", sort: str = "", names: Names | None = None
-) -> list[StoredRun]:
-    """Those of `runs` that fit `where`, sorted; both may be empty. Raises BadUse."""
+def select(names: Names, where: str = "", sort: str = "") -> list[StoredRun]:
+    """The runs of `names` that fit `where`, sorted; both may be empty. Raises BadUse."""
     tree = syntax.parse(where) if where.strip() else None
-    keys = sort.replace(",", " ").split()
-    if not runs:
+    keys, runs = sort.replace(",", " ").split(), names.runs
+    if not runs:  # no name can be known
         return []
-    names = names or Names(runs)
     if tree is not None:
         fits = _compile(tree, names, where)
         runs = [run for run in runs if fits(run)]

@@ -47,12 +47,11 @@ def test_order_is_by_instant_not_by_text(tmp_path):
     assert [run.name for run in find_runs(tmp_path)] == ["timeless", "first", "second"]
 
 
-def test_details_are_left_to_load_run(tmp_path):
+def test_a_run_that_is_found_has_the_metadata_of_one_that_is_loaded(tmp_path):
     directory = make(tmp_path, "a", git={"commit": "x"}, model={"name": "lenet5"})
     (found,) = find_runs(tmp_path)
-    assert found.part("git") == {}
-    assert found.part("model") == {"name": "lenet5"}
-    assert load_run(directory).part("git") == {"commit": "x"}
+    assert found.metadata == load_run(directory).metadata
+    assert found.part("git") == {"commit": "x"}
     with pytest.raises(UnreadableRun, match=r"metadata\.yaml: No such file"):
         load_run(tmp_path / "missing")
 

@@ -1,0 +1,363 @@
+# SPDX-License-Identifier: MIT
+"""The runs of an output directory as the index has them, brought up to date.
+
+    catalog = open_catalog("outputs/training")
+    catalog.runs()                          # IndexedRun, oldest first
+    catalog.has_metric("val/loss")
+
+Opening it looks at every run directory: an entry is used if the stamp of its run (entry.py) is the
+same, and made again otherwise; a run that says it is running is asked by its lock. Entries are
+written in batches, so that a process that is killed leaves those that it has made. Any number of
+processes may do this at once.
+"""
+
+import json
+import math
+import os
+import sqlite3
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import astuple
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from lib import lock
+from lib.runs.best import Evaluation
+from lib.runs.index.database import Database, discard
+from lib.runs.index.entry import NO_RUN, Entry, examine, kept_stamp, stamp
+from lib.runs.index.reading import Mark
+from lib.runs.query.fields import FIELDS, VOLATILE
+from lib.runs.series import Numbers, Tally
+from lib.runs.status import UnreadableRun
+from lib.runs.stored_run import KEPT, StoredRun, load_run
+
+NAME = ".index.sqlite"
+_VERSION = 1
+_SCHEMA = """
+CREATE TABLE runs (
+  id INTEGER PRIMARY KEY, name BLOB UNIQUE, stamp TEXT, status TEXT, started REAL, size INTEGER,
+  head TEXT, metadata TEXT, settings TEXT, changed TEXT, mark TEXT, best TEXT);
+CREATE TABLE metrics (
+  name TEXT, run INTEGER, place INTEGER, at_best, last, min, max, total, numbers, count,
+  first_step, last_step, min_step, max_step, PRIMARY KEY (name, run)) WITHOUT ROWID;
+CREATE INDEX metrics_of_run ON metrics (run)"""
+_TALLY = "last, min, max, total, numbers, count, first_step, last_step, min_step, max_step"
+_BATCH_S = 1.0
+_MANY = 200  # runs to be read, from which on the user is told what is going on
+
+
+def open_catalog(output_dir: str | Path) -> "Catalog":
+    """The catalog of `output_dir`, which may be missing; never fails."""
+    folder = Path(output_dir)
+    path = folder / NAME if folder.is_dir() else None
+    for _ in range(2):
+        try:
+            return Catalog(folder, Database(path, _SCHEMA, _VERSION))
+        except (sqlite3.DatabaseError, json.JSONDecodeError):
+            if path is not None:
+                discard(path)
+    return Catalog(folder, Database(None, _SCHEMA, _VERSION))
+
+
+class Catalog:
+    """See the module; as the runs were when it was made."""
+
+    def __init__(self, output_dir: Path, database: Database) -> None:
+        self.output_dir, self._database = output_dir, database
+        self._columns: dict[str, dict[int, tuple[Tally, float | None]]] = {}
+        directories, self.kept, summaries = _listing(output_dir)
+        self._refresh(directories, summaries - directories)
+        self._heads = self._database.rows("SELECT id, name, status, started, size, head FROM runs")
+
+    def runs(self) -> "list[IndexedRun]":
+        """All of them, the oldest first; those without a start come first."""
+        made = [
+            (started or 0.0, os.fsdecode(name), id_, status, size, head)
+            for id_, name, status, started, size, head in self._heads
+        ]
+        made.sort()
+        return [
+            IndexedRun(self, id_, self.output_dir / name, status, size, head)
+            for _, name, id_, status, size, head in made
+        ]
+
+    def has_metric(self, name: str) -> bool:
+        """Whether any run has logged it."""
+        return bool(self._database.rows("SELECT 1 FROM metrics WHERE name = ? LIMIT 1", name))
+
+    def metrics(self) -> set[str]:
+        """Every metric that a run has logged."""
+        return {name for (name,) in self._database.rows("SELECT DISTINCT name FROM metrics")}
+
+    def logged(self, run: int, name: str) -> tuple[Tally, float | None] | None:
+        """The tally of a metric of a run, and its value at the best evaluation."""
+        if name not in self._columns:
+            rows = self._database.rows(
+                f"SELECT run, at_best, {_TALLY} FROM metrics WHERE name = ?", name
+            )
+            self._columns[name] = {
+                id_: (Tally(*map(_number, values)), None if best is None else _number(best))
+                for id_, best, *values in rows
+            }
+        return self._columns[name].get(run)
+
+    def numbers(self, run: int, metadata: dict[str, Any]) -> Numbers:
+        """All that a run has logged."""
+        numbers = Numbers(metadata)
+        rows = self._database.rows(
+            f"SELECT name, {_TALLY} FROM metrics WHERE run = ? ORDER BY place", run
+        )
+        numbers.tallies = {name: Tally(*map(_number, values)) for name, *values in rows}
+        best = self.json("best", run)
+        numbers.best.found = Evaluation(**best) if best else None
+        return numbers
+
+    def json(self, column: str, run: int) -> Any:
+        """A column of `runs` that holds JSON. Raises KeyError when the run is gone from it."""
+        rows = self._database.rows(f"SELECT {column} FROM runs WHERE id = ?", run)
+        if not rows:
+            raise KeyError(run)
+        return _loads(rows[0][0])
+
+    @cached_property
+    def settings(self) -> dict[int, dict[str, Any]]:
+        """The settings of all runs, by id."""
+        rows = self._database.rows("SELECT id, settings FROM runs")
+        return {id_: _loads(text) for id_, text in rows}
+
+    # ------------------------------------------------------------------ bringing it up to date
+
+    def _refresh(self, directories: set[str], elsewhere: set[str]) -> None:
+        rows = self._database.rows("SELECT name, stamp, status, id FROM runs")
+        known = {os.fsdecode(name): rest for name, *rest in rows}
+        stale = list(self._stale(directories, stamp, known))
+        stale += self._stale(elsewhere, kept_stamp, known)
+        gone = known.keys() - directories - elsewhere
+        batch: list[tuple[str, Entry | None]] = [(name, None) for name in gone]
+        last = time.monotonic()
+        with _progress(len(stale)) as tell:
+            for number, name in enumerate(stale):
+                batch.append((name, examine(self.output_dir / name, self._old(known.get(name)))))
+                if time.monotonic() - last > _BATCH_S:
+                    tell(number + 1)
+                    self._put(batch)
+                    batch, last = [], time.monotonic()
+        self._put(batch)
+
+    def _stale(self, names: Iterable[str], stamp_of: Any, known: dict[str, Any]) -> Iterator[str]:
+        """The names of runs that have no entry, or have changed since."""
+        folder = os.fspath(self.output_dir)
+        for name in names:
+            now, entry = stamp_of(f"{folder}/{name}"), known.get(name)
+            if entry is None:
+                if now != NO_RUN:
+                    yield name
+                continue
+            was, status, _ = entry
+            was_killed = status == "running" and lock.is_free(self.output_dir / name / ".lock")
+            if now != was or now == NO_RUN or was_killed:
+                yield name
+
+    def _old(self, known: Any) -> tuple[Mark, Numbers] | None:
+        """Where the journal of a run was read to, and what was found."""
+        if known is None:
+            return None
+        values = self.json("mark", known[2])
+        if values is None:
+            return None
+        *numbers, criterion = values
+        mark = Mark(*numbers, tuple(criterion))
+        old = self.numbers(known[2], {})
+        old.best.criterion = mark.criterion
+        return mark, old
+
+    def _put(self, batch: list[tuple[str, Entry | None]]) -> None:
+        """Write entries; None removes one."""
+        if batch:
+            self._database.change(lambda connection: [_put(connection, *item) for item in batch])
+
+
+class IndexedRun(StoredRun):
+    """A StoredRun of which everything but its series comes from the index.
+
+    If its entry has been lost meanwhile, it is read from the directory.
+    """
+
+    def __init__(
+        self, catalog: Catalog, id_: int, directory: Path, status: str, size: int, head: str
+    ) -> None:
+        object.__setattr__(self, "dir", directory)
+        object.__setattr__(self, "_catalog", catalog)
+        object.__setattr__(self, "_row", (id_, status, size, head))
+
+    @property
+    def _id(self) -> int:
+        return self._row[0]
+
+    @property
+    def status(self) -> str:
+        return self._row[1]
+
+    @property
+    def size(self) -> int:
+        return self._row[2]
+
+    @cached_property
+    def _head(self) -> dict[str, Any]:
+        return _loads(self._row[3])
+
+    @cached_property
+    def metadata(self) -> dict[str, Any]:  # type: ignore[override]
+        """metadata.yaml, or what is known of it."""
+        return self._indexed("metadata", lambda run: run.metadata)
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        return self._catalog.settings.get(self._id, {})
+
+    @cached_property
+    def changed_settings(self) -> dict[str, Any]:
+        return self._indexed("changed", lambda run: run.changed_settings)
+
+    @cached_property
+    def numbers(self) -> Numbers:
+        with suppress(KeyError, ValueError, sqlite3.Error):
+            return self._catalog.numbers(self._id, self.metadata)
+        return load_run(self.dir).numbers
+
+    @property
+    def kept(self) -> bool:
+        return self.name in self._catalog.kept
+
+    def part(self, name: str) -> dict[str, Any]:
+        return self._head["final"] if name == "final_metrics" else super().part(name)
+
+    def field(self, name: str) -> Any:
+        if name in VOLATILE:
+            return FIELDS[name].of(self)
+        return self._head["fields"].get(name, [] if FIELDS[name].kind == "list" else None)
+
+    def started(self) -> datetime | None:
+        return _time(self.field("started"))
+
+    def ended(self) -> datetime | None:
+        return _time(self.field("ended"))
+
+    def _logged(self, name: str) -> tuple[Tally, float | None] | None:
+        return self._catalog.logged(self._id, name)
+
+    def _indexed(self, column: str, read: Any) -> Any:
+        with suppress(KeyError, ValueError, sqlite3.Error):
+            return self._catalog.json(column, self._id)
+        try:
+            return read(load_run(self.dir))
+        except UnreadableRun as error:
+            return {"status": "unreadable", "error": str(error)}
+
+
+def _listing(folder: Path) -> tuple[set[str], set[str], set[str]]:
+    """Names: of folders, of runs with a .dvc file, of runs with a .summary.yaml file."""
+    directories, kept, summaries = set(), set(), set()
+    try:
+        entries = list(os.scandir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        entries = []
+    for entry in entries:
+        name = entry.name
+        if name.startswith("."):
+            continue
+        if entry.is_dir():
+            directories.add(name)
+        elif name.endswith(".dvc"):
+            kept.add(name.removesuffix(".dvc"))
+        elif name.endswith(KEPT):
+            summaries.add(name.removesuffix(KEPT))
+    return directories, kept, summaries
+
+
+def _put(connection: sqlite3.Connection, name: str, entry: Entry | None) -> None:
+    """Replace what the database has of a run."""
+    key = os.fsencode(name)
+    connection.execute(
+        "DELETE FROM metrics WHERE run = (SELECT id FROM runs WHERE name = ?)", [key]
+    )
+    if entry is None:
+        connection.execute("DELETE FROM runs WHERE name = ?", [key])
+        return
+    run, best, final = entry.run, entry.numbers.best.found, entry.run.part("final_metrics")
+    started = run.started()
+    values = {
+        "name": key,
+        "stamp": entry.stamp,
+        "status": run.status,
+        "started": started.timestamp() if started else None,
+        "size": entry.size,
+        "head": json.dumps({"fields": entry.fields(), "final": final}),
+        "metadata": json.dumps(run.metadata),
+        "settings": json.dumps(run.settings),
+        "changed": json.dumps(run.changed_settings),
+        "mark": json.dumps(entry.mark and astuple(entry.mark)),
+        "best": json.dumps(best and {"step": best.step, "metrics": best.metrics}),
+    }
+    changes = ", ".join(f"{column} = excluded.{column}" for column in values)
+    connection.execute(
+        f"INSERT INTO runs ({', '.join(values)}) VALUES ({', '.join('?' * len(values))}) "
+        f"ON CONFLICT (name) DO UPDATE SET {changes}",
+        list(values.values()),
+    )
+    ((id_,),) = connection.execute("SELECT id FROM runs WHERE name = ?", [key])
+    at_best = best.metrics if best else {}
+    connection.executemany(
+        f"INSERT INTO metrics (name, run, place, at_best, {_TALLY}) VALUES ({'?, ' * 13}?)",
+        [
+            [metric, id_, place, *map(_stored, [at_best.get(metric), *astuple(tally)])]
+            for place, (metric, tally) in enumerate(entry.numbers.tallies.items())
+        ],
+    )
+
+
+def _stored(value: float | None) -> Any:
+    """A number as SQLite can hold it: it has no NaN, and integers of 63 bits."""
+    if value is None or (value == value and -(2**63) <= value < 2**63) or math.isinf(value):
+        return float(value) if isinstance(value, bool) else value
+    return str(value)
+
+
+def _number(value: Any) -> Any:
+    """What `_stored` has stored."""
+    if isinstance(value, str):
+        return float(value) if value == "nan" or "." in value or "e" in value else int(value)
+    return value
+
+
+def _loads(text: str) -> Any:
+    """JSON, also with NaN and Infinity in it, which orjson refuses and json, slower, takes."""
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return json.loads(text)
+
+
+def _time(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds).astimezone()
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Any]:
+    """A function that tells, on a terminal, how many of `total` runs have been read."""
+    tells = total >= _MANY and sys.stderr.isatty()
+
+    def tell(done: int) -> None:
+        if tells:
+            print(f"\rreading runs: {done:,} of {total:,}", end="", file=sys.stderr, flush=True)
+
+    tell(0)
+    yield tell
+    if tells:
+        print("\r" + " " * 60 + "\r", end="", file=sys.stderr, flush=True)
