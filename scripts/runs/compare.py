@@ -38,7 +38,7 @@ from scripts.common import chosen_runs, output_dir, runs_parser
 
 FORMATS = ("table", "json", "csv")
 KINDS = {".png": "png", ".svg": "svg"}
-_LINEAR = {"": False, "linear": False, "log": True}
+_LOG = {"": False, "linear": False, "log": True}
 _LONG_TEXT = 60  # characters of a setting in the table
 
 
@@ -128,7 +128,7 @@ def _commits(count: int) -> str:
     return f"{count} commit{'' if count == 1 else 's'}"
 
 
-def picture(found: Comparison, wanted: list[str], place: Path, log: bool) -> Path:
+def picture(found: Comparison, wanted: list[str], place: Path, log: bool) -> None:
     """Draw the curves into `place`. Raises BadUse, Failure."""
     from lib.files import write_atomic
     from lib.runs.compare.curves import draw
@@ -141,7 +141,6 @@ def picture(found: Comparison, wanted: list[str], place: Path, log: bool) -> Pat
         write_atomic(place, drawn)
     except OSError as error:
         raise Failure(f"{place}: {error.strerror}. OUT=file.png names another place") from error
-    return place
 
 
 def curves_of(found: Comparison, names: list[str]) -> list[str]:
@@ -177,7 +176,7 @@ def options() -> argparse.Namespace:
     given.format = given.format or "table"
     if given.format not in FORMATS:
         raise BadUse(f"FORMAT={given.format}: must be one of {', '.join(FORMATS)}")
-    if given.scale not in _LINEAR:
+    if given.scale not in _LOG:
         raise BadUse(f"SCALE={given.scale}: must be log or linear")
     if given.out not in ("", "none") and Path(given.out).suffix not in KINDS:
         raise BadUse(f"OUT={given.out}: must end in .png or .svg, or be none")
@@ -195,12 +194,16 @@ def main() -> int:
         print(comparison_csv(found), end="")
     else:
         show(found)
-    wanted = curves_of(found, names)
-    if place is not None and (wanted or given.out):
+    if place is not None:
         sys.stdout.flush()  # drawing takes a second
-        drawn = picture(found, wanted, place, _LINEAR[given.scale])
-        say = sys.stdout if given.format == "table" else sys.stderr
-        print(f"\ncurves: {text.one_line(drawn)}", file=say)
+        said = f"\ncurves: {text.one_line(place)}"
+        try:
+            picture(found, curves_of(found, names), place, _LOG[given.scale])
+        except BadUse as error:
+            if given.out:
+                raise
+            said = f"\nno curves: {error}"
+        print(said, file=sys.stdout if given.format == "table" else sys.stderr)
     return 0
 
 

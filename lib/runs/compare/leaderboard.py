@@ -131,7 +131,7 @@ def _values(
 
 def _nothing(runs: Sequence[StoredRun], by: str, left_out: Counter[str]) -> str:
     if not runs:
-        return "no run was chosen"
+        return "there are no runs: train one with `make`"
     there = known(runs)
     if split(by)[0] not in there:
         return f"BY={by}: {no_such_metric(split(by)[0], there)}"

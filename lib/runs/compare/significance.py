@@ -7,11 +7,11 @@
 The seed is the unit: each sample is {seed: value}. Two rows with the same seeds are compared by a
 paired t-test, which takes out what a seed does to both; any other two by Welch's t-test, which does
 not assume equal variances. Which one it is depends on the seeds alone, never on the values. Both
-are two-sided. The p-values of all rows are corrected by Holm's method, so that the probability of
-calling any row different that is not is at most alpha.
+are two-sided. The p-values of all rows are corrected by Holm's method: against a row chosen
+beforehand, the probability of calling any row different that is not is at most alpha.
 
-Both tests assume that the means over seeds are about normal. The leading row is itself chosen by
-its values, which favours it: close rows deserve more seeds, not a smaller alpha.
+Both tests assume that the means over seeds are about normal. The leading row of a leaderboard is
+chosen by its values, which favours it: close rows deserve new seeds.
 
 Sources: Student (1908) and Welch (1947), Biometrika; Holm (1979), Scandinavian Journal of
 Statistics 6, 65-70.

@@ -5,6 +5,7 @@ import contextlib
 import csv
 import io
 import json
+import math
 import subprocess
 import sys
 
@@ -121,6 +122,18 @@ def test_compare_refuses(call, environment, said):
     with pytest.raises(BadUse) as error:
         call(compare, **environment)
     assert said in str(error.value)
+
+
+def test_nothing_to_draw(call, runs, tmp_path):
+    """Not fatal, unless a picture was asked for."""
+    for name in ("nan1", "nan2"):
+        make(tmp_path, name, loss=math.nan, info={"seed": name})
+    where = ("--output-dir", str(tmp_path), "nan1", "nan2")
+    assert call(compare, *where).endswith("no curves: none of the runs has logged val/loss\n")
+    place = tmp_path / "x.png"
+    with pytest.raises(BadUse, match="none of the runs has logged val/loss"):
+        call(compare, *where, OUT=str(place))
+    assert not place.exists()
 
 
 def test_the_picture_never_lies_in_a_run(call, runs):

@@ -150,7 +150,7 @@ def test_a_metric_that_no_run_has(out):
     assert not leaderboard(
         [make(out, "y", rows=[(1, {"sparsity": 0.5})], info=checkpoint)], "sparsity"
     ).lower
-    with pytest.raises(BadUse, match="no run was chosen"):
+    with pytest.raises(BadUse, match="there are no runs"):
         leaderboard([])
 
 
