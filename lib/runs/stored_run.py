@@ -100,6 +100,10 @@ class StoredRun:
         """Its own configuration, resolved: symbol → value; empty without config.yaml."""
         return read_settings(self.dir / "config.yaml")
 
+    def setting(self, symbol: str) -> Any:
+        """One of its settings; None if it has none of this name."""
+        return self.settings.get(symbol)
+
     @cached_property
     def changed_settings(self) -> dict[str, Any]:
         """symbol → value of every setting that was not left at its Kconfig default."""

@@ -10,7 +10,7 @@ A name is that of a field (fields.py), of a setting in capitals, or of a metric,
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,9 +63,9 @@ class Names:
             return Column(name, FIELDS[name].kind, lambda run: run.field(name))
         if name.isupper():
             symbol = name.removeprefix("CONFIG_")
-            values = [run.settings[symbol] for run in self.runs if symbol in run.settings]
-            if values:
-                return _setting(name, symbol, values)
+            kinds = {_kind_of(run.setting(symbol)) for run in self.runs} - {""}
+            if kinds:
+                return _setting(name, symbol, kinds)
         base, _, how = name.rpartition(":")
         if self.has_metric(name) or (how in HOW and self.has_metric(base)):
             return Column(name, "number", lambda run: run.value(name))
@@ -77,16 +77,22 @@ class Names:
         raise BadUse(f"no run has a field, metric or setting {name}; {hint}")
 
 
-def _setting(name: str, symbol: str, values: Iterable[Any]) -> Column:
-    kinds = {bool: "flag", int: "number", float: "number"}
-    found = {kinds.get(type(value), "text") for value in values}
-    if len(found) > 1:
+def _kind_of(value: Any) -> str:
+    """The kind of a setting; empty of one that a run does not have."""
+    if value is None:
+        return ""
+    return {bool: "flag", int: "number", float: "number"}.get(type(value), "text")
 
-        def as_text(run: StoredRun) -> str | None:
-            return str(run.settings[symbol]) if symbol in run.settings else None
 
-        return Column(name, "text", as_text)
-    return Column(name, found.pop(), lambda run: run.settings.get(symbol))
+def _setting(name: str, symbol: str, kinds: set[str]) -> Column:
+    if len(kinds) == 1:
+        return Column(name, kinds.pop(), lambda run: run.setting(symbol))
+
+    def as_text(run: StoredRun) -> str | None:
+        value = run.setting(symbol)
+        return None if value is None else str(value)
+
+    return Column(name, "text", as_text)
 
 
 def select(names: Names, where: str = "", sort: str = "") -> list[StoredRun]:
