@@ -70,6 +70,25 @@ def require_trust(run: StoredRun, plan: Plan, yes: bool) -> None:
         )
 
 
+def data_dir() -> str:
+    """DATA_DIR of config.py, else its default."""
+    try:
+        from config import config
+    except ModuleNotFoundError:
+        return "data"
+    return config.DATA_DIR
+
+
+def ask_for_checkpoint(run: StoredRun, plan: Plan) -> None:
+    """Have a replay that is stopped keep a checkpoint of the last step that can be compared.
+
+    It would be saved there by chance only: the run saved it because it was interrupted, say.
+    """
+    steps = [step for step in steps_on_disk(run.dir / "checkpoints") if step <= (plan.until or 0)]
+    if steps and "CONFIG_CHECKPOINT_EVERY=" in (run.dir / ".config").read_text("utf-8", "replace"):
+        plan.settings["CHECKPOINT_EVERY"] = str(steps[-1])
+
+
 def compare_weights(run: StoredRun, made: Path, until: int | None) -> list[dict[str, Any]]:
     """The last and the best checkpoint of the run against those of the same steps in `made`."""
     from lib.train.checkpoint.compare import compare_checkpoints
@@ -99,7 +118,10 @@ def same_weights(weights: list[dict[str, Any]]) -> bool:
 def configuration_notes(run: StoredRun, plan: Plan, made: Path) -> list[str]:
     """A note if the configuration that was trained is not the one that the run recorded."""
     was, now = run.metadata.get("science_hash"), load_run(made).metadata.get("science_hash")
-    if was == now or plan.settings.keys() - {"DATA_DIR"}:  # other settings were asked for
+    if was == now or plan.settings.keys() - {
+        "DATA_DIR",
+        "CHECKPOINT_EVERY",
+    }:  # other settings were asked for
         return []
     return [
         f"the configuration of {run.name} has science_hash {now}, recorded is {was}: its .config "
@@ -247,7 +269,8 @@ def main() -> int:
     if options.format not in ("", "table", "json"):
         raise BadUse(f"FORMAT={options.format}: must be table or json")
     run = load_run(chosen_run(options))
-    plan = plan_replay(run)
+    plan = plan_replay(run, data_dir())
+    ask_for_checkpoint(run, plan)
     require_trust(run, plan, options.yes)
     require_commit(plan.commit)
     as_json = options.format == "json"

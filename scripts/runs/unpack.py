@@ -20,8 +20,9 @@ from pathlib import Path
 
 from lib import text
 from lib.errors import BadUse, Failure
+from lib.runs.open import open_runs
 from lib.runs.pack.unpacking import unpack
-from lib.runs.stored import StoredRun, find_runs, load_run
+from lib.runs.stored import StoredRun, load_run
 from lib.signals import termination_raises
 from scripts.common import output_dir, parser
 from scripts.runs.transfer import transfer
@@ -29,9 +30,10 @@ from scripts.runs.transfer import transfer
 
 def print_notes(run: StoredRun, where: Path) -> None:
     """What to know about the run, and what to type next."""
-    run_id = run.metadata.get("run_id")
-    for other in find_runs(where):
-        if other.metadata.get("run_id") == run_id and other.name != run.name:
+    run_id = str(run.metadata.get("run_id"))
+    alike = open_runs(where, where=f"run_id={run_id}") if run_id.isalnum() else []
+    for other in alike:
+        if other.name != run.name:
             print(
                 f"note: it is the same run as {text.one_line(other.name)}, with the same run_id: "
                 "trackers keep both as one (make branch begins another)"

@@ -55,8 +55,11 @@ class Plan:
     notes: list[str] = field(default_factory=list)
 
 
-def plan_replay(run: StoredRun) -> Plan:
-    """How to replay the run. Raises BadUse, saying why, when it cannot be."""
+def plan_replay(run: StoredRun, data_dir: str = "data") -> Plan:
+    """How to replay the run. Raises BadUse, saying why, when it cannot be.
+
+    `data_dir` has the data when the folder where the run had it is not here.
+    """
     if run.status == "running":
         raise BadUse(f"{run.name} is running: replay it when it has ended")
     if not run.journal.is_file() or not (run.dir / ".config").is_file():
@@ -70,7 +73,7 @@ def plan_replay(run: StoredRun) -> Plan:
     values = {assignment.name: assignment.value for assignment in assignments}
     _follow_resumes(run, plan, values)
     values |= plan.settings
-    _find_places(run, plan, values)
+    _find_places(run, plan, values, data_dir)
     if values.get("MAX_TIME", "0") not in ("", "0"):
         plan.notes.append("it was limited in time (MAX_TIME): here it may end at another step")
     hidden = sorted(name for name, value in values.items() if REDACTED in value)
@@ -171,11 +174,14 @@ def _last_step(run: StoredRun) -> int:
 # --------------------------------------------------------------------------------------- places
 
 
-def _find_places(run: StoredRun, plan: Plan, values: Mapping[str, str]) -> None:
+def _find_places(run: StoredRun, plan: Plan, values: Mapping[str, str], data_dir: str) -> None:
     """Paths of the run as absolute ones: the work tree is elsewhere, and shares the data."""
     for name in ("DATA_DIR", "DATA_FILES"):
         if values.get(name):
             plan.settings[name] = _absolute(values[name])
+    recorded = plan.settings.get("DATA_DIR", "")
+    if recorded and not Path(recorded).is_dir():  # of another machine
+        plan.settings["DATA_DIR"] = _absolute(data_dir)
     if values.get("INIT_FROM"):
         plan.settings["INIT_FROM"] = str(_parent_weights(run, values["INIT_FROM"]))
 

@@ -151,9 +151,10 @@ def _has_passed(made: Path, step: int) -> bool:
 
 
 def _ask_to_stop(make: int) -> bool:
-    """Ask the training, a child of `make`, to save and end; returns whether it is there."""
+    """Ask the training, begun by `make`, to save and end; returns whether it is there."""
     with suppress(psutil.Error):
-        for child in psutil.Process(make).children():
-            child.send_signal(signal.SIGUSR2)
-            return True
+        for process in psutil.Process(make).children(recursive=True):  # parents first
+            if process.name().startswith("python"):
+                process.send_signal(signal.SIGUSR2)
+                return True
     return False

@@ -53,6 +53,15 @@ def test_a_plain_run_is_replayed_whole_with_the_data_of_this_tree(run_dir):
     assert command_settings({"A": "b c", "D": "$(x) 'y'"}) == """'A=b c' 'D=$(x) '"'"'y'"'"''"""
 
 
+def test_data_of_another_machine_is_looked_for_here(run_dir, tmp_path):
+    (run_dir / ".config").write_text(CONFIG.replace('DIR="data"', 'DIR="/nowhere/data"'))
+    found = plan_replay(load_run(run_dir), data_dir=f"{tmp_path}/here")
+    assert found.settings["DATA_DIR"] == f"{tmp_path}/here"
+    (run_dir / ".config").write_text(CONFIG.replace('DIR="data"', f'DIR="{tmp_path}"'))
+    found = plan_replay(load_run(run_dir), data_dir=f"{tmp_path}/here")
+    assert found.settings["DATA_DIR"] == str(tmp_path)
+
+
 def test_equal_resumes_are_one_training(run_dir):
     found = plan(run_dir, resumes=[resumed(4), resumed(6, CHECKPOINT_KEEP=[1, 2])])
     assert found.until is None

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import pytest
 import yaml
 
+from lib import lock
 from lib.runs import metadata
 from lib.runs.stored import find_runs
 from tests.killed import edited
@@ -160,12 +161,19 @@ def test_what_a_killed_replay_left_is_swept(clone):
     (left / ".lock").touch()
     clone.git("worktree", "add", "-q", "--detach", str(left / "tree"))
     os.utime(left, (0, 0))
+    held = clone.runs / ".replay" / "dirty-1"
+    held.mkdir()
+    lock_fd = lock.hold(held / ".lock")
+    os.utime(held, (0, 0))
     code = (
         "from pathlib import Path; from lib.runs.replay.tree import work_place\n"
         "with work_place(Path('outputs/training'), 'x') as place: place.tree.mkdir()"
     )
     done = clone.call(sys.executable, "-c", code)
     assert done.returncode == 0, done.stderr
+    assert held.is_dir()
+    lock.release(lock_fd)
+    assert clone.call(sys.executable, "-c", code).returncode == 0
     assert clone.untouched() == before
 
 
