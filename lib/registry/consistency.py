@@ -18,6 +18,7 @@ from typing import Any
 from lib.registry.kept import dvc_md5, kept_runs
 from lib.registry.promotions import history
 from lib.registry.versions import PAGE, Name, Version, names, versions
+from lib.runs.keep.partial import is_partial
 from lib.runs.safe_yaml import load_mapping
 from lib.train.checkpoint import manifest
 from lib.train.checkpoint.digest import digest_in
@@ -99,25 +100,28 @@ def _of_run(version: Version, where: str, again: str, folder: Path) -> Iterator[
     elif md5 != version.tags.get("dvc_md5"):
         said = "names no" if "dvc_md5" not in version.tags else "names another"
         yield Gap(where, f"it {said} DVC file than {run}.dvc", again)
-    if is_here:
-        yield from _of_checkpoint(version, where, run)
+    is_whole = is_here and not (md5 and is_partial(run))
+    if is_whole:
+        yield from _of_checkpoint(version, where, run, again, is_kept=bool(md5))
 
 
-def _of_checkpoint(version: Version, where: str, run: Path) -> Iterator[Gap]:
+def _of_checkpoint(
+    version: Version, where: str, run: Path, again: str, *, is_kept: bool
+) -> Iterator[Gap]:
     which, wanted = version.tags.get("checkpoint", "best"), version.tags["checkpoint_sha256"]
     path = named(run / "checkpoints", which)
     pull = f"make pull RUN={run.name} ONLY=checkpoints"
+    if not is_kept:
+        pull = f"there is no copy, since it was never kept: make replay RUN={run.name}"
     try:
         digest = manifest.digest_of(path) if path.is_dir() else digest_in(path)
     except OSError:
         yield Gap(where, f"its checkpoint {path} is missing", pull)
         return
     if digest != wanted:
-        yield Gap(
-            where,
-            f"{path} has other weights: sha256 {digest[:16]}, not {wanted[:16]}",
-            f"{pull}; or, if these are better, make register RUN={run.name} NAME={version.name}",
-        )
+        missing = f"{path} has other weights: sha256 {digest[:16]}, not {wanted[:16]}"
+        back = f"; or move that file away, then {pull}" if is_kept else ""
+        yield Gap(where, missing, f"{again}, which adds a version{back}")
 
 
 def _of_aliases(model: Name, found: Iterable[Version]) -> Iterator[Gap]:

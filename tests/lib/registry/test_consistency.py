@@ -9,6 +9,7 @@ import yaml
 from lib.registry.consistency import Gap, check
 from lib.registry.promotions import promote
 from lib.registry.versions import the_name
+from lib.runs.keep.partial import MARK
 
 pytestmark = pytest.mark.slow
 POINTER = "outs:\n- md5: 0123abcd.dir\n  path: run\n"
@@ -66,6 +67,8 @@ def test_a_checkpoint_that_is_missing_or_another(whole):
     assert "other weights" in only(whole).missing
     shutil.rmtree(best.parent)
     assert "is missing" in only(whole).missing and "make pull RUN=run" in only(whole).cure
+    (whole.folder / "run" / MARK).touch()  # not all of the kept run was pulled
+    assert gaps(whole) == []
 
 
 def test_an_mlflow_run_that_was_deleted(whole):
