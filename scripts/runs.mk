@@ -3,6 +3,7 @@
 
 ##@ Runs
 
+TAKES.runs := WHERE SORT LIMIT COLS FORMAT
 TAKES.show := RUN
 TAKES.plots := RUN SCALE
 TAKES.report := RUN RUNS WHERE OUT
@@ -13,11 +14,12 @@ TAKES.verify := RUN
 TAKES.prune-checkpoints := RUN KEEP
 TAKES.branch := RUN STEP NAME
 TAKES.clean-runs := STATUS YES
+TAKES.bench-runs := N
 TAKES.bench-durability := N SEED MINUTES
 
 .PHONY: runs show compare leaderboard plots report checkpoints verify prune-checkpoints clean-runs
-.PHONY: branch bench-journal bench-durability
-runs: | $(READY) ## all training runs, newest last
+.PHONY: branch bench-journal bench-runs bench-durability
+runs: | $(READY) ## the runs, newest last: WHERE="val/loss<3 and tag=baseline" SORT=val/loss LIMIT=20 COLS=… FORMAT=table|json|csv
 	$(Q)$(PYTHON) -m scripts.runs.table
 
 show: | $(READY) ## one run in detail: RUN=name, by default the latest
@@ -54,6 +56,9 @@ clean-runs: | $(READY) ## remove runs that ended before their first checkpoint: 
 
 bench-journal: | $(READY) ## cost of logging one row of four scalars
 	$(Q)$(PYTHON) -m benchmarks.journal
+
+bench-runs: | $(READY) ## how long looking at N=10000 runs takes
+	$(Q)$(PYTHON) -m benchmarks.runs
 
 bench-durability: | $(READY) ## kill trainings N=100 times, resume them, compare: SEED=1 MINUTES=60
 	$(Q)OMP_NUM_THREADS=1 $(PYTHON) -m benchmarks.durability

@@ -26,15 +26,22 @@ def open_runs(
     sort: str = "",
     limit: int | None = None,
 ) -> list[StoredRun]:
-    """The runs that fit `where`, in the order of `sort`, at most `limit` of them (docs/runs.md).
+    """The runs that fit `where`, in the order of `sort` (docs/runs.md).
 
-    Without `sort` the oldest first; a missing `output_dir` has none. Raises BadUse for what is
-    wrong in `where` or `sort`.
+    With `limit` at most so many: the first ones; without `sort` the newest, the oldest of them
+    first. A missing `output_dir` has none. Raises BadUse for what is wrong in `where` or `sort`.
     """
     if limit is not None and limit < 0:
         raise BadUse(f"LIMIT={limit} must not be negative")
     catalog = open_catalog(output_dir)
-    return select(CatalogNames(catalog), where, sort)[:limit]
+    return limited(select(CatalogNames(catalog), where, sort), sort, limit)
+
+
+def limited(runs: list[StoredRun], sort: str, limit: int | None) -> list[StoredRun]:
+    """At most `limit` runs: the first ones in the order of `sort`, without it the last ones."""
+    if limit is None or limit >= len(runs):
+        return runs
+    return runs[:limit] if sort.strip() else runs[len(runs) - limit :]
 
 
 class CatalogNames(Names):

@@ -4,7 +4,8 @@
     make show [RUN=name]
     python -m scripts.runs.show [--output-dir DIR] [RUN]
 
-RUN is the name of a run, its unique beginning, or a path; without it, the latest run.
+RUN is the name of a run, its unique beginning, or a path; without it, the latest run. Of a run that
+is kept elsewhere, it shows what NAME.summary.yaml says.
 """
 
 from lib.cli import begin, run_main
@@ -19,9 +20,9 @@ from typing import Any
 
 from lib import text
 from lib.runs.safe_yaml import load_mapping
-from lib.runs.stored import StoredRun, disk_usage, last_metrics, load_run
+from lib.runs.stored import StoredRun, disk_usage, last_metrics, load_run, run_named
 from lib.runs.words import entries
-from scripts.common import chosen_run, run_parser
+from scripts.common import output_dir, run_parser
 
 # Shown in sections of their own, or by another field.
 _ELSEWHERE = {"run_name", "final_metrics", "results", "environment"}
@@ -46,7 +47,10 @@ def show(run: StoredRun) -> None:
     print_section("Last logged", _metrics({k: v for k, v in logged if not k.startswith("final/")}))
     print_section("Not the default", _changed_settings(run.dir / "origins.yaml"))
     print_section("Environment", _flat(machine))
-    print_section(f"Files in {run.dir}", _files(run.dir))
+    if run.status == "kept":
+        print(f"\nIts files are not here: make pull RUN={text.one_line(run.name)}")
+    else:
+        print_section(f"Files in {run.dir}", _files(run.dir))
 
 
 def print_section(title: str, *parts: Iterable[tuple[str, str]]) -> None:
@@ -95,7 +99,8 @@ def _files(directory: Path) -> Iterator[tuple[str, str]]:
 
 
 def main() -> int:
-    show(load_run(chosen_run(run_parser(__doc__).parse_args())))
+    options = run_parser(__doc__).parse_args()
+    show(load_run(run_named(output_dir(options.output_dir), options.run)))
     return 0
 
 

@@ -362,7 +362,10 @@ def _value_in(text: str, name: str) -> Any:
 
 
 def _time(seconds: float | None) -> datetime | None:
-    return None if seconds is None else datetime.fromtimestamp(seconds).astimezone()
+    if seconds is not None:
+        with suppress(ValueError, OverflowError, OSError):  # in the year 10000
+            return datetime.fromtimestamp(seconds).astimezone()
+    return None
 
 
 @contextmanager

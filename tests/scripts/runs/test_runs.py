@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """`make runs`, `make show` and `make plots` as a user types them."""
 
+import csv
+import json
 import os
 import re
 import resource
@@ -9,11 +11,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from lib import text
 from lib.runs import metadata
 from lib.runs.journal import Journal
+from lib.runs.query.fields import FIELDS
 from lib.runs.run import Run
+from lib.runs.stored import load_run
 
 ROOT = Path(__file__).resolve().parents[3]
 ORIGINS = "LEARNING_RATE: {value: 0.003, origin: flag --learning-rate}\n"
@@ -34,7 +39,8 @@ def output_dir(tmp_path, monkeypatch):
 
 def call(program, output_dir, *arguments, **environment):
     command = [sys.executable, "-m", f"scripts.runs.{program}", "--output-dir", str(output_dir)]
-    environment = {**{k: v for k, v in os.environ.items() if k != "RUN"}, **environment}
+    given = ("RUN", "WHERE", "SORT", "LIMIT", "COLS", "FORMAT")
+    environment = {**{k: v for k, v in os.environ.items() if k not in given}, **environment}
     return subprocess.run(
         [*command, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True
     )
@@ -43,11 +49,78 @@ def call(program, output_dir, *arguments, **environment):
 def test_runs(output_dir):
     done = call("table", output_dir)
     header, one, two = done.stdout.splitlines()
-    assert " ".join(header.split()) == "run model optimizer status val loss accuracy time age size"
-    assert one.split()[:7] == ["one", "lenet5", "adamw", "completed", "0.5", "97.50", "%"]
+    assert header.split() == [
+        "name", "model", "optimizer", "status", "val/loss", "best_epoch", "device", "precision",
+        "duration", "age", "size",
+    ]  # fmt: skip
+    assert one.split()[:5] == ["one", "lenet5", "adamw", "completed", "0.5"]
     assert two.split()[:4] == ["two", "lenet5", "adamw", "failed"]
     assert one.endswith("KiB")
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_runs_that_fit_sorted_and_as_other_programs_read_them(output_dir):
+    for name, value in (("a", 0.25), ("b", float("nan"))):
+        with Run.create(output_dir, name, info={"tags": ["x", "y"]}) as run:
+            run.log({"val/loss": value, "final/best_val_accuracy": 0.975}, 3)
+    chosen = {"WHERE": "val/loss<9 or tag=y", "SORT": "-val/loss", "COLS": "name val/loss tag"}
+    done = call("table", output_dir, **chosen)
+    assert [line.split() for line in done.stdout.splitlines()] == [
+        ["name", "val/loss", "tag"], ["one", "0.5"], ["a", "0.25", "x,", "y"],
+        ["b", "nan", "x,", "y"],
+    ]  # fmt: skip
+    limited = call("table", output_dir, **chosen, LIMIT="1").stdout
+    assert limited.splitlines() == done.stdout.splitlines()[:2]
+    newest = call("table", output_dir, LIMIT="2", COLS="name").stdout
+    assert newest.split() == ["name", "a", "b"]
+    rows = json.loads(call("table", output_dir, **chosen, FORMAT="json").stdout)
+    assert rows == [
+        {"name": "one", "val/loss": 0.5, "tag": []},
+        {"name": "a", "val/loss": 0.25, "tag": ["x", "y"]},
+        {"name": "b", "val/loss": "NaN", "tag": ["x", "y"]},
+    ]
+    lines = call("table", output_dir, **chosen, FORMAT="csv").stdout
+    assert lines == "name,val/loss,tag\none,0.5,\na,0.25,x y\nb,NaN,x y\n"
+
+
+def test_without_columns_json_and_csv_have_every_field_and_metric(output_dir):
+    rows = json.loads(call("table", output_dir, FORMAT="json").stdout)
+    assert list(rows[0]) == [*FIELDS, "train/loss", "val/loss"]
+    assert rows[0]["started"] == load_run(output_dir / "one").started().isoformat(
+        timespec="milliseconds"
+    )
+    text = call("table", output_dir, FORMAT="csv").stdout
+    assert next(csv.reader(text.splitlines())) == list(rows[0])
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"WHERE": "val/los<3"}, "WHERE: no run has a field, metric or setting val/los; did you"),
+        ({"SORT": "-losss"}, "SORT=-losss: no run has"),
+        ({"COLS": "nam"}, "COLS: no run has a field, metric or setting nam; did you mean name"),
+        ({"LIMIT": "-1"}, "LIMIT=-1 must be a whole number"),
+        ({"FORMAT": "xml"}, "FORMAT=xml must be table, json, csv"),
+    ],
+)
+def test_what_is_wrong_is_refused(output_dir, given, said):
+    done = call("table", output_dir, **given)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
+
+
+def test_a_run_that_is_kept_elsewhere(output_dir):
+    summary = {"run_name": "far", "status": "completed", "model": "m", "best_step": 40}
+    summary |= {"final_metrics": {"final/best_val_loss": 0.125}, "start_time": "2025-01-01T00:00Z"}
+    (output_dir / "far.summary.yaml").write_text(yaml.safe_dump(summary))
+    (output_dir / "far.dvc").write_text("")
+    lines = call("table", output_dir, WHERE="kept", COLS="name status model val/loss").stdout
+    assert lines.splitlines()[1].split() == ["far", "kept", "m", "0.125"]
+    shown = call("show", output_dir, RUN="far")
+    assert "make pull RUN=far" in shown.stdout
+    assert "final/best_val_loss  0.125" in shown.stdout
+    refused = call("plots", output_dir, RUN="far")
+    assert (refused.returncode, "make pull RUN=far" in refused.stderr) == (2, True)
 
 
 def test_no_runs_says_what_to_do(tmp_path):
