@@ -19,6 +19,7 @@ from lib.runs.report.logged import Curve, Logged
 MOST_POINTS = 2000
 FEWEST_POINTS = 200
 POINTS_IN_ALL = 250_000
+_LAST_STEP = 2**53  # JavaScript counts no further
 _DIGITS = 6  # significant; a screen has 4
 _SPLITS = ("train", "val", "test")
 # Sections by the beginning of the name, in the order of the page.
@@ -131,9 +132,10 @@ def _points(curve: Curve, first_time: float) -> dict[str, list[Any]]:
     """Steps, values and seconds since the first row, null where unknown."""
     import numpy as np
 
-    seconds = np.round(curve.times - first_time, 1)
+    with np.errstate(invalid="ignore", over="ignore"):  # inf - inf, in a journal from elsewhere
+        seconds = np.round(curve.times - first_time, 1)
     return {
-        "steps": [int(step) for step in curve.steps.tolist()],
+        "steps": [int(min(step, _LAST_STEP)) for step in curve.steps.tolist()],
         "values": [float(f"{value:.{_DIGITS}g}") for value in curve.values.tolist()],
         "seconds": [s if s == s else None for s in seconds.tolist()],
     }

@@ -28,6 +28,8 @@ _MOST_ROWS, _MOST_COLUMNS = 50, 30
 _MOST_CLASSES = 30  # of a matrix that is shown whole
 _MOST_CONFUSIONS = 30
 _MOST_BINS = 1024
+_DAMAGED = (ArithmeticError, AttributeError, LookupError, OSError, RecursionError)
+_DAMAGED += (TypeError, ValueError)
 _SIGNATURES = {
     b"\x89PNG\r\n\x1a\n": "image/png",
     b"\xff\xd8\xff": "image/jpeg",
@@ -74,7 +76,7 @@ def _view(run_dir: Path, item: dict[str, Any], budget: Budget) -> dict[str, Any]
         return view(run_dir, item, budget)
     except NoMediaFile as error:
         return {"note": f"not shown: {text.one_line(error)}"}
-    except (ArithmeticError, AttributeError, IndexError, KeyError, OSError, TypeError, ValueError):
+    except _DAMAGED:
         return {"note": "not shown: it is damaged"}
 
 

@@ -10,6 +10,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 from lib.runs.report.page import write_report
+from lib.runs.stored import load_run
 from tests.lib.runs.report.browser import log_of, open_browser
 from tests.lib.runs.report.conftest import HOSTILE, make_run
 
@@ -149,15 +150,21 @@ def test_settings_are_filtered(page):
 
 
 def test_of_several_runs_each_can_be_hidden(browser, run, tmp_path):
-    other = make_run(tmp_path, "beta", rate=1e-3)
+    name = "<a href=x onclick=pwned=1><img src=x onerror=pwned=1>%{x}$1$"  # as a directory can be
+    other = load_run(make_run(tmp_path, "beta", rate=1e-3).dir.rename(tmp_path / name))
     write_report([run, other], tmp_path / "report.html")
     browser.get((tmp_path / "report.html").as_uri())
     wait(browser, lambda: look(browser, "loss"))
-    names = ["alpha (train)", "alpha (val)", "beta (train)", "beta (val)"]
+    shown = name.replace("<", "&lt;")
+    names = ["alpha (train)", "alpha (val)", f"{shown} (train)", f"{shown} (val)"]
     assert look(browser, "loss")["names"] == names
+    chart = browser.find_element(By.CSS_SELECTOR, ".chart .nsewdrag")
+    ActionChains(browser).move_to_element(chart).perform()
+    assert f"{name} (train)" in browser.find_element(By.CSS_SELECTOR, ".chart .hoverlayer").text
     browser.find_element(By.CSS_SELECTOR, ".shown[value='0']").click()
     assert look(browser, "loss")["names"] == names[2:]
     assert log_of(browser) == []
+    assert browser.execute_script("return window.pwned") is None
 
 
 def test_without_scripts_on_a_phone_and_in_the_dark(browser, of_one):

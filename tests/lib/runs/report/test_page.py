@@ -6,13 +6,19 @@ import hashlib
 import json
 import re
 import stat
+from collections import deque
 from html.parser import HTMLParser
+from pathlib import Path
 
 import orjson
 import pytest
 import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from plotly.offline import get_plotlyjs
 
+from lib.runs.report.logged import Media
+from lib.runs.report.media import Budget, media_of
 from lib.runs.report.page import render, write_report
 from lib.runs.run import Run
 from lib.runs.stored import StoredRun, load_run
@@ -196,6 +202,38 @@ def test_media_of_a_malformed_journal(tmp_path, item):
     text = Page(render([load_run(run.dir)])).text
     assert "root:" not in text
     assert "malformed" in text
+
+
+def test_numbers_at_the_ends_of_their_ranges(tmp_path):
+    run = make_run(tmp_path, "odd", steps=1)
+    with run.journal.open("ab") as journal:
+        for value in (b"1e400", b"-1e308", b"5e-324", b"18446744073709551615"):
+            row = b'{"step":18446744073709551615,"time":%s,"metrics":{"a":%s,"b":1}}'
+            journal.write(row % (value, value) + b"\n")
+    page = render([load_run(run.dir)])
+    data = re.search(r'id="data">(.*?)</script>', page, re.S)[1]
+    curves = {c["quantity"]: c["curves"] for c in json.loads(data)["charts"]}
+    assert curves["b"][0]["steps"][0] == 2**53
+    assert 5e-324 in curves["a"][0]["values"]
+
+
+junk = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=12,
+)
+FIELDS = ("path", "text", "columns", "head", "count", "counts", "edges", "matrix", "labels", "sum")
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.sampled_from(["image", "text", "table", "histogram", "confusion_matrix", "artifact"]),
+    st.dictionaries(st.sampled_from(FIELDS), junk),
+)
+def test_media_from_anybody(kind, item):
+    media = {"x": Media(1, deque([(1, {**item, "type": kind})]))}
+    (shown,) = media_of(Path("/nowhere"), media, Budget())
+    assert shown.items[0]["note"] or shown.items[0]["view"]
 
 
 def test_a_run_in_progress(tmp_path):
