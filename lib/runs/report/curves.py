@@ -14,11 +14,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from lib.runs.report.logged import Curve, Logged
+from lib.runs.report.logged import LARGEST, Curve, Logged
 
 MOST_POINTS = 2000
 FEWEST_POINTS = 200
 POINTS_IN_ALL = 250_000
+_MOST_REMARKS = 5  # of one kind at a chart
 _LAST_STEP = 2**53  # JavaScript counts no further
 _DIGITS = 6  # significant; a screen has 4
 _SPLITS = ("train", "val", "test")
@@ -46,18 +47,25 @@ class Chart:
 def charts(names: Sequence[str], all_logged: Sequence[Logged]) -> list[Chart]:
     """The charts of the runs `names`, in the order of the sections; loss and accuracy first."""
     made: dict[str, Chart] = {}
+    lost: dict[str, list[str]] = {}  # by quantity, as `thinned`
+    thinned: dict[str, list[int]] = {}
     drawn = [{n: c for n, c in x.curves.items() if not n.startswith("final/")} for x in all_logged]
     most = _points_each(sum(map(len, drawn)))
     for number, (name, logged) in enumerate(zip(names, drawn, strict=True)):
         for metric, curve in logged.items():
             quantity, split = _quantity(metric)
             chart = made.setdefault(quantity, Chart(quantity, _section(metric)))
-            whose = metric if len(names) == 1 else f"{metric} of {name}"
-            chart.remarks += _remarks(whose, curve, most)
-            if len(finite := curve.finite()):
-                first_time = all_logged[number].first_time
-                drawn_curve = _drawn(finite, first_time, most)
+            finite = curve.finite()
+            if len(finite) < len(curve):
+                whose = metric if len(names) == 1 else f"{metric} of {name}"
+                lost.setdefault(quantity, []).append(_lost(whose, curve, finite))
+            if len(finite) > most:
+                thinned.setdefault(quantity, []).append(len(finite))
+            if len(finite):
+                drawn_curve = _drawn(finite, all_logged[number].first_time, most)
                 chart.curves.append({"run": number, "split": split, **drawn_curve})
+    for quantity, chart in made.items():
+        chart.remarks = _remarks(lost.get(quantity, []), thinned.get(quantity, []), most)
     order = list(SECTIONS)
     return sorted(made.values(), key=lambda c: (order.index(c.section), _rank(c.quantity)))
 
@@ -104,20 +112,26 @@ def _rank(quantity: str) -> int:
     return first.index(quantity) if quantity in first else len(first)
 
 
-def _remarks(metric: str, curve: Curve, most: int) -> list[str]:
-    finite = curve.finite()
-    remarks = []
-    if lost := len(curve) - len(finite):
-        shown = set(finite.steps.tolist())
-        first = next((s for s in curve.steps.tolist() if s not in shown), curve.steps[0])
+def _lost(whose: str, curve: Curve, finite: Curve) -> str:
+    import numpy as np
+
+    first = int(curve.steps[~(np.abs(curve.values) < LARGEST)][0])
+    return (
+        f"{whose}: {len(curve) - len(finite):,} of {len(curve):,} values are NaN, infinite or "
+        f"beyond 1e100 and not drawn, the first at step {first:,}"
+    )
+
+
+def _remarks(lost: list[str], thinned: list[int], most: int) -> list[str]:
+    """What a reader has to know of a chart; `thinned` are the lengths of the thinned curves."""
+    remarks = lost[:_MOST_REMARKS]
+    if len(lost) > _MOST_REMARKS:
+        remarks.append(f"the same holds for {len(lost) - _MOST_REMARKS} more curves")
+    if thinned:
+        which = "a curve" if len(thinned) == 1 else f"{len(thinned)} curves"
         remarks.append(
-            f"{metric}: {lost:,} of {len(curve):,} values are NaN, infinite or beyond 1e100 and "
-            f"not drawn, the first at step {int(first):,}"
-        )
-    if len(finite) > most:
-        remarks.append(
-            f"{metric}: {len(finite):,} values, thinned to at most {most:,} points; the lowest and "
-            "the highest of each stretch are drawn"
+            f"{which} of up to {max(thinned):,} values, thinned to at most {most:,} points; the "
+            "lowest and the highest of each stretch are drawn"
         )
     return remarks
 

@@ -164,6 +164,12 @@ function watchControls() {
     redraw();
   });
   form.querySelectorAll(".swatch").forEach((swatch, i) => { swatch.style.background = runColour(i); });
+  for (const button of form.querySelectorAll(".choose")) {
+    button.addEventListener("click", () => {
+      for (const box of form.querySelectorAll(".shown")) box.checked = Boolean(button.value);
+      redraw();
+    });
+  }
   dark.addEventListener("change", redraw);
   addEventListener("beforeprint", () => { printing = true; redraw(); });
   addEventListener("afterprint", () => { printing = false; redraw(); });

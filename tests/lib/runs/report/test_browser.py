@@ -163,6 +163,9 @@ def test_of_several_runs_each_can_be_hidden(browser, run, tmp_path):
     assert f"{name} (train)" in browser.find_element(By.CSS_SELECTOR, ".chart .hoverlayer").text
     browser.find_element(By.CSS_SELECTOR, ".shown[value='0']").click()
     assert look(browser, "loss")["names"] == names[2:]
+    for button, left in (("none", []), ("all", names)):
+        browser.find_element(By.XPATH, f"//button[text()='{button}']").click()
+        assert look(browser, "loss")["names"] == left
     assert log_of(browser) == []
     assert browser.execute_script("return window.pwned") is None
 

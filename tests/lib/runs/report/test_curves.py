@@ -87,7 +87,10 @@ def test_many_curves_get_fewer_points_each_and_it_is_said():
     made = charts(["a"] * 20, [logged] * 20)
     assert len(made) == 70
     assert all(len(c["steps"]) <= FEWEST_POINTS for chart in made for c in chart.curves)
-    assert "thinned to at most 200 points" in made[0].remarks[0]
+    assert made[0].remarks == [
+        "20 curves of up to 300 values, thinned to at most 200 points; the lowest and the highest "
+        "of each stretch are drawn"
+    ]
     (only,) = charts(["a"], [Logged({"m": curve(np.arange(3000))}, first_time=0.0)])
     assert FEWEST_POINTS < len(only.curves[0]["steps"]) <= MOST_POINTS
 
