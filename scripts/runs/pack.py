@@ -80,6 +80,16 @@ def left_out(folder: Path, kept: list[Entry]) -> Callable[[str], bool]:
     return without
 
 
+def consistent(folder: Path, kept: list[Entry]) -> dict[str, Path | bytes]:
+    """What says that the checkpoints `kept` are all that there are: the index, and last.pt."""
+    if not kept:
+        return {}
+    index = json.dumps({"checkpoints": [asdict(entry) for entry in kept]}, indent=1) + "\n"
+    newest = folder / kept[-1].file
+    last = {FOLDER + LAST: newest} if newest.is_file() else {}  # a sharded one has no such name
+    return {FOLDER + INDEX: index.encode(), **last}
+
+
 def output_file(given: str, run: StoredRun) -> Path:
     """The new file that OUT names. Raises BadUse when it is there, or would be in the run."""
     out = Path(given).expanduser()
@@ -120,7 +130,6 @@ def main() -> int:
     folder = run.dir / "checkpoints"
     kept = chosen_checkpoints(folder, options.checkpoints)
     chosen = options.checkpoints.strip() not in ("", "all")
-    index = json.dumps({"checkpoints": [asdict(entry) for entry in kept]}, indent=1) + "\n"
     out = output_file(options.out, run)
     try:
         with termination_raises(), transfer(run.name, 2 * disk_usage(run.dir)) as seen:
@@ -128,7 +137,7 @@ def main() -> int:
                 run,
                 out,
                 without=left_out(folder, kept) if chosen else lambda path: False,
-                replaced={FOLDER + INDEX: index.encode()} if chosen else {},
+                replaced=consistent(folder, kept) if chosen else {},
                 seen=seen,
             )
     except OSError as error:

@@ -115,18 +115,18 @@ def same_weights(weights: list[dict[str, Any]]) -> bool:
     return all(part["equal"] == part["tensors"] for part in parts)
 
 
-def configuration_notes(run: StoredRun, plan: Plan, made: Path) -> list[str]:
-    """A note if the configuration that was trained is not the one that the run recorded."""
+def configuration_note(run: StoredRun, plan: Plan, made: Path) -> str:
+    """What to say if the configuration that was trained is not the one that the run recorded."""
     was, now = run.metadata.get("science_hash"), load_run(made).metadata.get("science_hash")
     if was == now or plan.settings.keys() - {
         "DATA_DIR",
         "CHECKPOINT_EVERY",
     }:  # other settings were asked for
-        return []
-    return [
+        return ""
+    return (
         f"the configuration of {run.name} has science_hash {now}, recorded is {was}: its .config "
         f"was changed (make verify RUN={run.name})"
-    ]
+    )
 
 
 # -------------------------------------------------------------------------------- what is printed
@@ -183,8 +183,6 @@ def print_result(result: dict[str, Any], series: list[Series], out: TextIO) -> N
             f"now {at.replayed!r}",
             file=out,
         )
-    for note in result["notes"]:
-        print(f"note: {text.one_line(note)}", file=out)
     until = "" if result["until"] is None else f" up to step {result['until']}"
     print(f"{'equal, bit for bit' if result['equal'] else 'NOT equal'}{until}", file=out)
 
@@ -234,7 +232,9 @@ def replay(run: StoredRun, plan: Plan, kept: bool, out: TextIO) -> dict[str, Any
     with termination_raises(), work_place(run.dir.parent, run.name) as place:
         check_out(place.tree, plan.commit, plan.diff)
         made = train(place, run, plan, threads, out)
-        plan.notes += configuration_notes(run, plan, made)
+        if note := configuration_note(run, plan, made):
+            plan.notes.append(note)
+            print(f"note: {text.one_line(note)}", file=out)
         series = compare_journals(run.journal, made / "logs" / "metrics.jsonl", plan.until)
         weights = compare_weights(run, made, plan.until)
         there = keep(run, made) if kept else None

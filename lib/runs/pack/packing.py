@@ -37,19 +37,20 @@ def write_pack(
     out: Path,
     *,
     without: Callable[[str], bool] = lambda path: False,
-    replaced: Mapping[str, bytes] | None = None,
+    replaced: Mapping[str, Path | bytes] | None = None,
     seen: Seen = lambda count: None,
 ) -> tuple[Manifest, str]:
     """Write `run` to the new file `out`; returns what it holds and the SHA-256 of the file.
 
     Files whose path `without` accepts are left out, as are those that mean nothing on another
-    machine; `replaced` has other contents for some paths. The same run gives the same bytes.
+    machine; `replaced` has other contents, or files, for some paths. The same run gives the same
+    bytes.
     Only the owner can read the file, which appears whole or not at all. Raises BadUse when the run
     is in progress, PackError when a file cannot be packed or changes meanwhile, and OSError.
     """
     with _at_rest(run):
-        sources = {p: f for p, f in _files(run.dir) if not without(p)}
-        sources |= {path: text for path, text in (replaced or {}).items() if path in sources}
+        sources: dict[str, Path | bytes] = {p: f for p, f in _files(run.dir) if not without(p)}
+        sources |= replaced or {}
         manifest = Manifest(run.name, _listed(sources, seen))
         with atomic(out) as file:
             os.fchmod(file.fileno(), 0o600)

@@ -15,6 +15,7 @@ import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from lib.runs.stored import StoredRun, resolve
 from lib.text import one_line
 
 _COMMIT = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
+_SAVED = re.compile(r"step_([0-9]{8,18})")
 _CUT = re.compile(r"^\[cut: \d+ characters in all\]$", re.MULTILINE)
 _LOST = "\N{REPLACEMENT CHARACTER}"  # in the place of bytes that are not UTF-8
 _CODE_MISSING = (
@@ -167,8 +169,12 @@ def _science_in(changed: Mapping[str, Any]) -> list[str]:
 
 
 def _last_step(run: StoredRun) -> int:
+    """The last one that was logged, or saved."""
     rows = (row for row, _ in current_rows(run.journal, on_damage=lambda _: None))
-    return max((row["step"] for row in rows if "step" in row), default=0)
+    logged = (row["step"] for row in rows if "step" in row)
+    names = (path.stem for path in (run.dir / "checkpoints").glob("step_*"))
+    saved = (int(match[1]) for name in names if (match := _SAVED.fullmatch(name)))
+    return max(chain(logged, saved), default=0)
 
 
 # --------------------------------------------------------------------------------------- places

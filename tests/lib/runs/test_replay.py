@@ -82,6 +82,8 @@ def test_what_a_resume_changed_ends_what_can_be_compared(run_dir):
 
 def test_an_interrupted_run_is_compared_up_to_its_end(run_dir):
     assert plan(run_dir, status="interrupted").until == 10
+    (run_dir / "checkpoints" / "step_00000012.pt").touch()  # saved, and logged every tenth step
+    assert plan(run_dir, status="interrupted").until == 12
     found = plan(run_dir, status="failed", resumes=[resumed(4, SEED=[2, 3])])
     assert found.until == 4
 
