@@ -53,7 +53,7 @@ class Clone(NamedTuple):
     def untouched(self) -> tuple[str, str, str]:
         """What a replay must leave as it is: the state of the tree, and git's work trees."""
         trees = self.git("worktree", "list", "--porcelain")
-        left = sorted(path.name for path in self.runs.glob(".*"))
+        left = sorted(path.name for path in self.runs.glob(".*") if path.is_dir())
         return self.git("status", "--porcelain"), trees, f"{left}"
 
 
