@@ -79,8 +79,8 @@ def without_science() -> frozenset[str]:
 
 def seed_of(run: StoredRun) -> Any:
     """The seed; None if it is not known."""
-    seed = run.metadata.get("seed")
-    return run.settings.get(SEED) if seed is None else seed
+    seed = run.field("seed")
+    return run.setting(SEED) if seed is None else seed
 
 
 def machine(run: StoredRun) -> dict[str, Any]:

@@ -51,7 +51,8 @@ def call(runs, monkeypatch, capsys):
 
 
 def files(folder):
-    return {p: p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.suffix != ".sqlite"}
+    """What is in the runs, without the index beside them."""
+    return {p: p.read_bytes() for p in folder.rglob("[!.]*") if p.is_file()}
 
 
 def rows_of(printed):
