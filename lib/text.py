@@ -91,20 +91,19 @@ def columns(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> list[
     Every cell is made `one_line`. Nothing is cut to the width of the terminal, so that names can be
     copied and lines be searched.
     """
-    cells = [[one_line(cell) for cell in row] for row in rows]
-    widths = [max(map(_width, column)) for column in zip(*cells, strict=True)]
-    return [
-        "  ".join(
-            _pad(cell, width, i in right)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in cells
-    ]
+    cells = zip(*([one_line(cell) for cell in row] for row in rows), strict=True)
+    padded = [_padded(column, i in right) for i, column in enumerate(cells)]
+    return ["  ".join(row).rstrip() for row in zip(*padded, strict=True)]
 
 
-def _pad(cell: str, width: int, right: bool) -> str:
-    blank = " " * (width - _width(cell))
-    return blank + cell if right else cell + blank
+def _padded(cells: Sequence[str], right: bool) -> list[str]:
+    """The cells with blanks up to the width of the widest."""
+    if all(map(str.isascii, cells)):
+        width = max(map(len, cells))
+        return [cell.rjust(width) if right else cell.ljust(width) for cell in cells]
+    width = max(map(_width, cells))
+    blanks = (" " * (width - _width(cell)) for cell in cells)
+    return [b + cell if right else cell + b for cell, b in zip(cells, blanks, strict=True)]
 
 
 def _width(cell: str) -> int:

@@ -32,7 +32,6 @@ from lib.runs.series import (
     Numbers,
     Series,
     Summary,
-    Tally,
     ignore,
     read_columns,
     read_numbers,
@@ -145,19 +144,17 @@ class StoredRun:
             found = self.part("final_metrics").get(name)
             if type(found) in (int, float):
                 return float(found)
-        logged = self._logged(name)
-        if logged is not None:
-            tally, at_best = logged
-            return tally.last if at_best is None else at_best
         base, _, how = name.rpartition(":")
-        logged = self._logged(base) if how in HOW else None
-        return None if logged is None else getattr(logged[0].summary(), how)
+        found = self._logged(name, "")
+        return self._logged(base, how) if found is None and how in HOW else found
 
-    def _logged(self, name: str) -> tuple[Tally, float | None] | None:
-        """The tally of a metric and its value at the best evaluation, if it has one."""
+    def _logged(self, name: str, how: str) -> float | None:
+        """One of HOW, or without it the value at the best evaluation or the last one."""
         tally = self.numbers.tallies.get(name)
-        at_best = self.best.metrics.get(name) if self.best else None
-        return tally and (tally, None if at_best is None else float(at_best))
+        if tally is None:
+            return None
+        at_best = self.best.metrics.get(name) if self.best and not how else None
+        return getattr(tally.summary(), how or "last") if at_best is None else float(at_best)
 
     def field(self, name: str) -> Any:
         """One of FIELDS (lib/runs/query/fields.py); None when it is missing."""

@@ -70,7 +70,7 @@ class Catalog:
 
     def __init__(self, output_dir: Path, database: Database) -> None:
         self.output_dir, self._database = output_dir, database
-        self._columns: dict[str, dict[int, tuple[Tally, float | None]]] = {}
+        self._columns: dict[tuple[str, str], dict[int, Any]] = {}
         self._settings: dict[str, dict[int, Any]] = {}
         directories, self.kept, summaries = _listing(output_dir)
         self._refresh(directories, summaries - directories)
@@ -92,17 +92,17 @@ class Catalog:
         """Every metric that a run has logged."""
         return {name for (name,) in self._database.rows("SELECT DISTINCT name FROM metrics")}
 
-    def logged(self, run: int, name: str) -> tuple[Tally, float | None] | None:
-        """The tally of a metric of a run, and its value at the best evaluation."""
-        if name not in self._columns:
+    def value(self, run: int, name: str, how: str) -> float | None:
+        """What stands for a metric of a run: as `StoredRun._logged`."""
+        key = (name, how)
+        if key not in self._columns:
+            expression = {"": "coalesce(at_best, last)"}.get(how, how)
             rows = self._database.rows(
-                f"SELECT run, at_best, {_TALLY} FROM metrics WHERE name = ?", name
+                f"SELECT run, {expression} FROM metrics WHERE name = ?", name
             )
-            self._columns[name] = {
-                id_: (Tally(*map(_number, values)), None if best is None else _number(best))
-                for id_, best, *values in rows
-            }
-        return self._columns[name].get(run)
+            self._columns[key] = dict(rows)
+        found = self._columns[key].get(run)
+        return float(found) if isinstance(found, str) else found
 
     def numbers(self, run: int, metadata: dict[str, Any]) -> Numbers:
         """All that a run has logged."""
@@ -245,7 +245,7 @@ class IndexedRun(StoredRun):
     def field(self, name: str) -> Any:
         if name in VOLATILE:
             return FIELDS[name].of(self)
-        return self._head["fields"].get(name, [] if FIELDS[name].kind == "list" else None)
+        return self._head["fields"].get(name)
 
     def started(self) -> datetime | None:
         return _time(self.field("started"))
@@ -253,8 +253,10 @@ class IndexedRun(StoredRun):
     def ended(self) -> datetime | None:
         return _time(self.field("ended"))
 
-    def _logged(self, name: str) -> tuple[Tally, float | None] | None:
-        return self._catalog.logged(self._id, name)
+    def _logged(self, name: str, how: str) -> float | None:
+        if how == "mean":
+            return super()._logged(name, how)
+        return self._catalog.value(self._id, name, how)
 
     def _indexed(self, column: str, read: Any) -> Any:
         with suppress(KeyError, ValueError, sqlite3.Error):

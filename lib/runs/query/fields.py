@@ -46,8 +46,8 @@ def _seconds(of: Callable[[StoredRun], datetime | None]) -> Callable[[StoredRun]
 
 
 def _age(run: StoredRun) -> float | None:
-    started = run.started()
-    return time.time() - started.timestamp() if started else None
+    started = run.field("started")
+    return None if started is None else time.time() - started
 
 
 def _notes(run: StoredRun) -> list[str]:
