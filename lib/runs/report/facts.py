@@ -99,7 +99,7 @@ def facts_of(run: StoredRun, logged: Logged) -> Facts:
         tags=[text.one_line(tag)[:100] for tag in _list(fields.get("tags"))],
         results=list(_results(fields)),
         best=logged.best,
-        metrics=[_metric(name, logged) for name in logged.curves],
+        metrics=[_metric(name, logged) for name in logged.curves if not name.startswith("final/")],
         settings=_settings(run.dir),
         environment=list(_flat({k: v for k, v in machine.items() if k != "packages"})),
         packages=list(_flat(_part(machine, "packages"))),

@@ -28,6 +28,7 @@ _MOST_ROWS, _MOST_COLUMNS = 50, 30
 _MOST_CLASSES = 30  # of a matrix that is shown whole
 _MOST_CONFUSIONS = 30
 _MOST_BINS = 1024
+_TINT = 55  # per cent of colour in a full cell of a matrix; more would hide its number
 _DAMAGED = (ArithmeticError, AttributeError, LookupError, OSError, RecursionError)
 _DAMAGED += (TypeError, ValueError)
 _SIGNATURES = {
@@ -126,7 +127,7 @@ def _confusion(run_dir: Path, item: dict[str, Any], budget: Budget) -> dict[str,
     summary = f"{right:,} of {sum(totals):,} right ({100 * share:.2f} %)"
     if len(labels) <= _MOST_CLASSES:
         rows = [
-            [(count, round(100 * count / total) if total else 0) for count in row]
+            [(count, round(_TINT * count / total) if total else 0) for count in row]
             for row, total in zip(matrix, totals, strict=True)
         ]
         lines = list(zip(labels, rows, strict=True))
