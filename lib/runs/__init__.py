@@ -6,6 +6,8 @@
     metadata      metadata.yaml: code, machine, results
     resumes       which rows of a journal still count after a resume
     branch        a new run that begins where another one was
+    pack          a run in one file for somebody else, and back
+    replay        a run trained once more from what it recorded, and compared
     stored        find_runs, load_run, resolve: stored runs
     open          open_runs, open_run: the same, filtered and sorted, from an index
     query         WHERE and SORT

@@ -222,15 +222,20 @@ def note_result(output_dir: Path, result: dict[str, Any]) -> None:
         os.close(ledger)
 
 
+def environment() -> dict[str, Any]:
+    """That of this process, with the version of PyTorch and the GPUs."""
+    import torch  # noqa: F401, takes seconds: bad use has been answered
+
+    return metadata.environment()
+
+
 def replay(run: StoredRun, plan: Plan, kept: bool, out: TextIO) -> dict[str, Any]:
     """Train and compare; prints to `out`, and returns the result."""
-    import torch  # noqa: F401, so that its version and the GPUs are known
-
-    facts = compare_machines(run.part("environment"), metadata.environment())
     threads = recorded_threads(run)
-    print_plan(run, plan, facts, threads, out)
     with termination_raises(), work_place(run.dir.parent, run.name) as place:
         check_out(place.tree, plan.commit, plan.diff)
+        facts = compare_machines(run.part("environment"), environment())
+        print_plan(run, plan, facts, threads, out)
         made = train(place, run, plan, threads, out)
         if note := configuration_note(run, plan, made):
             plan.notes.append(note)

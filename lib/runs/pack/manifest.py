@@ -21,7 +21,7 @@ from lib.errors import BadUse
 from lib.runs.directory import check_name
 from lib.runs.pack.layout import FORMAT, PackError, path_problem, shown
 
-MAX_BYTES = 64 * 2**20
+MAX_BYTES = 32 * 2**20  # about 200,000 files
 _MAX_SIZE = 2**50
 _SHA256 = re.compile("[0-9a-f]{64}")
 _FOREIGN = "is not a file of `make pack`"

@@ -23,7 +23,7 @@ from lib.errors import BadUse
 from lib.files import atomic
 from lib.runs.pack import layout
 from lib.runs.pack.layout import PackError, shown
-from lib.runs.pack.manifest import File, Manifest
+from lib.runs.pack.manifest import MAX_BYTES, File, Manifest
 from lib.runs.stored import StoredRun
 
 _BLOCK_BYTES = 2**20
@@ -135,6 +135,8 @@ def _write(
     archive: Any, manifest: Manifest, sources: Mapping[str, Path | bytes], seen: Seen
 ) -> None:
     text = manifest.text()
+    if len(text) > MAX_BYTES:
+        raise PackError(f"{manifest.run_name} has {len(manifest.files):,} files, too many to pack")
     archive.write(layout.header(layout.MANIFEST, len(text)) + text + layout.padding(len(text)))
     for file in manifest.files:
         link = file.link and f"{manifest.run_name}/{file.link}"
