@@ -76,7 +76,7 @@ def leaderboard_fields(board: Leaderboard) -> dict[str, Any]:
         "total": board.total,
         "left_out": dict(board.left_out),
         "warnings": board.warnings,
-        "rows": [{"rank": i, **_row(row)} for i, row in enumerate(board.rows, 1)],
+        "rows": [{"rank": i, **_row(row, board)} for i, row in enumerate(board.rows, 1)],
     }
 
 
@@ -90,8 +90,9 @@ def leaderboard_csv(board: Leaderboard) -> str:
     return _csv([list(rows[0]), *(list(row.values()) for row in rows)])
 
 
-def _row(row: Row) -> dict[str, Any]:
+def _row(row: Row, board: Leaderboard) -> dict[str, Any]:
     outcome = row.outcome
+    low, high = outcome.interval(1 - board.alpha) if outcome else (math.nan, math.nan)
     return {
         "label": row.label,
         "n": row.n,
@@ -102,8 +103,8 @@ def _row(row: Row) -> dict[str, Any]:
         "best": row.best,
         "worst": row.worst,
         "difference": outcome and outcome.difference,
-        "difference_low": outcome and _or_none(outcome.low),
-        "difference_high": outcome and _or_none(outcome.high),
+        "difference_low": _or_none(low),
+        "difference_high": _or_none(high),
         "test": outcome and (outcome.test or f"not tested: {outcome.why_not}"),
         "statistic": outcome and _or_none(outcome.statistic),
         "df": outcome and _or_none(outcome.df),

@@ -21,6 +21,8 @@ import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from lib.runs.compare.student import quantile, two_sided
+
 Sample = Mapping[Hashable, float]  # seed → value
 
 PAIRED, WELCH = "paired t-test", "Welch's t-test"
@@ -31,21 +33,27 @@ _NO_SPREAD = 1e-12  # a spread below this part of the values is rounding
 class Outcome:
     """The comparison of a row with the first one.
 
-    `difference` is the mean of the row minus that of the first, `low` and `high` its confidence
-    interval at 1 - alpha, for this row alone. Where nothing could be tested, `test` is empty,
-    `why_not` says why, and all numbers but the difference are NaN.
+    `difference` is the mean of the row minus that of the first, `error` its standard error. Where
+    nothing could be tested, `test` is empty, `why_not` says why, and all numbers but the difference
+    are NaN.
     """
 
     difference: float
     test: str = ""
     why_not: str = ""
-    low: float = math.nan
-    high: float = math.nan
+    error: float = math.nan
     statistic: float = math.nan
     df: float = math.nan
     p: float = math.nan
     p_holm: float = math.nan
     significant: bool = False
+
+    def interval(self, level: float) -> tuple[float, float]:
+        """The confidence interval of the difference, for this row alone; NaN if not tested."""
+        if not self.test:
+            return math.nan, math.nan
+        reach = self.error * quantile(level, self.df)
+        return self.difference - reach, self.difference + reach
 
 
 def mean(values: Sequence[float]) -> float:
@@ -71,14 +79,14 @@ def mean_interval(values: Sequence[float], level: float) -> tuple[float, float]:
     if len(values) < 2:
         return math.nan, math.nan
     centre, error = mean(values), std(values) / math.sqrt(len(values))
-    reach = error * _quantile(len(values) - 1, level)
+    reach = error * quantile(level, len(values) - 1)
     return centre - reach, centre + reach
 
 
 def against_first(samples: Sequence[Sample], alpha: float) -> list[Outcome]:
     """Each sample but the first, compared with the first; corrected for all of them together."""
     first, *others = samples
-    outcomes = [compare(first, other, alpha) for other in others]
+    outcomes = [compare(first, other) for other in others]
     tested = [i for i, outcome in enumerate(outcomes) if outcome.test]
     corrected = holm([outcomes[i].p for i in tested])
     for i, p in zip(tested, corrected, strict=True):
@@ -86,7 +94,7 @@ def against_first(samples: Sequence[Sample], alpha: float) -> list[Outcome]:
     return outcomes
 
 
-def compare(first: Sample, other: Sample, alpha: float) -> Outcome:
+def compare(first: Sample, other: Sample) -> Outcome:
     """The test of one sample against the first; without the correction."""
     difference = mean(list(other.values())) - mean(list(first.values()))
     least = min(len(first), len(other))
@@ -101,16 +109,8 @@ def compare(first: Sample, other: Sample, alpha: float) -> Outcome:
     if error <= _NO_SPREAD * size:
         return Outcome(difference, why_not="no spread between the seeds")
     t = difference / error
-    reach = error * _quantile(df, 1 - alpha)
-    return Outcome(
-        difference,
-        test=PAIRED if paired else WELCH,
-        low=difference - reach,
-        high=difference + reach,
-        statistic=t,
-        df=df,
-        p=_two_sided(t, df),
-    )
+    test = PAIRED if paired else WELCH
+    return Outcome(difference, test, statistic=t, df=df, error=error, p=two_sided(t, df))
 
 
 def holm(ps: Sequence[float]) -> list[float]:
@@ -139,16 +139,3 @@ def _welch(first: Sample, other: Sample) -> tuple[float, float]:
         return 0.0, 1.0
     share = (a / error) ** 2  # of the variance
     return error, 1 / (share**2 / (len(first) - 1) + (1 - share) ** 2 / (len(other) - 1))
-
-
-def _two_sided(t: float, df: float) -> float:
-    from scipy.special import stdtr  # takes 0.2 s to import
-
-    return float(2 * stdtr(df, -abs(t)))
-
-
-def _quantile(df: float, level: float) -> float:
-    """How many standard errors lie on either side of the middle `level` of Student's t."""
-    from scipy.special import stdtrit
-
-    return float(stdtrit(df, (1 + level) / 2))

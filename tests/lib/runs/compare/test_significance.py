@@ -22,30 +22,30 @@ def values(sample):
 
 
 def test_the_same_seeds_are_compared_by_a_paired_t_test():
-    found, wanted = compare(A, B, 0.05), stats.ttest_rel(values(B), values(A))
+    found, wanted = compare(A, B), stats.ttest_rel(values(B), values(A))
     assert found.test == PAIRED
     assert found.p == pytest.approx(wanted.pvalue, rel=1e-9)
     assert (found.statistic, found.df) == pytest.approx((wanted.statistic, wanted.df), rel=1e-9)
     interval = wanted.confidence_interval(0.95)
-    assert (found.low, found.high) == pytest.approx((interval.low, interval.high), rel=1e-9)
+    assert found.interval(0.95) == pytest.approx((interval.low, interval.high), rel=1e-9)
     assert found.difference == pytest.approx(0.02)
 
 
 def test_pairs_are_of_the_same_seed_in_whatever_order():
     shuffled = {seed: B[seed] for seed in (2, 0, 3, 1)}
-    assert compare(A, shuffled, 0.05).p == pytest.approx(compare(A, B, 0.05).p)
+    assert compare(A, shuffled).p == pytest.approx(compare(A, B).p)
 
 
 @pytest.mark.parametrize("other", [C, {0: 0.23, 1: 0.25, 9: 0.25}, {0: 0.23, 1: 0.25}])
 def test_other_seeds_are_compared_by_welchs_t_test(other):
     """Also if some of the seeds are the same."""
-    found = compare(A, other, 0.01)
+    found = compare(A, other)
     wanted = stats.ttest_ind(values(other), values(A), equal_var=False)
     assert found.test == WELCH
     assert (found.statistic, found.df) == pytest.approx((wanted.statistic, wanted.df), rel=1e-9)
     assert found.p == pytest.approx(wanted.pvalue, rel=1e-9)
     interval = wanted.confidence_interval(0.99)
-    assert (found.low, found.high) == pytest.approx((interval.low, interval.high), rel=1e-9)
+    assert found.interval(0.99) == pytest.approx((interval.low, interval.high), rel=1e-9)
 
 
 def test_the_interval_of_a_mean():
@@ -67,7 +67,7 @@ def test_the_interval_of_a_mean():
     ],
 )
 def test_what_cannot_be_tested_is_not(first, other, why):
-    found = compare(first, other, 0.05)
+    found = compare(first, other)
     assert (found.test, found.why_not, found.significant) == ("", why, False)
     assert math.isnan(found.p)
 
@@ -114,13 +114,14 @@ samples = st.dictionaries(st.integers(0, 9), thousandths, min_size=2, max_size=8
 
 @given(samples, samples)
 def test_any_samples(first, other):
-    found = compare(first, other, 0.05)
+    found = compare(first, other)
     if not found.test:
         assert found.why_not
         return
     assert 0 <= found.p <= 1
-    assert (found.p < 0.05) == (not found.low <= 0 <= found.high) or found.p == pytest.approx(0.05)
-    back = compare(other, first, 0.05)
+    low, high = found.interval(0.95)
+    assert (found.p < 0.05) == (not low <= 0 <= high) or found.p == pytest.approx(0.05)
+    back = compare(other, first)
     assert (back.test, back.difference) == (found.test, -found.difference)
     assert back.p == pytest.approx(found.p)
     wanted = (
