@@ -18,10 +18,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from lib.errors import BadUse
-from lib.registry.versions import Name
+from lib.registry.versions import Name, the_name
 
 MAX_TEXT = 2000  # characters of a reason; MLflow takes tags of 5000 bytes
 _PREFIX = "promotion."
+_TRIES = 10  # until those who promote at once agree
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,22 @@ def promote(
     client.set_registered_model_alias(model.name, alias, str(version))
     entry = replace(entry, time=_now(), done=True)  # the order in which two take effect
     client.set_registered_model_tag(model.name, key, json.dumps(asdict(entry)))
+    _agree(client, model.name, alias)
     return entry
+
+
+def _agree(client: Any, name: str, alias: str) -> None:
+    """Of several that promote at once, the one that is last in the history has the alias.
+
+    Each looks after its own entry, and again after it has set the alias: what it saw may have
+    changed meanwhile.
+    """
+    for _ in range(_TRIES):
+        model = the_name(client, name)
+        last = [entry for entry in history(model) if entry.alias == alias][-1]
+        if model.aliases.get(alias) == last.version:
+            return
+        client.set_registered_model_alias(name, alias, str(last.version))
 
 
 def before(model: Name, alias: str, there: Collection[int]) -> int:

@@ -41,8 +41,16 @@ def main() -> int:
             print(text.one_line(f"{gap.where}: {gap.missing}"))
             print(f"    {text.one_line(gap.cure)}")
         verdict = f"{len(found.gaps)} to mend" if found.gaps else "all is there"
-        print(f"{found.versions} registered versions, {found.kept} kept runs: {verdict}")
+        looked_at = (
+            f"{count(found.versions, 'registered version')}, {count(found.kept, 'kept run')}"
+        )
+        print(f"{looked_at}: {verdict}")
     return int(bool(found.gaps))
+
+
+def count(n: int, what: str) -> str:
+    """ "1 kept run", "2 kept runs"."""
+    return f"{n:,} {what}{'' if n == 1 else 's'}"
 
 
 if __name__ == "__main__":

@@ -124,7 +124,7 @@ def test_consistency(call, folder):
         # The model needs no export, so what training left behind in this process is no matter.
         said = call("register", RUN="run", NAME="digits", CHECKPOINT="last")
         assert "these weights are version 1 already; brought up to date: dvc_md5" in said
-        assert "1 registered versions, 1 kept runs: all is there" in call("consistency")
+        assert "1 registered version, 1 kept run: all is there" in call("consistency")
         assert call.code == 0
         assert json.loads(call("consistency", FORMAT="json"))["gaps"] == []
     finally:
