@@ -9,6 +9,8 @@ run = open_run()                        # the latest
 run.metric("train/loss").values, run.frame()
 """
 
+import sqlite3
+from contextlib import suppress
 from pathlib import Path
 
 from lib.errors import BadUse
@@ -49,7 +51,17 @@ class CatalogNames(Names):
 
     def __init__(self, catalog: Catalog) -> None:
         super().__init__(catalog.runs())
-        self.has_metric, self.metrics = catalog.has_metric, catalog.metrics
+        self._catalog = catalog
+
+    def has_metric(self, name: str) -> bool:
+        with suppress(sqlite3.Error):  # found damaged only now
+            return self._catalog.has_metric(name)
+        return super().has_metric(name)
+
+    def metrics(self) -> set[str]:
+        with suppress(sqlite3.Error):
+            return self._catalog.metrics()
+        return super().metrics()
 
 
 def open_run(name: str = "", output_dir: str | Path = OUTPUT_DIR) -> StoredRun:

@@ -31,7 +31,7 @@ from lib import lock
 from lib.runs.best import Evaluation
 from lib.runs.index.database import Database, discard
 from lib.runs.index.entry import NO_RUN, Entry, examine, kept_stamp, stamp
-from lib.runs.index.reading import Mark
+from lib.runs.index.reading import Mark, read_on
 from lib.runs.query.fields import FIELDS, VOLATILE
 from lib.runs.series import Numbers, Tally
 from lib.runs.status import UnreadableRun
@@ -102,7 +102,7 @@ class Catalog:
             )
             self._columns[key] = dict(rows)
         found = self._columns[key].get(run)
-        return float(found) if isinstance(found, str) else found
+        return None if found is None else float(found)
 
     def numbers(self, run: int, metadata: dict[str, Any]) -> Numbers:
         """All that a run has logged."""
@@ -184,7 +184,7 @@ class Catalog:
 class IndexedRun(StoredRun):
     """A StoredRun of which everything but its series comes from the index.
 
-    If its entry has been lost meanwhile, it is read from the directory.
+    If its entry has been lost meanwhile, or is found damaged, it is read from the directory.
     """
 
     def __init__(
@@ -223,7 +223,9 @@ class IndexedRun(StoredRun):
         return self._indexed("settings", lambda run: run.settings)
 
     def setting(self, symbol: str) -> Any:
-        return self._catalog.setting(self._id, symbol)
+        with suppress(ValueError, sqlite3.Error):
+            return self._catalog.setting(self._id, symbol)
+        return super().setting(symbol)
 
     @cached_property
     def changed_settings(self) -> dict[str, Any]:
@@ -233,7 +235,7 @@ class IndexedRun(StoredRun):
     def numbers(self) -> Numbers:
         with suppress(KeyError, ValueError, sqlite3.Error):
             return self._catalog.numbers(self._id, self.metadata)
-        return load_run(self.dir).numbers
+        return read_on(self.journal, self.metadata)[1]
 
     @property
     def kept(self) -> bool:
@@ -254,9 +256,10 @@ class IndexedRun(StoredRun):
         return _time(self.field("ended"))
 
     def _logged(self, name: str, how: str) -> float | None:
-        if how == "mean":
-            return super()._logged(name, how)
-        return self._catalog.value(self._id, name, how)
+        if how != "mean":
+            with suppress(sqlite3.Error):
+                return self._catalog.value(self._id, name, how)
+        return super()._logged(name, how)
 
     def _indexed(self, column: str, read: Any) -> Any:
         with suppress(KeyError, ValueError, sqlite3.Error):

@@ -41,8 +41,13 @@ class Database:
             raise sqlite3.DatabaseError("of another version")
 
     def rows(self, sql: str, *values: Any) -> list[tuple]:
-        """The result of a query."""
-        return self._connection.execute(sql, values).fetchall()
+        """The result of a query. A file that is found damaged is removed for the next process."""
+        try:
+            return self._connection.execute(sql, values).fetchall()
+        except sqlite3.DatabaseError as error:
+            if self._is_file and self._path and "locked" not in str(error):
+                discard(self._path)
+            raise
 
     def change(self, work: Callable[[sqlite3.Connection], Any]) -> None:
         """Call `work` in a transaction; in memory if the file cannot be written."""
