@@ -49,7 +49,8 @@ def _read(directory: Path) -> StoredRun:
 def _place(options: argparse.Namespace, runs: list[StoredRun]) -> Path:
     """Where the report goes. Raises BadUse for what cannot be one."""
     if not options.out:
-        folder = runs[0].dir if len(runs) == 1 else Path(output_dir(options.output_dir))
+        alone = len(runs) == 1 and runs[0].dir.is_dir()  # a kept run need not be here
+        folder = runs[0].dir if alone else Path(output_dir(options.output_dir))
         return folder / "report.html"
     path = Path(options.out)
     if path.suffix.lower() not in (".html", ".htm"):

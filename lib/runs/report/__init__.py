@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: MIT
 """A report of one or several runs: one HTML file that opens anywhere, without a network.
 
-    from lib.runs.report.page import write_report
+from lib.runs.report.page import write_report
 
-logged.py reads the journal, curves.py thins and groups what it holds, media.py and facts.py make
-the rest ready for the templates report.html and run.html; report.js draws with plotly.js.
+logged       the journal, read in one pass
+curves       what shares a chart, and at most so many points
+media        samples, images, tables, histograms
+facts        everything else about one run; files: what its small files say
+comparison   several runs side by side
+page         all of these in the templates report.html and run.html; report.js draws
 """

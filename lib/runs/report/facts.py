@@ -12,37 +12,18 @@ and damaged files leave their part empty. Metadata may hold anything; nothing he
 import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from lib import text
 from lib.runs.best import Evaluation, epoch_of
-from lib.runs.redact import redact, redact_diff, redact_tree
+from lib.runs.redact import redact, redact_tree
+from lib.runs.report.files import MOST_DIFF, Menu, diff_of, end_of_log, settings_of
 from lib.runs.report.logged import Logged
-from lib.runs.safe_yaml import load_mapping
 from lib.runs.stored import StoredRun
 
-LOG_LINES = 60
-_LOG_TAIL = 64 * 2**10  # bytes
-_MOST_DIFF = 200_000  # characters
-_MOST_CHARACTERS = 20_000  # of any other text
+_MOST_CHARACTERS = 20_000  # of a text
 
 Pairs = list[tuple[str, str]]
-
-
-class Setting(NamedTuple):
-    """A symbol, its value, and where it was set; `origin` is empty for a default."""
-
-    name: str
-    value: str
-    origin: str
-
-
-class Menu(NamedTuple):
-    """The settings of one menu of Kconfig."""
-
-    title: str
-    settings: list[Setting]
 
 
 class Metric(NamedTuple):
@@ -89,7 +70,7 @@ def facts_of(run: StoredRun, logged: Logged) -> Facts:
     fields = redact_tree(run.metadata)
     machine = _part(fields, "environment")
     notes = [note for note in _list(fields.get("notes")) if isinstance(note, Mapping)]
-    diff = _diff(run.dir)
+    diff = diff_of(run.dir)
     return Facts(
         name=text.one_line(run.name),
         status=text.one_line(run.status),
@@ -100,14 +81,14 @@ def facts_of(run: StoredRun, logged: Logged) -> Facts:
         results=list(_results(fields)),
         best=logged.best,
         metrics=[_metric(name, logged) for name in logged.curves if not name.startswith("final/")],
-        settings=_settings(run.dir),
+        settings=settings_of(run.dir),
         environment=list(_flat({k: v for k, v in machine.items() if k != "packages"})),
         packages=list(_flat(_part(machine, "packages"))),
         git=list(_flat(_part(fields, "git"))),
-        diff=diff[:_MOST_DIFF],
+        diff=diff[:MOST_DIFF],
         commands=_commands(run, fields),
         remarks=_remarks(run, fields, logged, diff),
-        log=_log(run.dir / "logs" / "train.log"),
+        log=end_of_log(run.dir / "logs" / "train.log"),
     )
 
 
@@ -125,7 +106,7 @@ def _about(fields: Mapping[str, Any], best: Evaluation | None) -> Iterator[tuple
         "model": ", ".join(filter(None, (_text(model.get("name", "")), sized))),
         "data set": data.get("name"),
         "optimizer": fields.get("optimizer"),
-        "best step": f"{best.step:,}" if best else "",
+        "best step": f"{best.step:,}" if best else fields.get("best_step"),
         "best epoch": _number(epoch_of(best.step, fields)) if best else "",
         "duration": text.duration(fields.get("duration_s")),
         "started": fields.get("start_time"),
@@ -183,69 +164,7 @@ def _metric(name: str, logged: Logged) -> Metric:
     return Metric(text.one_line(name), len(curve), ends[0], ends[1], low, high)
 
 
-# ------------------------------------------------------------------------------ what the files say
-
-
-def _settings(directory: Path) -> list[Menu]:
-    """config.yaml, by menu, with origins.yaml."""
-    values, origins = _yaml(directory / "config.yaml"), _yaml(directory / "origins.yaml")
-    menus = []
-    for title, group in values.items():
-        if isinstance(group, Mapping):
-            rows = [
-                Setting(text.one_line(name), _value(value), _origin(origins.get(name)))
-                for name, value in group.items()
-            ]
-            menus.append(Menu(text.one_line(title), rows))
-    return menus
-
-
-def _yaml(path: Path) -> dict[str, Any]:
-    try:
-        return redact_tree(load_mapping(path))
-    except (OSError, ValueError):
-        return {}
-
-
-def _value(value: Any) -> str:
-    """As .config spells it: y, n, numbers, texts."""
-    if isinstance(value, bool):
-        return "y" if value else "n"
-    return "" if value is None else _text(value)
-
-
-def _origin(entry: Any) -> str:
-    if not isinstance(entry, Mapping):
-        return ""
-    return text.one_line(entry.get("origin") or "?")
-
-
-def _diff(directory: Path) -> str:
-    diff = _read(directory / "git.diff", _MOST_DIFF * 4 + 1)
-    return redact_diff(text.printable(diff))
-
-
-def _log(path: Path) -> str:
-    """The last LOG_LINES lines."""
-    try:
-        start = max(0, path.stat().st_size - _LOG_TAIL)
-    except OSError:
-        return ""
-    lines = _read(path, _LOG_TAIL, start).splitlines()
-    kept = lines[1 if start else 0 :][-LOG_LINES:]
-    return redact(text.printable("\n".join(kept)))
-
-
-def _read(path: Path, limit: int, start: int = 0) -> str:
-    """Up to `limit` bytes of a regular file; empty without one."""
-    try:
-        if not path.is_file():  # reading a pipe would never end
-            return ""
-        with path.open("rb") as file:
-            file.seek(start)
-            return file.read(limit).decode("utf-8", "replace")
-    except OSError:
-        return ""
+# ---------------------------------------------------------------------- what to type, what to know
 
 
 def _commands(run: StoredRun, fields: Mapping[str, Any]) -> list[str]:
@@ -276,8 +195,8 @@ def _remarks(run: StoredRun, fields: Mapping[str, Any], logged: Logged, diff: st
         remarks.append(f"Damaged rows of the journal that are left out: {logged.damaged:,}.")
     if fields.get("lost_rows"):
         remarks.append(f"Rows that the training could not write: {_text(fields['lost_rows'])}.")
-    if len(diff) > _MOST_DIFF:
-        remarks.append(f"Of git.diff the first {_MOST_DIFF:,} characters are shown.")
+    if len(diff) > MOST_DIFF:
+        remarks.append(f"Of git.diff the first {MOST_DIFF:,} characters are shown.")
     return remarks
 
 

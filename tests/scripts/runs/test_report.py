@@ -2,6 +2,7 @@
 """`make report`: which runs, where the file goes, and what it refuses."""
 
 import pytest
+import yaml
 
 from lib.runs.run import Run
 from tests.scripts.runs.test_runs import call
@@ -63,3 +64,14 @@ def test_damaged_metadata(output_dir, tmp_path):
     run.journal.path.unlink()
     done = call("report", tmp_path, RUN="torn")
     assert done.returncode == 1 and "metadata.yaml" in done.stderr
+
+
+def test_a_run_that_is_kept_elsewhere(tmp_path):
+    """Its summary and .dvc file, as make keep writes them, are all that is here."""
+    fields = {"run_name": "gone", "status": "completed", "best_step": 7, "description": "old one"}
+    (tmp_path / "gone.summary.yaml").write_text(yaml.safe_dump(fields))
+    (tmp_path / "gone.dvc").write_text("outs:\n- path: gone\n")
+    done = call("report", tmp_path, RUNS="gone")
+    assert (done.returncode, done.stderr) == (0, "")
+    page = (tmp_path / "report.html").read_text()
+    assert "make pull RUN=gone" in page and "old one" in page
