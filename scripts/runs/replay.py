@@ -44,7 +44,7 @@ from lib.signals import termination_raises
 from lib.train.checkpoint.digest import CheckpointError
 from lib.train.checkpoint.find import listed, steps_on_disk
 from lib.train.checkpoint.peek import peek
-from scripts.common import chosen_run, run_parser
+from scripts.common import chosen_run, output_dir, run_parser
 
 LEDGER = "replays.jsonl"
 
@@ -190,12 +190,12 @@ def print_result(result: dict[str, Any], series: list[Series], out: TextIO) -> N
 # ------------------------------------------------------------------------------------ the program
 
 
-def keep(run: StoredRun, made: Path) -> Path:
-    """Move the new run beside the old one, which it names; returns its directory."""
+def keep(run: StoredRun, made: Path, where: Path) -> Path:
+    """Move the new run to `where`; it names the old one. Returns its directory."""
     fields = metadata.load(made / "metadata.yaml")
     about = {"run": run.name, "run_id": run.metadata.get("run_id")}
     metadata.save(made / "metadata.yaml", {**fields, "replay_of": about})
-    target = make_directory(run.dir.parent, f"{run.name}_replay")
+    target = make_directory(where, f"{run.name}_replay")
     made.rename(target)  # which is empty
     return target
 
@@ -211,11 +211,11 @@ def finite_or_text(value: Any) -> Any:
     return value
 
 
-def note_result(output_dir: Path, result: dict[str, Any]) -> None:
+def note_result(where: Path, result: dict[str, Any]) -> None:
     """Append the result to the ledger: one write, by the owner alone."""
     line = json.dumps({key: value for key, value in result.items() if key != "machine"}) + "\n"
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-    ledger = os.open(output_dir / LEDGER, flags, 0o600)
+    ledger = os.open(where / LEDGER, flags, 0o600)
     try:
         os.write(ledger, line.encode())
     finally:
@@ -229,10 +229,10 @@ def environment() -> dict[str, Any]:
     return metadata.environment()
 
 
-def replay(run: StoredRun, plan: Plan, kept: bool, out: TextIO) -> dict[str, Any]:
-    """Train and compare; prints to `out`, and returns the result."""
+def replay(run: StoredRun, plan: Plan, where: Path, kept: bool, out: TextIO) -> dict[str, Any]:
+    """Train and compare in the output directory `where`; prints to `out`, returns the result."""
     threads = recorded_threads(run)
-    with termination_raises(), work_place(run.dir.parent, run.name) as place:
+    with termination_raises(), work_place(where, run.name) as place:
         check_out(place.tree, plan.commit, plan.diff)
         facts = compare_machines(run.part("environment"), environment())
         print_plan(run, plan, facts, threads, out)
@@ -242,7 +242,7 @@ def replay(run: StoredRun, plan: Plan, kept: bool, out: TextIO) -> dict[str, Any
             print(f"note: {text.one_line(note)}", file=out)
         series = compare_journals(run.journal, made / "logs" / "metrics.jsonl", plan.until)
         weights = compare_weights(run, made, plan.until)
-        there = keep(run, made) if kept else None
+        there = keep(run, made, where) if kept else None
     result = finite_or_text(
         {
             "run": run.name,
@@ -258,7 +258,7 @@ def replay(run: StoredRun, plan: Plan, kept: bool, out: TextIO) -> dict[str, Any
             "kept": there and str(there),
         }
     )
-    note_result(run.dir.parent, result)
+    note_result(where, result)
     print_result(result, series, out)
     if there:
         print(f"kept: {text.one_line(there)}", file=out)
@@ -279,7 +279,9 @@ def main() -> int:
     require_trust(run, plan, options.yes)
     require_commit(plan.commit)
     as_json = options.format == "json"
-    result = replay(run, plan, options.keep, sys.stderr if as_json else sys.stdout)
+    beside = run.dir.parent
+    where = beside if os.access(beside, os.W_OK) else Path(output_dir(options.output_dir))
+    result = replay(run, plan, where, options.keep, sys.stderr if as_json else sys.stdout)
     if as_json:
         print(json.dumps(result, indent=1))
     return int(not result["equal"])
