@@ -9,5 +9,6 @@ curves         draw(runs, metrics): the curves of all runs in one picture
 seeds          runs that differ in the seed alone are one group
 significance   tests of a difference between two groups, and their correction
 caution        what the runs of a row, and the rows, do not have in common
+student        Student's t distribution
 leaderboard    leaderboard(runs, by): the groups in order, each tested against the first
 """

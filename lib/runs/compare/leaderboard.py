@@ -90,12 +90,12 @@ def leaderboard(
     """
     runs = list(runs)
     values, left_out = _values(runs, by, statuses)
+    counted = [run for run in runs if id(run) in values]
     if lower is None:
-        lower = direction(by, [run for run, _ in values.values()])
+        lower = direction(by, counted)
     if lower is None:
         raise BadUse(f"is a low or a high {by} better? Say MODE=min or MODE=max")
-    counted = [run for run, _ in values.values()]
-    groups = grouped(counted, lambda run: values[str(run.dir)][1], group)
+    groups = grouped(counted, lambda run: values[id(run)], group)
     groups.sort(key=lambda g: _rank(g, lower))
     outcomes = against_first([g.values for g in groups], alpha)
     shown = groups[:limit]
@@ -113,17 +113,17 @@ def leaderboard(
 
 def _values(
     runs: Sequence[StoredRun], by: str, statuses: Sequence[str]
-) -> tuple[dict[str, tuple[StoredRun, float]], Counter[str]]:
-    """({directory: (run, value)}, why runs were left out)"""
+) -> tuple[dict[int, float], Counter[str]]:
+    """({id of a run: value}, why runs were left out)"""
     left_out: Counter[str] = Counter()
-    found: dict[str, tuple[StoredRun, float]] = {}
+    found: dict[int, float] = {}
     for run in runs:
         if statuses and run.status not in statuses:
             left_out[run.status] += 1
         elif (value := run.value(by)) is None:
             left_out[f"without {by}"] += 1
         else:
-            found[str(run.dir)] = run, float(value)
+            found[id(run)] = float(value)
     if not found:
         raise BadUse(_nothing(runs, by, left_out))
     return found, left_out
