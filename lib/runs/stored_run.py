@@ -220,11 +220,12 @@ def summary_file(directory: Path) -> Path:
 
 
 def kept_fields(summary: dict[str, Any]) -> dict[str, Any]:
-    """The metadata of a run of which only the summary is here."""
+    """The metadata of a run of which only the summary is here; `kept_status` is how it ended."""
     model = summary.get("model")
     return {
         **summary,
         "status": "kept",
+        "kept_status": summary.get("status"),
         "model": model if isinstance(model, dict) else {"name": model},
     }
 

@@ -57,9 +57,8 @@ def show(found: Comparison) -> None:
     screen, heads = Screen(), letters(len(found.runs))
     for grid in _about(found, heads):
         screen.show(grid)
-    same = "\nThe settings that change the numbers are the same, apart from seeds."
-    if not found.science:
-        screen.say(same)
+    if not found.science and all(run.settings for run in found.runs):
+        screen.say("\nThe settings that change the numbers are the same, apart from seeds.")
     screen.show(_differences("Settings that change the numbers", found.science, heads))
     screen.show(_differences("Other settings", found.others, heads))
     if found.metrics:

@@ -42,7 +42,7 @@ from scripts.common import chosen_runs, output_dir, runs_parser
 
 FORMATS = ("table", "json", "csv")
 _LOWER = {"": None, "min": True, "max": False}
-_STATUSES = ("completed", "kept", "running", "interrupted", "failed")
+_STATUSES = ("completed", "running", "interrupted", "failed")
 _VARIABLES = ("by", "group", "limit", "format", "mode", "status", "alpha")
 
 

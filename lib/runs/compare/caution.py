@@ -9,12 +9,11 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from lib.runs.compare.differences import differing_settings, seed_of
+from lib.runs.compare.differences import differing_settings, ended_as, seed_of
 from lib.runs.compare.seeds import Group
 from lib.runs.stored import StoredRun
 
 _MOST = 4  # names that fit into a sentence
-_ENDED = ("completed", "kept")
 
 
 def about_group(group: Group, *, mixed: bool) -> list[str]:
@@ -25,9 +24,14 @@ def about_group(group: Group, *, mixed: bool) -> list[str]:
         for what, fact in _FACTS.items()
         if len(values := _values(runs, fact)) > 1
     ]
-    unfinished = Counter(run.status for run in runs if run.status not in _ENDED)
+    unfinished = Counter(status for run in runs if (status := ended_as(run)) != "completed")
     if unfinished:
         said.append("not finished: " + ", ".join(f"{n} {s}" for s, n in unfinished.items()))
+    unknown = [run.name for run in runs if not run.settings]
+    if unknown:
+        said.append(
+            f"the settings of {_few(unknown)} are not here: runs with other seeds may be other rows"
+        )
     if mixed and (science := differing_settings(runs)[0]):
         said.append(f"different settings: {_few(list(science))}")
     times = Counter(map(str, map(seed_of, runs)))

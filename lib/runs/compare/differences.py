@@ -83,6 +83,12 @@ def seed_of(run: StoredRun) -> Any:
     return run.setting(SEED) if seed is None else seed
 
 
+def ended_as(run: StoredRun) -> str:
+    """The status of a run; of one that is kept elsewhere, the one that it was kept with."""
+    kept = run.metadata.get("kept_status") if run.status == "kept" else None
+    return str(kept or run.status)
+
+
 def machine(run: StoredRun) -> dict[str, Any]:
     """What computed the run: device, precision, versions, hardware; flat, with dotted names."""
     fields = flat({name: run.metadata[name] for name in _MACHINE if name in run.metadata})

@@ -18,13 +18,13 @@ from dataclasses import dataclass, field
 
 from lib.errors import BadUse
 from lib.runs.compare.caution import about_group, about_rows
-from lib.runs.compare.differences import SEED, special, spelt
+from lib.runs.compare.differences import SEED, ended_as, special, spelt
 from lib.runs.compare.metrics import direction, known, no_such_metric, split
 from lib.runs.compare.seeds import Group, grouped
 from lib.runs.compare.significance import Outcome, against_first, mean, mean_interval, std
 from lib.runs.stored import StoredRun
 
-FINISHED = ("completed", "kept")
+FINISHED = ("completed",)
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def leaderboard(
 ) -> Leaderboard:
     """The groups of `runs` in the order of the metric `by`, the best first.
 
-    statuses: of the runs that count; empty: all. lower: whether lower is better; None: as the name
+    statuses: those that count; empty: all. lower: whether lower is better; None: as the name
     of the metric says. Raises BadUse for a metric that no run has or whose direction is not known.
     """
     runs = list(runs)
@@ -118,8 +118,8 @@ def _values(
     left_out: Counter[str] = Counter()
     found: dict[int, float] = {}
     for run in runs:
-        if statuses and run.status not in statuses:
-            left_out[run.status] += 1
+        if statuses and (status := ended_as(run)) not in statuses:
+            left_out[status] += 1
         elif (value := run.value(by)) is None:
             left_out[f"without {by}"] += 1
         else:

@@ -16,7 +16,7 @@ from lib.errors import BadUse
 from lib.runs.compare.leaderboard import leaderboard
 from lib.runs.compare.seeds import grouped
 from lib.runs.compare.significance import PAIRED, holm
-from lib.runs.stored import StoredRun
+from lib.runs.stored_run import StoredRun, kept_fields
 from tests.lib.runs.compare.conftest import make
 
 LOSSES = {0.1: (0.5, 0.6, 0.52), 0.2: (0.41, 0.44, 0.39), 0.3: (0.62, 0.7, 0.66)}
@@ -163,13 +163,16 @@ def test_a_limit_hides_rows_and_changes_no_verdict(out):
 
 def test_runs_without_settings_go_by_their_hash(out):
     digest = {"science_hash": "0123456789abcdef", "seed": 1}
+    ended = {"final_metrics": {"final/best_val_loss": 0.5}, **digest}
     kept = [
-        StoredRun(out / name, {"run_name": name, "status": "kept", **digest, "seed": 1,
-                               "final_metrics": {"final/best_val_loss": 0.5}})
-        for name in ("a", "b")
-    ]  # fmt: skip
-    (row,) = leaderboard(kept).rows
+        StoredRun(out / name, kept_fields({"run_name": name, "status": status, **ended}))
+        for name, status in (("a", "completed"), ("b", "completed"), ("c", "failed"))
+    ]
+    board = leaderboard(kept)
+    (row,) = board.rows
     assert (row.n, len(row.runs)) == (1, 2)
+    assert board.left_out == {"failed": 1}
+    assert any("the settings of a, b are not here" in warning for warning in row.warnings)
 
 
 class InMemory(StoredRun):
