@@ -10,6 +10,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 from lib.runs.report.page import write_report
+from lib.runs.run import Run
 from lib.runs.stored import load_run
 from tests.lib.runs.report.browser import log_of, open_browser
 from tests.lib.runs.report.conftest import HOSTILE, make_run
@@ -168,6 +169,20 @@ def test_of_several_runs_each_can_be_hidden(browser, run, tmp_path):
         assert look(browser, "loss")["names"] == left
     assert log_of(browser) == []
     assert browser.execute_script("return window.pwned") is None
+
+
+def test_a_thinned_curve_is_smoothed_by_its_means(browser, tmp_path):
+    """Not by the extremes that are drawn, whose middle says nothing about the mean."""
+    with Run.create(tmp_path, "spiky") as run:
+        for step in range(5000):
+            run.log({"train/loss": float(step % 10 == 0)}, step)
+    write_report([load_run(run.dir)], tmp_path / "report.html")
+    browser.get((tmp_path / "report.html").as_uri())
+    wait(browser, lambda: look(browser, "loss"))
+    browser.execute_script(SET, "smoothing", 20)
+    raw, smoothed = look(browser, "loss")["values"]
+    assert 1000 < len(raw) <= 2000 and sum(raw) / len(raw) > 0.3
+    assert smoothed == pytest.approx([0.1] * len(smoothed), rel=0.1)
 
 
 def test_without_scripts_on_a_phone_and_in_the_dark(browser, of_one):

@@ -111,6 +111,7 @@ def test_the_data_are_json_that_cannot_end_its_element(html):
 
 
 def test_the_file_replaces_an_older_one_whole_and_is_private(run, tmp_path, file_size_limit):
+    tmp_path.chmod(0o755)  # in a private directory every file is private
     path = tmp_path / "report.html"
     path.write_text("the older one")
     with file_size_limit(100_000), pytest.raises(OSError):
