@@ -22,7 +22,7 @@ from lib.runs.keep.discard import name_of
 from lib.runs.keep.garbage import collect, find
 from scripts.common import parser
 from scripts.keep.ask import agreed
-from scripts.keep.common import repository
+from scripts.keep.common import naming_files, repository
 
 
 def main() -> int:
@@ -30,7 +30,7 @@ def main() -> int:
     flags.add_argument("--yes", action="store_true", default=os.environ.get("YES") == "1")
     options = flags.parse_args()
     where = repository(options.output_dir)
-    with where.exclusive():
+    with naming_files(), where.exclusive():
         garbage = find(where)
         if garbage.is_shared:
             print(f"{where.cache} may be used by other repositories, too: left alone")

@@ -20,14 +20,19 @@ import os
 
 from lib import text
 from lib.runs.keep.keep import keep
+from lib.runs.stored import load_run
 from scripts.common import chosen_run, run_parser
+from scripts.keep.common import naming_files
+from scripts.runs.clean import not_being_sent
 
 
 def main() -> int:
     flags = run_parser(__doc__)
     flags.add_argument("--message", metavar="TEXT", default=os.environ.get("MESSAGE", ""))
     options = flags.parse_args()
-    kept = keep(chosen_run(options), options.message)
+    directory = chosen_run(options)
+    with naming_files(), not_being_sent(load_run(directory)):
+        kept = keep(directory, options.message)
     name, pointer = kept.run.name, kept.pointer
     what = f"{pointer.count} files, {text.size(pointer.size)}, tag {kept.tag}"
     if not kept.is_new:

@@ -20,7 +20,7 @@ import os
 
 from lib import text
 from lib.errors import BadUse
-from lib.runs.keep.kept import KeptRun, kept_runs
+from lib.runs.keep.kept import KeptRun, damaged_names, kept_runs
 from lib.runs.keep.remote import remote_states
 from scripts.common import parser
 from scripts.keep.common import repository
@@ -66,6 +66,9 @@ def main() -> int:
             print("not committed: make keep RUN=name again, or git add and git commit")
     else:
         print(f"no run in {where.output_dir} is kept: make keep RUN=name")
+    if options.format == "table":
+        for name in map(text.one_line, damaged_names(where.output_dir)):
+            print(f"{name}.dvc cannot be read: make keep RUN={name} writes it anew")
     return 0
 
 

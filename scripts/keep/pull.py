@@ -23,7 +23,7 @@ from lib.runs.keep.kept import chosen_name
 from lib.runs.keep.pull import pull
 from lib.runs.keep.tags import run_of
 from scripts.common import given_run, parser
-from scripts.keep.common import repository
+from scripts.keep.common import naming_files, repository
 
 
 def main() -> int:
@@ -37,7 +37,8 @@ def main() -> int:
         name = run_of(where, options.tag, options.run)
     else:
         name = chosen_name(where, options.run)
-    pulled = pull(where, name, only=options.only, tag=options.tag)
+    with naming_files():
+        pulled = pull(where, name, only=options.only, tag=options.tag)
     what = f"{pulled.new} files are new" if pulled.new else "it was here already"
     print(f"{pulled.run_dir}: {what}")
     if pulled.is_partial:

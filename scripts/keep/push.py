@@ -18,7 +18,7 @@ from lib.errors import BadUse
 from lib.runs.keep.kept import chosen_name, kept_names
 from lib.runs.keep.remote import push
 from scripts.common import given_run, parser
-from scripts.keep.common import repository
+from scripts.keep.common import naming_files, repository
 
 
 def main() -> int:
@@ -29,7 +29,7 @@ def main() -> int:
     names = [chosen_name(where, options.run)] if options.run else []
     if not names and not kept_names(where.output_dir):
         raise BadUse(f"no run in {where.output_dir} is kept: make keep RUN=name")
-    with where.exclusive():
+    with naming_files(), where.exclusive():
         push(where, names)
     print(f"the remote has {names[0] if names else 'all that is kept'}")
     print("next: git push --follow-tags")

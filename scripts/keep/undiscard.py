@@ -17,13 +17,15 @@ from pathlib import Path
 
 from lib.runs.keep.discard import undiscard
 from scripts.common import given_run, output_dir, parser
+from scripts.keep.common import naming_files
 
 
 def main() -> int:
     flags = parser(__doc__)
     flags.add_argument("run", metavar="RUN", nargs="?", default=given_run())
     options = flags.parse_args()
-    directory = undiscard(Path(output_dir(options.output_dir)), options.run)
+    with naming_files():
+        directory = undiscard(Path(output_dir(options.output_dir)), options.run)
     print(f"{directory} is back: make show RUN={directory.name}")
     return 0
 

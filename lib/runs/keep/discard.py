@@ -30,6 +30,7 @@ from lib.runs.removal import InUse
 from lib.runs.stored import StoredRun
 
 DAYS = 30
+_STAMP = "%Y%m%d-%H%M%S.%f"  # runs that are discarded in one second come back in order
 _TAKEN = (
     "run_id",
     "status",
@@ -86,7 +87,7 @@ def _entry(run: StoredRun, reason: str) -> dict[str, Any]:
         "best_step": best.step if best else None,
         "git_commit": run.part("git").get("commit"),
         "settings": run.changed_settings,
-        "trash": f"{run.name}@{time.strftime('%Y%m%d-%H%M%S')}-{run.metadata.get('run_id')}",
+        "trash": f"{run.name}@{datetime.now().strftime(_STAMP)}-{run.metadata.get('run_id')}",
     }
 
 
@@ -129,7 +130,7 @@ def since(path: Path) -> float:
     """When a directory came into the trash, seconds since the epoch: when it was renamed last."""
     stamp = path.name.rpartition("@")[2].rpartition("-")[0]
     with contextlib.suppress(ValueError):
-        return datetime.strptime(stamp, "%Y%m%d-%H%M%S").timestamp()
+        return datetime.strptime(stamp, _STAMP).timestamp()
     return path.stat().st_ctime
 
 

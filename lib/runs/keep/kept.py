@@ -68,6 +68,17 @@ def kept_names(output_dir: Path) -> list[str]:
     return [path.name.removesuffix(pointers.SUFFIX) for path in paths if pointers.is_run(path)]
 
 
+def damaged_names(output_dir: Path) -> list[str]:
+    """The names of runs here with a .dvc file that is none, as a kill may leave it."""
+    found = []
+    for path in sorted(output_dir.glob(f"[!.]*{pointers.SUFFIX}")):
+        try:
+            pointers.read(path)
+        except (OSError, pointers.DamagedPointer):
+            found.append(path.name.removesuffix(pointers.SUFFIX))
+    return found
+
+
 def chosen_name(repository: Repository, given: str) -> str:
     """The kept run that RUN means: its name, or the unique beginning of it. Raises BadUse."""
     names = kept_names(repository.output_dir)

@@ -37,6 +37,14 @@ def make_tree(root: Path) -> None:
     git("commit", "-q", "-m", "first", at=root)
 
 
+def add_remote(root: Path, url: str, **options: object) -> None:
+    """What `dvc remote add -d store` and `dvc remote modify` write, without the second of each."""
+    lines = [f"    {name} = {value}\n" for name, value in {"url": url, **options}.items()]
+    config = (root / ".dvc/config").read_text().partition("['remote")[0]
+    config = config.replace("[core]\n", "[core]\n    remote = store\n", "remote = " not in config)
+    (root / ".dvc/config").write_text(config + "['remote \"store\"']\n" + "".join(lines))
+
+
 def train(root: Path, name: str, loss: float = 0.5, **info: object) -> Path:
     """A run that has ended, with two names of one checkpoint."""
     about = {"model": {"name": "network"}, "science_hash": f"hash of {name}", **info}

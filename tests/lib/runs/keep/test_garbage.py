@@ -37,7 +37,7 @@ def test_versions_that_only_the_cache_has_stay(tree):
     discard(load_run(RUNS / "old"))
     day = time.strftime("%Y%m%d", time.localtime(time.time() - 31 * 86400))
     (trashed,) = trash_of(RUNS)
-    trashed.rename(trashed.with_name(f"old@{day}-120000-1"))
+    trashed.rename(trashed.with_name(f"old@{day}-120000.0-1"))
     before = {path for path in repository.cache.rglob("*") if path.is_file()}
     garbage = find(repository)
     assert {path for path in repository.cache.rglob("*") if path.is_file()} == before
@@ -58,15 +58,17 @@ def test_versions_that_only_the_cache_has_stay(tree):
 
 @pytest.mark.slow
 def test_a_shared_cache_is_left_alone(tree, tmp_path):
-    dvc("cache", "dir", str(tmp_path / "shared"), at=tree)
+    with (tree / ".dvc/config").open("a") as file:
+        file.write(f"[cache]\n    dir = {tmp_path / 'shared'}\n")
     repository = Repository.of(train(tree, "a").parent)
-    dvc("add", "-q", str(RUNS / "a"), at=tree)
-    (RUNS / "a.dvc").unlink()
+    used_elsewhere = tmp_path / "shared/files/md5/00/11"
+    used_elsewhere.parent.mkdir(parents=True)
+    used_elsewhere.touch()
     garbage = find(repository)
     assert (garbage.is_shared, garbage.objects) == (True, [])
     assert repository.cache == tmp_path / "shared"
     collect(repository, garbage)
-    assert any(path.is_file() for path in repository.cache.rglob("*"))
+    assert used_elsewhere.exists()
 
 
 @pytest.mark.slow

@@ -19,6 +19,7 @@ from lib.runs.keep.dvc import dvc
 from lib.runs.keep.git import git
 from lib.runs.keep.keep import keep
 from lib.runs.keep.repository import Repository
+from lib.runs.keep.tags import new_tag, tags_of
 from lib.runs.run import Run
 from tests.killed import in_child, kill_self
 from tests.lib.runs.keep.conftest import RUNS, train
@@ -41,8 +42,9 @@ def test_two_files_are_committed_and_nothing_else(tree):
     git("add", "staged", at=tree)
     (tree / ".dvcignore").write_text("changed\n")
     before = git("status", "--porcelain", at=tree)
-    kept = keep(RUNS / "a", "the\nbaseline, token=ghp_" + "a" * 36)
-    assert (kept.tag, kept.is_new) == ("run/a", True)
+    assert (
+        killed_after(EFFECTS + 1, "the\nbaseline, token=ghp_" + "a" * 36) == 0
+    )  # there are no more
     assert committed(tree) == FILES
     assert git("status", "--porcelain", at=tree) == before
     assert git("log", "-1", "--format=%s", at=tree) == "keep a: the baseline, token=[redacted]"
@@ -59,11 +61,16 @@ def test_two_files_are_committed_and_nothing_else(tree):
     assert tags(tree) == ["run/a"]
     (run / "logs" / "train.log").write_text("more")
     assert keep(RUNS / "a").tag == "run/a.v2"
-    # Its former tag does not tell how the run a.v2 was kept.
-    train(tree, "a.v2")
-    assert keep(RUNS / "a.v2").tag == "run/a.v2.v2"
-    assert keep(RUNS / "a").tag == "run/a.v2"
-    assert dvc("status", at=tree) == "Data and pipelines are up to date."
+
+
+def test_a_tag_is_of_the_run_that_it_names(tree):
+    """The run a.v2 and the second version of a have the same first choice."""
+    repository = Repository.of(train(tree, "a").parent)
+    head = git("rev-parse", "HEAD", at=tree)
+    made = [new_tag(repository, run, head, "why") for run in ("a", "a.v2", "a", "a.v2")]
+    assert made == ["run/a", "run/a.v2", "run/a.v3", "run/a.v2.v2"]
+    assert [tag.name for tag in tags_of(repository, "a")] == ["run/a", "run/a.v3"]
+    assert {tag.run for tag in tags_of(repository)} == {"a", "a.v2"}
 
 
 def refused(tree, kind, match) -> None:
@@ -148,7 +155,7 @@ def test_what_fails_is_taken_back(tree, file_size_limit):
 EFFECTS = 5  # dvc add, the summary, git add, git commit, git tag
 
 
-def killed_after(effects: int) -> int:
+def killed_after(effects: int, message: str = "") -> int:
     """`keep` in a process that is killed after so many of its effects; returns its exit code."""
     done = []
 
@@ -167,7 +174,7 @@ def killed_after(effects: int) -> int:
         Repository.git = counting(Repository.git)
         Repository.dvc = counting(Repository.dvc)
         summary.write = counting(summary.write)
-        keep(RUNS / "a")
+        keep(RUNS / "a", message)
 
     write = summary.write
     return in_child(work)
@@ -184,13 +191,6 @@ def test_killed_after_any_effect_the_next_completes(tree, effects):
     assert git("status", "--porcelain", at=tree) == ""
     assert git("log", "--format=%s", at=tree).splitlines() == ["keep a: a is kept", "first"]
     assert (committed(tree), tags(tree)) == (FILES, ["run/a"])
-
-
-@pytest.mark.slow
-def test_there_are_no_more_effects(tree):
-    train(tree, "a")
-    assert killed_after(EFFECTS + 1) == 0
-    assert tags(tree) == ["run/a"]
 
 
 @pytest.mark.slow

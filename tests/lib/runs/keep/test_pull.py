@@ -11,7 +11,6 @@ import pytest
 from lib.errors import BadUse, Failure
 from lib.files import ROOT
 from lib.runs.keep import pull as pulling
-from lib.runs.keep.dvc import dvc
 from lib.runs.keep.git import git
 from lib.runs.keep.keep import keep
 from lib.runs.keep.kept import chosen_name, kept_runs
@@ -22,7 +21,7 @@ from lib.runs.keep.repository import Repository
 from lib.runs.keep.tags import run_of
 from lib.runs.stored import load_run
 from tests.killed import in_child, kill_self
-from tests.lib.runs.keep.conftest import RUNS, make_tree, train
+from tests.lib.runs.keep.conftest import RUNS, add_remote, make_tree, train
 
 pytestmark = pytest.mark.slow
 
@@ -39,7 +38,7 @@ def origin(tmp_path_factory) -> Path:
         run = train(root, "a")
         keep(run, "the first")
         # The commit of the first tag knows of no remote: its version is pushed all the same.
-        dvc("remote", "add", "-d", "store", str(folder / "store"), at=root)
+        add_remote(root, str(folder / "store"))
         git("commit", "-q", "-am", "remote", at=root)
         (run / "logs" / "train.log").write_text("more\n")
         keep(run, "the second")
@@ -134,6 +133,7 @@ def test_killed_while_copying_the_next_pull_completes(origin, clone):
     assert in_child(whole) == -signal.SIGKILL
     assert not (clone.output_dir / "a").exists()
     assert hidden(clone) == [".pull-a"]
+    (clone.output_dir / ".push-1.dvc").touch()
     pull(clone, "a", only="logs")
     assert hidden(clone) == []
     assert is_partial(clone.output_dir / "a")
@@ -166,10 +166,10 @@ def test_remotes_that_are_missing_or_lack_it(tree, tmp_path):
     for remote in (lambda: push(repository, ["a"]), lambda: remote_states(repository, ["a"])):
         with pytest.raises(BadUse, match="there is no DVC remote: dvc remote add -d NAME URL"):
             remote()
-    dvc("remote", "add", "-d", "far", "ssh://me:secret@127.0.0.1:1/x", at=tree)
+    add_remote(tree, "ssh://me:secret@127.0.0.1:1/x")
     with pytest.raises(Failure, match=r"Connect call failed.*\[redacted\]@127.0.0.1"):
         push(repository, ["a"])
-    dvc("remote", "modify", "far", "url", str(tmp_path / "store"), at=tree)
+    add_remote(tree, str(tmp_path / "store"))
     assert remote_states(repository, ["a"]) == {"a": "no"}
     for path in (tree / ".dvc/cache", RUNS / "a"):
         path.rename(tmp_path / path.name)
@@ -194,12 +194,7 @@ def ssh(tmp_path):
 def test_over_ssh(tree, tmp_path, ssh):
     port, key = ssh
     store = tmp_path / "far"
-    for arguments in (
-        ["remote", "add", "-d", "far", f"ssh://127.0.0.1:{port}{store}"],
-        ["remote", "modify", "--local", "far", "keyfile", str(key)],
-        ["remote", "modify", "--local", "far", "user", "researcher"],
-    ):
-        dvc(*arguments, at=tree)
+    add_remote(tree, f"ssh://127.0.0.1:{port}{store}", keyfile=key, user="researcher")
     repository = Repository.of(train(tree, "a").parent)
     keep(RUNS / "a")
     push(repository, ["a"])
