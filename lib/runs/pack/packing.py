@@ -21,6 +21,7 @@ import zstandard
 from lib import lock
 from lib.errors import BadUse
 from lib.files import atomic
+from lib.runs.directory import check_name
 from lib.runs.pack import layout
 from lib.runs.pack.layout import PackError, shown
 from lib.runs.pack.manifest import MAX_BYTES, File, Manifest
@@ -44,10 +45,11 @@ def write_pack(
 
     Files whose path `without` accepts are left out, as are those that mean nothing on another
     machine; `replaced` has other contents, or files, for some paths. The same run gives the same
-    bytes.
-    Only the owner can read the file, which appears whole or not at all. Raises BadUse when the run
-    is in progress, PackError when a file cannot be packed or changes meanwhile, and OSError.
+    bytes. Only the owner can read the file, which appears whole or not at all. Raises BadUse when
+    the run is in progress or its directory has no name of a run, PackError when a file cannot be
+    packed or changes meanwhile, and OSError.
     """
+    check_name(run.name)  # nobody could unpack it
     with _at_rest(run):
         sources: dict[str, Path | bytes] = {p: f for p, f in _files(run.dir) if not without(p)}
         sources |= replaced or {}

@@ -152,6 +152,12 @@ def test_a_run_in_progress_is_not_packed(tmp_path):
     assert not (tmp_path / "a.tar.zst").exists()
 
 
+def test_a_directory_without_the_name_of_a_run_is_not_packed(run_dir, tmp_path, monkeypatch):
+    monkeypatch.chdir(run_dir)
+    with pytest.raises(BadUse, match="run name ''"):
+        write_pack(load_run("./"), tmp_path / "a.tar.zst")
+
+
 @pytest.mark.parametrize("kind", ["link", "pipe", "name"])
 def test_odd_files_are_not_packed(kind, tmp_path):
     with Run.create(tmp_path, "a") as run:
