@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Whether registry, runs, DVC and MLflow agree, and how to mend what does not.
 
-    for gap in gaps(client, "outputs/training"):
+    for gap in check(client, "outputs/training").gaps:
         print(gap.where, gap.missing, gap.cure)
 
 A version is whole when its MLflow run and its stored model are there, and its run directory has the
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lib.registry.kept import dvc_md5, kept_runs
-from lib.registry.promotions import history
+from lib.registry.promotions import history, last_version
 from lib.registry.versions import PAGE, Name, Version, names, versions
 from lib.runs.keep.partial import is_partial
 from lib.runs.safe_yaml import load_mapping
@@ -25,6 +25,7 @@ from lib.train.checkpoint.digest import digest_in
 from lib.train.checkpoint.find import named
 
 _AT_ONCE = 8  # requests
+_DELETED = "deleted"  # instead of the run_id of a run that MLflow can restore
 
 
 @dataclass(frozen=True)
@@ -72,19 +73,28 @@ def _of_version(version: Version, stored: bool, run_id: str | None, folder: Path
         yield Gap(
             where,
             "its tags name no run and checkpoint: it was not registered by this project",
-            f"make register RUN=… NAME={version.name}, which adds a version",
+            f"{_delete(version)}; or leave it, if others need it",
         )
         return
     if run_id is None:
+        cure = f"make track RUN={name} TRACKER=mlflow, then {_delete(version)}, then {again}"
+        yield Gap(where, f"its MLflow run {version.mlflow_run} is gone", cure)
+    elif run_id == _DELETED:
         cure = f"mlflow runs restore --run-id {version.mlflow_run}"
-        yield Gap(where, f"its MLflow run {version.mlflow_run} is gone or deleted", cure)
+        yield Gap(where, f"its MLflow run {version.mlflow_run} is deleted", cure)
     elif run_id != version.tags.get("run_id"):
         missing = f"its MLflow run {version.mlflow_run} is not that of run_id"
-        yield Gap(where, missing, f"mlflow runs describe --run-id {version.mlflow_run}")
+        yield Gap(where, missing, f"{_delete(version)}, then {again}")
     if not stored:
-        cure = f"delete this version, then {again}"
+        cure = f"{_delete(version)}, then {again}"
         yield Gap(where, "its stored model cannot be found", cure)
     yield from _of_run(version, where, again, folder)
+
+
+def _delete(version: Version) -> str:
+    """MLflow has no command for it."""
+    code = f"delete_model_version('{version.name}', '{version.number}')"
+    return f'python -c "import mlflow; mlflow.MlflowClient().{code}"'
 
 
 def _of_run(version: Version, where: str, again: str, folder: Path) -> Iterator[Gap]:
@@ -127,23 +137,20 @@ def _of_checkpoint(
 def _of_aliases(model: Name, found: Iterable[Version]) -> Iterator[Gap]:
     """Aliases that are on another version than the history says, or on none."""
     there = {version.number for version in found if version.name == model.name}
-    last = {entry.alias: entry.version for entry in history(model)}
     for alias, number in sorted(model.aliases.items()):
         where, again = f"{model.name}@{alias}", f"make promote NAME={model.name} ALIAS={alias}"
+        last = last_version(model, alias)
         if number not in there:
             yield Gap(where, f"version {number} is gone", f"{again} VERSION=…")
-        elif last.get(alias) != number:
-            said = f"says {last[alias]}" if alias in last else "does not know it"
-            other = last.get(alias, number)
-            yield Gap(
-                where,
-                f"it is version {number}, the history of promotions {said}",
-                f"{again} VERSION={other}, then VERSION={number} if that one is meant",
-            )
-    for alias, number in sorted(last.items()):
-        if alias not in model.aliases:
-            cure = f"make promote NAME={model.name} ALIAS={alias} VERSION={number}"
-            yield Gap(f"{model.name}@{alias}", f"it was promoted to {number}, and is gone", cure)
+        elif last != number:
+            said = f"says {last}" if last else "does not know it"
+            other = f", or VERSION={last}" if last else ""
+            missing = f"it is version {number}, the history of promotions {said}"
+            yield Gap(where, missing, f"{again} VERSION={number}{other}")
+    for alias in sorted({entry.alias for entry in history(model)} - model.aliases.keys()):
+        number = last_version(model, alias)
+        cure = f"make promote NAME={model.name} ALIAS={alias} VERSION={number}"
+        yield Gap(f"{model.name}@{alias}", f"it was promoted to {number}, and is gone", cure)
 
 
 def _of_kept(client: Any, kept: list[str], known: set[str], folder: Path) -> list[Gap]:
@@ -188,7 +195,7 @@ def _has_run(client: Any) -> Any:
 
 
 def _living_runs(client: Any, ids: set[str]) -> Mapping[str, str]:
-    """run_id of this project by MLflow's id, of the runs that are there and not deleted."""
+    """run_id of this project by MLflow's id, of the runs that are there; _DELETED for some."""
     from mlflow.exceptions import MlflowException
 
     from lib.tracking.backends.mlflow import RUN_TAG
@@ -201,7 +208,7 @@ def _living_runs(client: Any, ids: set[str]) -> Mapping[str, str]:
                 raise
             return mlflow_run, None
         is_active = run.info.lifecycle_stage == "active"
-        return mlflow_run, run.data.tags.get(RUN_TAG, "") if is_active else None
+        return mlflow_run, run.data.tags.get(RUN_TAG, "") if is_active else _DELETED
 
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         found = pool.map(look, filter(None, ids))

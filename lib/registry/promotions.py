@@ -53,6 +53,11 @@ def history(model: Name) -> list[Promotion]:
     ]
 
 
+def last_version(model: Name, alias: str) -> int:
+    """The version that `alias` was given to last, by the history; 0 for none."""
+    return next((e.version for e in reversed(history(model)) if e.alias == alias), 0)
+
+
 def promote(
     client: Any,
     model: Name,
@@ -65,17 +70,19 @@ def promote(
 ) -> Promotion | None:
     """Give `alias` to `version`, which must exist; None if it has it already.
 
-    Killed at any moment, the alias is on the old version with the old history, or on the new one
-    with this entry.
+    An alias that was set by hand is only recorded. Killed at any moment, the alias is on the old
+    version with the old history, or on the new one with this entry.
     """
     _confirm(client, model)
-    current = model.aliases.get(alias, 0)
-    if current == version:
+    current, last = model.aliases.get(alias, 0), last_version(model, alias)
+    if current == version == last:
         return None
+    if current == version:
+        current = last
     entry = Promotion(alias, version, current, by, _now(), why, kind)
     key = f"{_PREFIX}{entry.time.replace('+00:00', 'Z')}.{secrets.token_hex(3)}"
     client.set_registered_model_tag(model.name, key, json.dumps(asdict(entry)))
-    client.set_registered_model_alias(model.name, alias, str(version))
+    _set_alias(client, model.name, alias, version)
     entry = replace(entry, time=_now(), done=True)  # the order in which two take effect
     client.set_registered_model_tag(model.name, key, json.dumps(asdict(entry)))
     _agree(client, model.name, alias)
@@ -90,10 +97,20 @@ def _agree(client: Any, name: str, alias: str) -> None:
     """
     for _ in range(_TRIES):
         model = the_name(client, name)
-        last = [entry for entry in history(model) if entry.alias == alias][-1]
-        if model.aliases.get(alias) == last.version:
+        last = last_version(model, alias)
+        if model.aliases.get(alias) == last:
             return
-        client.set_registered_model_alias(name, alias, str(last.version))
+        _set_alias(client, name, alias, last)
+
+
+def _set_alias(client: Any, name: str, alias: str, version: int) -> None:
+    """Once more where MLflow fails because another process has just made the same alias."""
+    try:
+        client.set_registered_model_alias(name, alias, str(version))
+    except Exception as error:
+        if "IntegrityError" not in str(error):
+            raise
+        client.set_registered_model_alias(name, alias, str(version))
 
 
 def before(model: Name, alias: str, there: Collection[int]) -> int:

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from lib.errors import Failure
 from lib.files import ROOT
+from lib.runs.redact import redact
 from lib.tracking.describe import describe
 from lib.tracking.wandb_login import wandb_mode
 
@@ -51,7 +52,7 @@ def mirror(run_dir: Path, checkpoint: Path, name: str, aliases: Sequence[str]) -
         raise Failure(f"W&B was not done within {LIMIT_S:.0f} s") from error
     if done.returncode != 0:
         said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-        raise Failure(f"W&B: {said[-1]}")
+        raise Failure(f"W&B: {redact(said[-1])}")
     return done.stdout.strip()
 
 

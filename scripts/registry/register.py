@@ -153,15 +153,8 @@ def _say(name: str, number: int, facts: Facts) -> None:
     rows = [("model", f"models:/{name}/{number}"), ("run", facts.run.name)]
     rows += [("checkpoint", f"{tags['checkpoint']}, {step}sha256 {tags['checkpoint_sha256'][:16]}")]
     rows += [(metric, text.metric(metric, value)) for metric, value in facts.metrics.items()]
-    kept = tags.get("dvc_md5")
-    rows += [
-        (
-            "kept",
-            f"yes, DVC {kept[:16]}"
-            if kept
-            else f"no: make keep RUN={facts.run.name}, then repeat this",
-        )
-    ]
+    keep = f"no: make keep RUN={facts.run.name}, then repeat this"
+    rows += [("kept", f"yes, DVC {tags['dvc_md5'][:16]}" if "dvc_md5" in tags else keep)]
     rows += [("next", f"make promote NAME={name} VERSION={number} ALIAS=production")]
     print(*text.columns(rows), sep="\n")
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What only LeNet-5's training does; what every model's does is in tests/test_models.py."""
 
+import json
 import math
 import os
 import signal
@@ -24,7 +25,9 @@ from tests.images import load_images, whole
 
 
 def test_a_run_is_complete(lenet5):
-    found = lenet5.train("--max-steps", "25", "--eval-interval", "10").metadata
+    run = lenet5.train("--max-steps", "25", "--eval-interval", "10")
+    found = run.metadata
+    assert json.loads((run.dir / "classes.json").read_text()) == list("0123456789")
     assert found["model"] == {"name": "lenet5", "parameters": 61_706, "classes": 10}
     assert sum(found["dataset"]["sizes"].values()) == 1797
     assert set(found["final_metrics"]) == {

@@ -97,6 +97,10 @@ def test_an_alias_that_was_set_by_hand_or_removed(whole):
     assert "the history of promotions says 1" in next(
         gap.missing for gap in gaps(whole) if gap.where == where
     )
+    promote(
+        whole.client, the_name(whole.client, whole.name), 2, "production", by="", why="it is meant"
+    )
+    assert not any(gap.where == where for gap in gaps(whole))  # recorded, not moved
     whole.client.delete_registered_model_alias(whole.name, "production")
     assert any(gap.where == where and "is gone" in gap.missing for gap in gaps(whole))
 

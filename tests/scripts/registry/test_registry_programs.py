@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import yaml
 
+from lib import lock
 from lib.errors import BadUse, Failure
 from lib.files import ROOT
 from lib.runs import metadata
@@ -168,6 +169,12 @@ def test_without_a_registry(call, monkeypatch, tmp_path):
     for name in ("table", "consistency"):
         assert "cannot be reached" in complaint(call, name)
     assert "cannot be reached" in complaint(call, "register", RUN="run", NAME="digits")
+
+
+def test_one_process_at_a_time_registers_a_run(call, folder):
+    with lock.held(folder / "runs" / "run" / ".register.lock", wait=0.0):
+        said = complaint(call, "register", RUN="run", NAME="digits")
+    assert "is being registered by another process already" in said
 
 
 def test_a_model_that_says_nothing_about_export(call, folder):
