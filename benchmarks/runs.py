@@ -2,11 +2,12 @@
 """How long looking at many runs takes, by way of the index and without it.
 
     make bench-runs [N=10000]
-    python -m benchmarks.runs [--runs N] [--dir DIR] [--keep]
+    python -m benchmarks.runs [--runs N] [--repeats N] [--dir DIR] [--keep]
 
 Makes N run directories with metadata, configurations and journals like those of a real training,
 and times the first look, which reads them all and makes the index, and what one types afterwards:
-medians of 5. Times of commands are those of whole processes, make included. The last line is JSON.
+medians, on the clock and of the processor. Times of commands are those of whole processes,
+make included. The last line is JSON.
 """
 
 from lib.cli import begin, run_main
@@ -19,6 +20,7 @@ import contextlib
 import json
 import os
 import random
+import resource
 import statistics
 import subprocess
 import sys
@@ -27,7 +29,7 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 import yaml
@@ -39,8 +41,16 @@ from lib.runs.index.catalog import NAME
 from lib.runs.metadata import environment
 from lib.runs.stored import latest_interrupted, resolve
 
-REPEATS = 5
 WHERE = "model=m1 and val/loss<1.2 and tag=baseline and LEARNING_RATE<0.01"
+
+
+class Times(NamedTuple):
+    """Seconds on the clock and of the processor."""
+
+    seconds: float
+    busy: float
+
+
 _BEGAN = datetime(2025, 1, 1, tzinfo=timezone.utc)
 
 
@@ -125,13 +135,14 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--runs", type=int, default=int(os.environ.get("N") or 10_000))
+    parser.add_argument("--repeats", type=int, default=5, help="of each (%(default)s)")
     parser.add_argument("--dir", help="where to make them (a temporary directory)")
     parser.add_argument("--keep", action="store_true", help="use and leave those in DIR")
     arguments = parser.parse_args()
     with _folder(arguments.dir, arguments.keep) as folder:
         if not any(folder.iterdir()):
             make_runs(folder, arguments.runs)
-        report(measure(folder), arguments.runs)
+        report(measure(folder, arguments.repeats), arguments.runs)
 
 
 @contextlib.contextmanager
@@ -144,22 +155,20 @@ def _folder(given: str | None, keep: bool) -> Iterator[Path]:
         yield Path(folder)
 
 
-def measure(folder: Path) -> dict[str, float]:
-    """What was done → seconds."""
+def measure(folder: Path, repeats: int) -> dict[str, Times]:
+    """What was done → how long it took."""
     (folder / NAME).unlink(missing_ok=True)
-    begin = time.perf_counter()
+    times = {"first look, which makes the index": _timed(lambda: open_runs(folder))}
     runs = open_runs(folder)
-    times = {"first look, which makes the index": time.perf_counter() - begin}
     one, pattern = runs[len(runs) // 2].name, "m1_sgd_*7"
+    chosen = ["runs", f"WHERE={WHERE}", "SORT=val/loss", "LIMIT=20"]
     typed = {
         "make runs": ["runs"],
-        "make runs WHERE=… SORT=val/loss LIMIT=20": [
-            "runs", f"WHERE={WHERE}", "SORT=val/loss", "LIMIT=20",
-        ],
+        "make runs WHERE=… SORT=val/loss LIMIT=20": chosen,
         "make runs FORMAT=json": ["runs", "FORMAT=json"],
         "make show": ["show"],
         "make show RUN=name": ["show", f"RUN={one}"],
-    }  # fmt: skip
+    }
     called: dict[str, Callable[[], Any]] = {
         "open_runs()": lambda: open_runs(folder),
         "open_runs(where, sort)": lambda: open_runs(folder, WHERE, "-val/loss"),
@@ -167,15 +176,17 @@ def measure(folder: Path) -> dict[str, float]:
         "the latest run": lambda: resolve(folder),
         "the latest interrupted run": lambda: latest_interrupted(folder),
     }
-    for name, words in typed.items():
-        times[name] = _median(lambda words=words: _make(folder, words))
+    with _tree(folder) as tree:
+        for name, words in typed.items():
+            times[name] = _median(lambda words=words: _make(tree, words), repeats)
     for name, call in called.items():
-        times[name] = _median(call)
+        times[name] = _median(call, repeats)
     return times
 
 
-def _make(folder: Path, words: list[str]) -> None:
-    """Call make in a tree without a configuration whose runs are those in `folder`."""
+@contextlib.contextmanager
+def _tree(folder: Path) -> Iterator[Path]:
+    """A tree without a configuration whose runs are those in `folder`."""
     with tempfile.TemporaryDirectory() as scratch:
         tree = Path(scratch)
         for path in ROOT.iterdir():
@@ -183,29 +194,43 @@ def _make(folder: Path, words: list[str]) -> None:
                 (tree / path.name).symlink_to(path)
         (tree / "outputs").mkdir()
         (tree / "outputs" / "training").symlink_to(folder.resolve())
-        python = ["VENV=system", f"PYTHON3={sys.executable}"]
-        subprocess.run(["make", *python, *words], cwd=tree, stdout=subprocess.DEVNULL, check=True)
+        yield tree
 
 
-def _median(call: Callable[[], Any]) -> float:
-    times = []
-    for _ in range(REPEATS):
-        begin = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - begin)
-    return statistics.median(times)
+def _make(tree: Path, words: list[str]) -> None:
+    python = ["VENV=system", f"PYTHON3={sys.executable}"]
+    subprocess.run(["make", *python, *words], cwd=tree, stdout=subprocess.DEVNULL, check=True)
 
 
-def report(times: dict[str, float], count: int) -> None:
+def _timed(call: Callable[[], Any]) -> Times:
+    begin, busy = time.perf_counter(), _busy()
+    call()
+    return Times(time.perf_counter() - begin, _busy() - busy)
+
+
+def _busy() -> float:
+    """Seconds of the processor that this process and its children have taken."""
+    own, children = (
+        resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
+    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
+
+
+def _median(call: Callable[[], Any], repeats: int) -> Times:
+    times = [_timed(call) for _ in range(repeats)]
+    return Times(*(statistics.median(each) for each in zip(*times, strict=True)))
+
+
+def report(times: dict[str, Times], count: int) -> None:
     """The table and the line of JSON."""
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("", "s", box=None, title=f"{count:,} runs")
-    for name, seconds in times.items():
-        table.add_row(name, f"{seconds:.2f}")
+    table = Table("", "s", "of them CPU", box=None, title=f"{count:,} runs")
+    for name, (seconds, busy) in times.items():
+        table.add_row(name, f"{seconds:.2f}", f"{busy:.2f}")
     Console().print(table)
-    result = {name: round(seconds, 3) for name, seconds in times.items()}
+    result = {name: [round(each, 3) for each in taken] for name, taken in times.items()}
     print(json.dumps({"bench": "runs", "runs": count, **result}))
 
 

@@ -19,6 +19,9 @@ from lib.files import ROOT
         (["resnet50_cifar10"], "says"),
         (["augmentation", "--repeats", "1"], "ms"),
         pytest.param(
+            ["runs", "--runs", "30", "--repeats", "1"], "make runs", marks=pytest.mark.slow
+        ),
+        pytest.param(
             ["prune", "--layers", "1", "--rounds", "1"], "update_steps", marks=pytest.mark.slow
         ),
         pytest.param(

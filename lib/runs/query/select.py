@@ -12,6 +12,7 @@ A name is that of a field (fields.py), of a setting in capitals, or of a metric,
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import methodcaller
 from typing import Any
 
 from lib.errors import BadUse, near
@@ -60,7 +61,7 @@ class Names:
 
     def _find(self, name: str) -> Column:
         if name in FIELDS:
-            return Column(name, FIELDS[name].kind, lambda run: run.field(name))
+            return Column(name, FIELDS[name].kind, methodcaller("field", name))
         if name.isupper():
             symbol = name.removeprefix("CONFIG_")
             kinds = {_kind_of(run.setting(symbol)) for run in self.runs} - {""}
@@ -68,7 +69,7 @@ class Names:
                 return _setting(name, symbol, kinds)
         base, _, how = name.rpartition(":")
         if self.has_metric(name) or (how in HOW and self.has_metric(base)):
-            return Column(name, "number", lambda run: run.value(name))
+            return Column(name, "number", methodcaller("value", name))
         if base and self.has_metric(base):
             raise BadUse(f"{name}: a metric has :last, :min, :max and :mean, not :{how}")
         known = [*FIELDS, *sorted(self.metrics()), *sorted(self.settings())]
