@@ -21,6 +21,7 @@ from lib import text
 from lib.files import write_atomic
 from lib.runs import metadata
 from lib.runs.best import Evaluation, best_evaluation
+from lib.runs.curve import Curve, Points
 from lib.runs.directory import make_private
 from lib.runs.journal import current_rows
 
@@ -54,42 +55,6 @@ _PLOTS = (
     _Plot("learning_rate", "Learning rate", "learning rate", "lr"),
     _Plot("sparsity", "Sparsity", "fraction of weights that are zero", "sparsity"),
 )
-
-Points = list[tuple[int, float]]  # (step, value)
-
-
-class _Curve:
-    """At most _MAX_POINTS points, each the mean of equally many values, at the step of the last.
-
-    When there are that many, neighbours are merged in pairs, and each point stands for twice as
-    many values from then on.
-    """
-
-    def __init__(self) -> None:
-        self._steps: list[int] = []
-        self._sums: list[float] = []
-        self._width = 1  # values per point
-        self._filled = 1  # values in the last point so far
-
-    def add(self, step: int, value: float) -> None:
-        """Append one value."""
-        if self._filled < self._width:
-            self._steps[-1] = step
-            self._sums[-1] += value
-            self._filled += 1
-            return
-        if len(self._steps) == _MAX_POINTS:
-            self._steps = self._steps[1::2]
-            self._sums = [a + b for a, b in zip(self._sums[::2], self._sums[1::2], strict=True)]
-            self._width *= 2
-        self._steps.append(step)
-        self._sums.append(value)
-        self._filled = 1
-
-    def points(self) -> Points:
-        """The means so far."""
-        counts = [self._width] * (len(self._steps) - 1) + [self._filled]
-        return [(s, v / n) for s, v, n in zip(self._steps, self._sums, counts, strict=False)]
 
 
 def plot_run(
@@ -145,7 +110,7 @@ def _read_curves(journal: Path) -> tuple[dict[str, Points], int]:
     """
     damage: Counter[str] = Counter()
     wanted = [name for plot in _PLOTS for name in (plot.train, plot.validation) if name]
-    curves = {name: _Curve() for name in wanted}
+    curves = {name: Curve(_MAX_POINTS) for name in wanted}
     for row, _ in current_rows(journal, on_damage=lambda _: damage.update(("row",))):
         metrics, step = row.get("metrics"), row.get("step")
         if metrics is None or step is None:

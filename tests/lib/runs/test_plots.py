@@ -5,7 +5,6 @@ import itertools
 import math
 import os
 import tracemalloc
-from unittest import mock
 
 import pytest
 from hypothesis import given
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
 from lib.runs import metadata, plots
+from lib.runs.curve import Curve
 from lib.runs.journal import Journal
 from lib.runs.plots import plot_run
 
@@ -115,7 +115,7 @@ def test_no_journal(directory):
 
 
 def test_long_curves_are_thinned_by_means():
-    curve = plots._Curve()
+    curve = Curve(plots._MAX_POINTS)
     for step in range(100_001):
         curve.add(step, float(step % 2))
     points = curve.points()
@@ -128,10 +128,9 @@ def test_long_curves_are_thinned_by_means():
 
 @given(st.lists(st.floats(-1e6, 1e6), max_size=300), st.sampled_from([2, 4, 10]))
 def test_thinning_keeps_the_mean_of_all_values(values, room):
-    with mock.patch.object(plots, "_MAX_POINTS", room):
-        curve = plots._Curve()
-        for step, value in enumerate(values):
-            curve.add(step, value)
+    curve = Curve(room)
+    for step, value in enumerate(values):
+        curve.add(step, value)
     points = curve.points()
     assert len(points) <= room
     widths = [b - a for (a, _), (b, _) in itertools.pairwise([(-1, 0.0), *points])]
