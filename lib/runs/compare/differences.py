@@ -79,8 +79,8 @@ def without_science() -> frozenset[str]:
 
 def seed_of(run: StoredRun) -> Any:
     """The seed; None if it is not known."""
-    seed = run.field("seed")
-    return run.setting(SEED) if seed is None else seed
+    seed = run.settings.get(SEED)
+    return run.field("seed") if seed is None else seed
 
 
 def ended_as(run: StoredRun) -> str:

@@ -188,4 +188,5 @@ def _labels(groups: Sequence[Group], by: Sequence[str]) -> list[str]:
 
 def _changed(run: StoredRun) -> list[str]:
     """Of a single row: what is not the default."""
-    return [f"{k}={spelt(v)}" for k, v in run.changed_settings.items() if k != SEED]
+    changed = {name: run.settings.get(name) for name in run.changed_settings if name != SEED}
+    return [f"{name}={spelt(value)}" for name, value in changed.items()]
