@@ -193,6 +193,18 @@ def test_a_run_that_was_killed_is_found_out_at_once(folder):
     assert load_run(run).status == "interrupted"
 
 
+def test_the_first_look_at_many_runs_tells_how_far_it_is(folder, monkeypatch, capsys):
+    monkeypatch.setattr(catalog, "_MANY", 20)
+    open_catalog(folder)
+    assert capsys.readouterr().err == "", "not on a terminal"
+    (folder / NAME).unlink()
+    monkeypatch.setattr(catalog.sys.stderr, "isatty", lambda: True, raising=False)
+    open_catalog(folder)
+    assert "\rreading runs: 7 of 20" in capsys.readouterr().err
+    open_catalog(folder)
+    assert capsys.readouterr().err == ""
+
+
 @pytest.mark.parametrize("where", ["reading", "writing"])
 def test_killed_while_it_is_made(folder, monkeypatch, where):
     calls = []
