@@ -214,6 +214,10 @@ class IndexedRun(StoredRun):
         return _loads(self._text)
 
     @cached_property
+    def _fields(self) -> dict[str, Any]:
+        return self._head["fields"]
+
+    @cached_property
     def metadata(self) -> dict[str, Any]:  # type: ignore[override]
         """metadata.yaml, or what is known of it."""
         return self._indexed("metadata", lambda run: run.metadata)
@@ -223,9 +227,10 @@ class IndexedRun(StoredRun):
         return self._indexed("settings", lambda run: run.settings)
 
     def setting(self, symbol: str) -> Any:
-        with suppress(ValueError, sqlite3.Error):
+        try:
             return self._catalog.setting(self._id, symbol)
-        return super().setting(symbol)
+        except (ValueError, sqlite3.Error):
+            return super().setting(symbol)
 
     @cached_property
     def changed_settings(self) -> dict[str, Any]:
@@ -247,7 +252,7 @@ class IndexedRun(StoredRun):
     def field(self, name: str) -> Any:
         if name in VOLATILE:
             return FIELDS[name].of(self)
-        return self._head["fields"].get(name)
+        return self._fields.get(name)
 
     def started(self) -> datetime | None:
         return _time(self.field("started"))
@@ -256,10 +261,12 @@ class IndexedRun(StoredRun):
         return _time(self.field("ended"))
 
     def _logged(self, name: str, how: str) -> float | None:
-        if how != "mean":
-            with suppress(sqlite3.Error):
-                return self._catalog.value(self._id, name, how)
-        return super()._logged(name, how)
+        if how == "mean":
+            return super()._logged(name, how)
+        try:
+            return self._catalog.value(self._id, name, how)
+        except sqlite3.Error:
+            return super()._logged(name, how)
 
     def _indexed(self, column: str, read: Any) -> Any:
         with suppress(KeyError, ValueError, sqlite3.Error):

@@ -113,6 +113,6 @@ def _checked(kind: str, of: Callable[[StoredRun], Any]) -> Field:
 
 
 # Not in the index, since they change while the run does not.
-VOLATILE = ("age", "kept", "size")
+VOLATILE = frozenset(("age", "kept", "size"))
 
 FIELDS = {name: _checked(kind, of) for name, (kind, of) in _RAW.items()}
