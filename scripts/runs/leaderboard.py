@@ -109,12 +109,12 @@ def _p(p: float) -> str:
 
 
 def _tests(board: Leaderboard) -> list[str]:
-    used = {row.outcome.test for row in board.rows if row.outcome and row.outcome.test}
+    outcomes = [row.outcome for row in board.rows if row.outcome]
+    used = {outcome.test for outcome in outcomes if outcome.test}
     if not used:
-        few = (
-            "Nothing is tested: that takes two seeds in the first and in another row (SET=SEED=1)."
-        )
-        return [few] if board.total > 1 else []
+        reasons = "; ".join(dict.fromkeys(outcome.why_not for outcome in outcomes))
+        more = " (train more seeds: make SET=SEED=1)" if "n = 1" in reasons else ""
+        return [f"nothing is tested: {reasons}{more}"] if reasons else []
     how = {
         PAIRED: "paired: paired t-test by seed, where both rows have the same seeds",
         WELCH: "Welch: Welch's t-test, where they do not",

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 from lib.errors import BadUse
 from lib.runs.compare.caution import about_group, about_rows
-from lib.runs.compare.differences import SEED, ended_as, special, spelt
+from lib.runs.compare.differences import SEED, ended_as, special, spelt, without_science
 from lib.runs.compare.metrics import direction, known, no_such_metric, split
 from lib.runs.compare.seeds import Group, grouped
 from lib.runs.compare.significance import Outcome, against_first, mean, mean_interval, std
@@ -187,6 +187,6 @@ def _labels(groups: Sequence[Group], by: Sequence[str]) -> list[str]:
 
 
 def _changed(run: StoredRun) -> list[str]:
-    """Of a single row: what is not the default."""
-    changed = {name: run.settings.get(name) for name in run.changed_settings if name != SEED}
-    return [f"{name}={spelt(value)}" for name, value in changed.items()]
+    """Of a single row: what is not the default and changes the numbers."""
+    names = [name for name in run.changed_settings if name not in without_science() | {SEED}]
+    return [f"{name}={spelt(run.settings.get(name))}" for name in names]

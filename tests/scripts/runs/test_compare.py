@@ -181,6 +181,11 @@ def test_leaderboard_of_some_runs(call):
     one = "LEARNING_RATE=0.1 and OPTIMIZER=sgd"
     printed = call(leaderboard, WHERE=one, GROUP="", STATUS="completed", LIMIT="")
     assert printed.startswith("val/loss: 1 row, low is better\n")
+    assert "1  LEARNING_RATE=0.1  3  0.51867" in printed
+    printed = call(leaderboard, WHERE="seed=0 and LEARNING_RATE<1")
+    assert (
+        "\nnothing is tested: n = 1 in the first row (train more seeds: make SET=SEED=1)" in printed
+    )
 
 
 @pytest.mark.parametrize(
