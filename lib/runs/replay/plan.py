@@ -31,6 +31,7 @@ from lib.runs.status import UnreadableRun, read
 from lib.runs.stored import StoredRun, resolve
 from lib.text import one_line
 
+_LONGEST_CHAIN = 100  # branches of branches
 _COMMIT = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
 _SAVED = re.compile(r"step_([0-9]{8,18})")
 _CUT = re.compile(r"^\[cut: \d+ characters in all\]$", re.MULTILINE)
@@ -182,33 +183,29 @@ def _last_step(run: StoredRun) -> int:
 
 def _find_places(run: StoredRun, plan: Plan, values: Mapping[str, str], data_dir: str) -> None:
     """Paths of the run as absolute ones: the work tree is elsewhere, and shares the data."""
-    for name in ("DATA_DIR", "DATA_FILES"):
-        if values.get(name):
-            plan.settings[name] = _absolute(values[name])
-    recorded = plan.settings.get("DATA_DIR", "")
-    if recorded and not Path(recorded).is_dir():  # of another machine
-        plan.settings["DATA_DIR"] = _absolute(data_dir)
+    if values.get("DATA_FILES"):  # several, between spaces
+        plan.settings["DATA_FILES"] = " ".join(map(_absolute, values["DATA_FILES"].split()))
+    if values.get("DATA_DIR"):
+        recorded = _absolute(values["DATA_DIR"])
+        is_here = Path(recorded).is_dir()  # not if it is of another machine
+        plan.settings["DATA_DIR"] = recorded if is_here else _absolute(data_dir)
     if values.get("INIT_FROM"):
         plan.settings["INIT_FROM"] = str(_parent_weights(run, values["INIT_FROM"]))
 
 
-def _absolute(paths: str) -> str:
-    """The paths between spaces, relative to this tree, as absolute ones."""
-    return " ".join(os.path.normpath(ROOT / os.path.expanduser(p)) for p in paths.split())  # noqa: PTH111
+def _absolute(path: str) -> str:
+    """The path, relative to this tree, as an absolute one."""
+    return os.path.normpath(ROOT / Path(path).expanduser())
 
 
 def _parent_weights(run: StoredRun, given: str) -> Path:
     """The checkpoint that the run began with. Raises BadUse when it is not here."""
-    parent = run.part("parent")
+    parent = _parent(run)
     path = Path(_absolute(given))
     if not path.is_file():
         directory = path if path.is_dir() else _run_named(run, str(parent.get("run") or given))
         path = directory / "checkpoints" / str(parent.get("checkpoint"))
-        try:
-            same = read(directory).get("run_id") == parent.get("run_id")
-        except UnreadableRun:
-            same = False
-        if not same or not path.exists():
+        if _metadata_of(directory, parent) is None or not path.exists():
             raise BadUse(
                 f"{run.name} began with the weights of {parent.get('run') or given} "
                 f"({parent.get('checkpoint')}, step {parent.get('step')}), which are not here"
@@ -216,6 +213,30 @@ def _parent_weights(run: StoredRun, given: str) -> Path:
     step = parent.get("step")  # best.pt may be that of a later step by now
     step_file = path.with_name(f"step_{step:08d}.pt") if type(step) is int else path
     return step_file if step_file.is_file() else path
+
+
+def _parent(run: StoredRun) -> Mapping[str, Any]:
+    """Whose weights the run began with; of a branch, its own parent is the run that knows."""
+    parent, seen = run.part("parent"), 0
+    while parent and "checkpoint" not in parent and seen < _LONGEST_CHAIN:
+        name = str(parent.get("run"))
+        fields = _metadata_of(_run_named(run, name), parent)
+        if fields is None:
+            raise BadUse(
+                f"{run.name} is a branch of {name}, which is not here: it knows the weights"
+            )
+        above = fields.get("parent")
+        parent, seen = above if isinstance(above, dict) else {}, seen + 1
+    return parent
+
+
+def _metadata_of(directory: Path, parent: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The metadata of the run in `directory` if it is the one that `parent` means."""
+    try:
+        fields = read(directory)
+    except UnreadableRun:
+        return None
+    return fields if fields.get("run_id") == parent.get("run_id") else None
 
 
 def _run_named(run: StoredRun, name: str) -> Path:

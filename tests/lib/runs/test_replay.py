@@ -129,6 +129,12 @@ def test_the_weights_that_a_run_began_with(run_dir, tmp_path):
     best = parent.dir / "checkpoints" / "best.pt"
     best.touch()
     assert plan(run_dir, parent=about).settings["INIT_FROM"] == str(best)
+    with Run.create(tmp_path, "trunk", info={"parent": about}) as trunk:
+        pass
+    branch = {"run": "trunk", "run_id": trunk.id, "step": 4}  # of a run that began with weights
+    assert plan(run_dir, parent=branch).settings["INIT_FROM"] == str(best)
+    with pytest.raises(BadUse, match="a branch of trunk, which is not here"):
+        plan(run_dir, parent={**branch, "run_id": "0" * 12})
     step = best.with_name("step_00000012.pt")
     step.touch()  # best.pt may have moved on
     assert plan(run_dir, parent=about).settings["INIT_FROM"] == str(step)
