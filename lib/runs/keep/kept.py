@@ -152,12 +152,19 @@ def changes(
     since = kept_at.timestamp() if kept_at else 0.0
     found = [name for name in here ^ files.keys() if not _is_passing(name)]
     for name in here & files.keys():
-        info, copy = (run_dir / name).stat(), pointers.cached(cache, files[name])
-        if info.st_mtime <= since and copy.exists() and copy.stat().st_size == info.st_size:
-            continue
-        if md5_of(run_dir / name) != files[name]:
+        path, copy = run_dir / name, pointers.cached(cache, files[name])
+        try:
+            if not _is_as_kept(path, copy, since) and md5_of(path) != files[name]:
+                found.append(name)
+        except FileNotFoundError:  # a training has just removed it
             found.append(name)
     return sorted(found)
+
+
+def _is_as_kept(path: Path, copy: Path, since: float) -> bool:
+    """Whether the file is known to be that copy without being read."""
+    info = path.stat()
+    return info.st_mtime <= since and copy.exists() and copy.stat().st_size == info.st_size
 
 
 def names_in(run_dir: Path) -> list[str]:

@@ -38,7 +38,7 @@ def tags_of(repository: Repository, run: str = "") -> list[Tag]:
 def _tags(found: str) -> Iterator[Tag]:
     for entry in found.split("\x01"):
         name, _, contents = entry.strip("\n").partition("\x00")
-        for line in contents.splitlines():
+        for line in reversed(contents.splitlines()):  # the user's words come first
             if line.startswith(_RUN):
                 yield Tag(name, line.removeprefix(_RUN).strip())
                 break
@@ -50,7 +50,9 @@ def new_tag(repository: Repository, run: str, commit: str, message: str) -> str:
     while answers("rev-parse", "-q", "--verify", f"refs/tags/{name}", at=repository.root):
         version += 1
         name = f"{PREFIX}{run}.v{version}"
-    repository.git("tag", "-a", "-m", f"{message}\n\n{_RUN}{run}", name, commit)
+    repository.git(
+        "tag", "-a", "--cleanup=whitespace", "-m", f"{message}\n\n{_RUN}{run}", name, commit
+    )
     return name
 
 

@@ -67,10 +67,11 @@ def test_a_tag_is_of_the_run_that_it_names(tree):
     """The run a.v2 and the second version of a have the same first choice."""
     repository = Repository.of(train(tree, "a").parent)
     head = git("rev-parse", "HEAD", at=tree)
-    made = [new_tag(repository, run, head, "why") for run in ("a", "a.v2", "a", "a.v2")]
+    made = [new_tag(repository, run, head, "Run: x\n#1") for run in ("a", "a.v2", "a", "a.v2")]
     assert made == ["run/a", "run/a.v2", "run/a.v3", "run/a.v2.v2"]
     assert [tag.name for tag in tags_of(repository, "a")] == ["run/a", "run/a.v3"]
     assert {tag.run for tag in tags_of(repository)} == {"a", "a.v2"}
+    assert git("tag", "-l", "--format=%(contents)", "run/a", at=tree) == "Run: x\n#1\n\nRun: a\n"
 
 
 def refused(tree, kind, match) -> None:
