@@ -3,6 +3,7 @@
 
     reading    a journal from where it was read last time
     entry      what the index has of one run, from its directory
+    rows       the tables, and what SQLite cannot hold
     database   a SQLite file that may be lost, damaged or read-only
     catalog    Catalog: entries brought up to date, and the runs as objects
 

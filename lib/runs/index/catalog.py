@@ -12,42 +12,29 @@ processes may do this at once.
 """
 
 import json
-import math
 import os
 import sqlite3
 import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import astuple
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-
-import orjson
 
 from lib import lock
 from lib.runs.best import Evaluation
 from lib.runs.index.database import Database, discard
 from lib.runs.index.entry import NO_RUN, Entry, examine, kept_stamp, stamp
 from lib.runs.index.reading import Mark, read_on
+from lib.runs.index.rows import SCHEMA, TALLY, VERSION, loads, number, put, value_in
 from lib.runs.query.fields import FIELDS, VOLATILE
 from lib.runs.series import Numbers, Tally
 from lib.runs.status import UnreadableRun
 from lib.runs.stored_run import KEPT, StoredRun, load_run
 
 NAME = ".index.sqlite"
-_VERSION = 1
-_SCHEMA = """
-CREATE TABLE runs (
-  id INTEGER PRIMARY KEY, name BLOB UNIQUE, stamp TEXT, status TEXT, started REAL, size INTEGER,
-  head TEXT, metadata TEXT, settings TEXT, changed TEXT, mark TEXT, best TEXT);
-CREATE TABLE metrics (
-  name TEXT, run INTEGER, place INTEGER, at_best, last, min, max, total, numbers, count,
-  first_step, last_step, min_step, max_step, PRIMARY KEY (name, run)) WITHOUT ROWID;
-CREATE INDEX metrics_of_run ON metrics (run)"""
-_TALLY = "last, min, max, total, numbers, count, first_step, last_step, min_step, max_step"
 _BATCH_S = 1.0
 _MANY = 200  # runs to be read, from which on the user is told what is going on
 
@@ -58,11 +45,11 @@ def open_catalog(output_dir: str | Path) -> "Catalog":
     path = folder / NAME if folder.is_dir() else None
     for _ in range(2):
         try:
-            return Catalog(folder, Database(path, _SCHEMA, _VERSION))
+            return Catalog(folder, Database(path, SCHEMA, VERSION))
         except (sqlite3.DatabaseError, json.JSONDecodeError):
             if path is not None:
                 discard(path)
-    return Catalog(folder, Database(None, _SCHEMA, _VERSION))
+    return Catalog(folder, Database(None, SCHEMA, VERSION))
 
 
 class Catalog:
@@ -108,9 +95,9 @@ class Catalog:
         """All that a run has logged."""
         numbers = Numbers(metadata)
         rows = self._database.rows(
-            f"SELECT name, {_TALLY} FROM metrics WHERE run = ? ORDER BY place", run
+            f"SELECT name, {TALLY} FROM metrics WHERE run = ? ORDER BY place", run
         )
-        numbers.tallies = {name: Tally(*map(_number, values)) for name, *values in rows}
+        numbers.tallies = {name: Tally(*map(number, values)) for name, *values in rows}
         best = self.json("best", run)
         numbers.best.found = Evaluation(**best) if best else None
         return numbers
@@ -120,13 +107,13 @@ class Catalog:
         rows = self._database.rows(f"SELECT {column} FROM runs WHERE id = ?", run)
         if not rows:
             raise KeyError(run)
-        return _loads(rows[0][0])
+        return loads(rows[0][0])
 
     def setting(self, run: int, symbol: str) -> Any:
         """A setting of a run; None if it has none of this name."""
         if symbol not in self._settings:
             rows = self._database.rows("SELECT id, settings FROM runs")
-            self._settings[symbol] = {id_: _value_in(text, symbol) for id_, text in rows}
+            self._settings[symbol] = {id_: value_in(text, symbol) for id_, text in rows}
         return self._settings[symbol].get(run)
 
     # ------------------------------------------------------------------ bringing it up to date
@@ -178,7 +165,7 @@ class Catalog:
     def _put(self, batch: list[tuple[str, Entry | None]]) -> None:
         """Write entries; None removes one."""
         if batch:
-            self._database.change(lambda connection: [_put(connection, *item) for item in batch])
+            self._database.change(lambda connection: [put(connection, *item) for item in batch])
 
 
 class IndexedRun(StoredRun):
@@ -211,7 +198,7 @@ class IndexedRun(StoredRun):
 
     @cached_property
     def _head(self) -> dict[str, Any]:
-        return _loads(self._text)
+        return loads(self._text)
 
     @cached_property
     def _fields(self) -> dict[str, Any]:
@@ -295,82 +282,6 @@ def _listing(folder: Path) -> tuple[set[str], set[str], set[str]]:
         elif name.endswith(KEPT):
             summaries.add(name.removesuffix(KEPT))
     return directories, kept, summaries
-
-
-def _put(connection: sqlite3.Connection, name: str, entry: Entry | None) -> None:
-    """Replace what the database has of a run."""
-    key = os.fsencode(name)
-    connection.execute(
-        "DELETE FROM metrics WHERE run = (SELECT id FROM runs WHERE name = ?)", [key]
-    )
-    if entry is None:
-        connection.execute("DELETE FROM runs WHERE name = ?", [key])
-        return
-    run, best, final = entry.run, entry.numbers.best.found, entry.run.part("final_metrics")
-    started = run.started()
-    values = {
-        "name": key,
-        "stamp": entry.stamp,
-        "status": run.status,
-        "started": started.timestamp() if started else None,
-        "size": entry.size,
-        "head": json.dumps({"fields": entry.fields(), "final": final}),
-        "metadata": json.dumps(run.metadata),
-        "settings": json.dumps(run.settings),
-        "changed": json.dumps(run.changed_settings),
-        "mark": json.dumps(entry.mark and astuple(entry.mark)),
-        "best": json.dumps(best and {"step": best.step, "metrics": best.metrics}),
-    }
-    changes = ", ".join(f"{column} = excluded.{column}" for column in values)
-    connection.execute(
-        f"INSERT INTO runs ({', '.join(values)}) VALUES ({', '.join('?' * len(values))}) "
-        f"ON CONFLICT (name) DO UPDATE SET {changes}",
-        list(values.values()),
-    )
-    ((id_,),) = connection.execute("SELECT id FROM runs WHERE name = ?", [key])
-    at_best = best.metrics if best else {}
-    connection.executemany(
-        f"INSERT INTO metrics (name, run, place, at_best, {_TALLY}) VALUES ({'?, ' * 13}?)",
-        [
-            [metric, id_, place, *map(_stored, [at_best.get(metric), *astuple(tally)])]
-            for place, (metric, tally) in enumerate(entry.numbers.tallies.items())
-        ],
-    )
-
-
-def _stored(value: float | None) -> Any:
-    """A number as SQLite can hold it: it has no NaN, and integers of 63 bits."""
-    if value is None or (value == value and -(2**63) <= value < 2**63) or math.isinf(value):
-        return float(value) if isinstance(value, bool) else value
-    return str(value)
-
-
-def _number(value: Any) -> Any:
-    """What `_stored` has stored."""
-    if isinstance(value, str):
-        return float(value) if value == "nan" or "." in value or "e" in value else int(value)
-    return value
-
-
-def _loads(text: str) -> Any:
-    """JSON, also with NaN and Infinity in it, which orjson refuses and json, slower, takes."""
-    try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return json.loads(text)
-
-
-_DECODER = json.JSONDecoder()
-
-
-def _value_in(text: str, name: str) -> Any:
-    """The value of `name` in the text of a JSON object of scalars; None if it has none.
-
-    Without decoding the others, which takes ten times as long. In a value, quotes are escaped.
-    """
-    key = f'"{name}": '
-    place = text.find(key)
-    return None if place < 0 else _DECODER.raw_decode(text, place + len(key))[0]
 
 
 def _time(seconds: float | None) -> datetime | None:

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from lib import lock
 from lib.runs.index import catalog, database, reading
-from lib.runs.index.catalog import _SCHEMA, _VERSION, NAME, Catalog, open_catalog
+from lib.runs.index.catalog import NAME, Catalog, open_catalog
 from lib.runs.index.database import Database
+from lib.runs.index.rows import SCHEMA, VERSION
 from lib.runs.query.fields import FIELDS
 from lib.runs.stored_run import HOW, load_run
 from tests.killed import in_child, kill_self
@@ -47,7 +48,7 @@ def log(run: Path, *rows: dict) -> None:
 
 def in_memory(folder: Path) -> Catalog:
     """What the directories say, without the index."""
-    return Catalog(folder, Database(None, _SCHEMA, _VERSION))
+    return Catalog(folder, Database(None, SCHEMA, VERSION))
 
 
 def said(found: Catalog) -> dict:
@@ -222,7 +223,7 @@ def test_killed_while_it_is_made(folder, monkeypatch, where):
         monkeypatch.setattr(catalog, name, killing)
 
     with monkeypatch.context():
-        at_the_seventh("examine" if where == "reading" else "_put")
+        at_the_seventh("examine" if where == "reading" else "put")
         assert in_child(lambda: open_catalog(folder)) == -9
         monkeypatch.undo()
     monkeypatch.setattr(reading, "SETTLED_S", 0.0)
@@ -293,7 +294,7 @@ def test_a_place_that_cannot_be_written(folder, monkeypatch):
 
     monkeypatch.setattr(database.os, "open", read_only)
     before = (folder / NAME).read_bytes()
-    found = Catalog(folder, Database(folder / NAME, _SCHEMA, _VERSION))
+    found = Catalog(folder, Database(folder / NAME, SCHEMA, VERSION))
     assert {run.name: run.value("val/loss") for run in found.runs()}["run2"] == -1.0
     assert (folder / NAME).read_bytes() == before
 
