@@ -185,8 +185,8 @@ class WatchApp(App[int]):
 
     def _head(self) -> None:
         where = text.one_line(self.listing.output_dir)
-        said = f"{where}   runs: {len(self.listing):,}, running: {self.listing.running}"
-        self._put("#head", Text(f"{said}   PAUSED" if self.paused else said))
+        said = f"runs: {len(self.listing):,}, running: {self.listing.running}   {where}"
+        self._put("#head", Text(f"PAUSED   {said}" if self.paused else said))
 
     def _put(self, place: str, said: Text) -> None:
         """Show it, if it is not there: laying out the screen again has a price."""

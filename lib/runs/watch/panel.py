@@ -85,9 +85,9 @@ def numbers_line(tail: Tail) -> str:
     latest = {n: v for n, v in tail.last.items() if not n.startswith(rest)}
     order = [name for names in quantities(latest).values() for name in names]
     said = [f"{name} {text.metric(name, latest[name])}" for name in order]
-    if (found := tail.best.found) and tail.best.metric in found.metrics:
-        value = text.metric(tail.best.metric, found.metrics[tail.best.metric])
-        said.insert(0, f"best {tail.best.metric} {value} at {found.step:,}")
+    if found := tail.best.found:
+        name = tail.best.criterion[0]
+        said.insert(0, f"best {name} {text.metric(name, found.metrics[name])} at {found.step:,}")
     return "  ".join(map(text.one_line, said))
 
 

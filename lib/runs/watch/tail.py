@@ -45,9 +45,8 @@ class Tail:
 
     def describe(self, metadata: Mapping[str, Any]) -> None:
         """Take new metadata; another criterion of the best evaluation means reading again."""
-        self._metadata, new = metadata, BestSoFar(metadata)
-        old = self.best
-        if (old.metric, old.sign, old.first_step) != (new.metric, new.sign, new.first_step):
+        self._metadata = metadata
+        if self.best.criterion != BestSoFar(metadata).criterion:
             self._restart()
 
     def _restart(self) -> None:
