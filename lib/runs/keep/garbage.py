@@ -5,23 +5,27 @@
     print(garbage.trash, garbage.objects, garbage.size)
     collect(repository, garbage)
 
-DVC removes what no commit, tag, branch or .dvc file in the work tree refers to, so that every
-version of every kept run stays, pushed or not. What remains are contents of attempts to keep a run
-that failed, and of runs that were only added by hand. A cache that several repositories share is
-left alone: another one may refer to what is in it.
+Removed is what no .dvc file or dvc.lock mentions, in no commit of any branch or tag nor in the work
+tree, so that every version of every kept run stays, pushed or not. These are contents of attempts
+to keep a run that failed, and of what was added by hand and taken back. `dvc gc --all-commits`
+means the same, but takes half a second for each commit. What is younger than a day stays: a
+`dvc add` may be under way. A cache that several repositories share is left alone.
 """
 
+import re
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from lib.runs.keep.discard import empty, expired
+from lib.runs.keep.pointer import cached
 from lib.runs.keep.repository import Repository
 from lib.runs.stored import disk_usage
 
-_GC = ("gc", "--workspace", "--all-branches", "--all-tags", "--all-commits", "--force")
-_REMOVING = "Removing "
-_STALE_S = 86400.0  # of a copy that was cut short: no `dvc add` takes a day
+_STALE_S = 86400.0  # no `dvc add` takes a day
+_REFERRING = (".dvc", "dvc.lock", "dvc.yaml")
+_MD5 = re.compile(r"\b[0-9a-f]{32}(?:\.dir\b)?")
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class Garbage:
 
 
 def find(repository: Repository) -> Garbage:
-    """What could be freed; nothing is changed. Raises DvcFailed."""
+    """What could be freed; nothing is changed. Raises GitFailed."""
     trash = expired(repository.output_dir)
     is_shared = repository.cache != repository.own_cache
     objects = [] if is_shared or not repository.cache.exists() else _unused(repository)
@@ -47,20 +51,48 @@ def find(repository: Repository) -> Garbage:
 
 
 def _unused(repository: Repository) -> list[Path]:
-    said = repository.dvc(*_GC, "--dry").splitlines()
-    return [Path(line.removeprefix(_REMOVING)) for line in said if line.startswith(_REMOVING)]
+    used, cache = _used(repository), repository.cache
+    objects = (cache / "files" / "md5").glob("[0-9a-f][0-9a-f]/[!.]*")
+    unused = [path for path in objects if path.parent.name + path.name not in used]
+    return [path for path in unused if _is_old(path)]
+
+
+def _used(repository: Repository) -> set[str]:
+    """Every digest that is mentioned anywhere, and those in the lists of files among them."""
+    used = {md5 for text in _texts(repository) for md5 in _MD5.findall(text)}
+    for md5 in [md5 for md5 in used if md5.endswith(".dir")]:
+        listed = cached(repository.cache, md5)
+        if listed.exists():
+            used.update(_MD5.findall(listed.read_text()))
+    return used
+
+
+def _texts(repository: Repository) -> Iterator[str]:
+    """All versions of the files that refer to contents: in every commit, and in the work tree."""
+    for line in repository.git("rev-list", "--objects", "--all").splitlines():
+        name, _, path = line.partition(" ")
+        if path.endswith(_REFERRING):
+            yield repository.git("cat-file", "-p", name)
+    here = repository.git("ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    for path in map(repository.root.joinpath, filter(None, here.split("\0"))):
+        if path.name.endswith(_REFERRING) and path.is_file():
+            yield path.read_text(errors="replace")
+
+
+def _is_old(path: Path) -> bool:
+    return time.time() - path.stat().st_mtime > _STALE_S
 
 
 def _halves(cache: Path) -> list[Path]:
     """Copies that DVC was killed at."""
     left = (cache / "files" / "md5").glob("*/.*.tmp")
-    return [path for path in left if time.time() - path.stat().st_mtime > _STALE_S]
+    return list(filter(_is_old, left))
 
 
 def collect(repository: Repository, garbage: Garbage) -> None:
-    """Free it. Raises DvcFailed, OSError; called again, it goes on."""
+    """Free it, unless it is used by now. Raises GitFailed, OSError; called again, it goes on."""
     empty(garbage.trash)
-    for path in garbage.halves:
-        path.unlink(missing_ok=True)
-    if garbage.objects:
-        repository.dvc(*_GC)
+    used = _used(repository) if garbage.objects else set()
+    for path in (*garbage.halves, *garbage.objects):
+        if path.parent.name + path.name not in used:
+            path.unlink(missing_ok=True)

@@ -123,6 +123,7 @@ def test_gc_asks(tree):  # noqa: F811
     unused = tree / ".dvc/cache/files/md5/6f/8db599de986fab7a21625b7916589c"
     unused.parent.mkdir(parents=True)
     unused.write_text("test string")
+    os.utime(unused, (0, 0))
     refused = call("gc")
     assert refused.returncode == 2
     assert "nothing was done; to do it, add YES=1" in refused.stderr

@@ -71,7 +71,7 @@ def test_a_tag_is_of_the_run_that_it_names(tree):
     assert made == ["run/a", "run/a.v2", "run/a.v3", "run/a.v2.v2"]
     assert [tag.name for tag in tags_of(repository, "a")] == ["run/a", "run/a.v3"]
     assert {tag.run for tag in tags_of(repository)} == {"a", "a.v2"}
-    assert git("tag", "-l", "--format=%(contents)", "run/a", at=tree) == "Run: x\n#1\n\nRun: a\n"
+    assert git("tag", "-l", "--format=%(contents)", "run/a", at=tree) == "Run: x\n#1\n\nRun: a"
 
 
 def refused(tree, kind, match) -> None:
