@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Comparisons and leaderboards as JSON and CSV.
 
-In JSON a number that is not finite is the string "NaN", "Infinity" or "-Infinity", as in the
-journal; what a run does not have is null. In CSV there is a line for each run or row.
+A number that is not finite is the text NaN, Infinity or -Infinity, as in the journal; what a run
+does not have is null, in CSV empty. In CSV there is a line for each run or row.
 """
 
 import csv
@@ -138,5 +138,5 @@ def _csv(lines: Sequence[Sequence[Any]]) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     for line in lines:
-        writer.writerow(["" if isinstance(cell, Missing) else cell for cell in line])
+        writer.writerow([_plain(cell) for cell in line])
     return out.getvalue()

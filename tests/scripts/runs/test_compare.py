@@ -104,7 +104,7 @@ def test_compare_as_json_and_csv(call, runs, tmp_path):
     printed = call(compare, RUNS=names, FORMAT="csv", OUT=str(place))
     first, second = csv.DictReader(io.StringIO(printed))
     assert (first["run"], first["LEARNING_RATE"], first["val/loss"]) == ("lr0.1_0", "0.1", "0.5")
-    assert second["val/loss"] == "nan"
+    assert second["val/loss"] == "NaN"
     assert b"<svg" in place.read_bytes()
 
 
