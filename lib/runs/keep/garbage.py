@@ -8,7 +8,7 @@
 Removed is what no .dvc file or dvc.lock mentions, in no commit of any branch or tag nor in the work
 tree, so that every version of every kept run stays, pushed or not. These are contents of attempts
 to keep a run that failed, and of what was added by hand and taken back. `dvc gc --all-commits`
-means the same, but takes half a second for each commit. What is younger than a day stays: a
+means the same, but takes 9 s in a repository with 500 commits. What is younger than a day stays: a
 `dvc add` may be under way. A cache that several repositories share is left alone.
 """
 
