@@ -147,8 +147,9 @@ class Saver:
     def has_saved_last(self) -> bool:
         """Whether there is a checkpoint, and the latest attempt to save one succeeded."""
         self.wait()
-        last = named(self._writer.path, "last")
-        return self._is_main and LAST not in self._unsaved and last.exists()
+        if not self._is_main or LAST in self._unsaved:
+            return False
+        return named(self._writer.path, "last").exists()
 
     def require_saved(self) -> None:
         """Wait; raise CheckpointError if the latest state, or the best one, was not written."""

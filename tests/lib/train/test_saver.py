@@ -7,6 +7,7 @@ import random
 import signal
 import threading
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -135,6 +136,11 @@ def test_last_and_best(tmp_path):
     saver.require_saved()
     assert (step_in(tmp_path), step_in(tmp_path, "best.pt")) == (3, 2)
     saver.close()
+
+
+def test_a_rank_whose_run_has_no_folder_has_saved_nothing():
+    saver = a_saver(Path(os.devnull) / "checkpoints", is_main=False)
+    assert not saver.has_saved_last() and not saver.has_saved_best()
 
 
 def test_other_ranks_write_nothing(tmp_path):
