@@ -99,13 +99,13 @@ def chosen_runs(options: argparse.Namespace) -> list[StoredRun]:
 
 
 def named_run(options: argparse.Namespace, command: str) -> StoredRun:
-    """The run that the options of `run_parser` name, for a `command` that changes it.
+    """The run that the options of `run_parser` name, for a `command` that changes or publishes it.
 
     Here the latest run is no default. Raises BadUse, and Failure when it is unreadable.
     """
     if not options.run:
         latest = resolve(output_dir(options.output_dir)).name
-        raise BadUse(f"which run? {command} changes it, so it needs RUN=; the latest is {latest}")
+        raise BadUse(f"which run? {command} needs RUN=; the latest is {latest}")
     return load_run(chosen_run(options))
 
 

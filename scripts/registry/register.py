@@ -39,10 +39,10 @@ from lib.registry.register import (
 )
 from lib.registry.server import answering, checked
 from lib.registry.versions import the_name, the_version
-from lib.runs.stored import StoredRun, load_run
+from lib.runs.stored import StoredRun
 from lib.tracking.launch import environment, forwarder_command, outcome
 from lib.train.checkpoint.find import named
-from scripts.common import chosen_run, run_parser
+from scripts.common import named_run, run_parser
 from scripts.registry.common import given_name, mirror_in_wandb, registry_uri
 from scripts.tracking.track import check_delivery
 
@@ -50,7 +50,7 @@ CHECKPOINTS = ("best", "last")
 
 
 def main() -> None:
-    run = load_run(chosen_run(run_parser(__doc__).parse_args()))
+    run = named_run(run_parser(__doc__).parse_args(), "make register")
     name, which = given_name(), os.environ.get("CHECKPOINT") or "best"
     if which not in CHECKPOINTS:
         raise BadUse(f"CHECKPOINT={which}: want best or last")

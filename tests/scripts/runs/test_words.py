@@ -40,9 +40,7 @@ def test_trackers_and_the_kept_version_are_named(output_dir):  # noqa: F811
 def test_the_latest_run_is_no_default(output_dir, program):  # noqa: F811
     done = call(program, output_dir, TEXT="x", TAGS="x", RESULT="x")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == (
-        f"error: which run? make {program} changes it, so it needs RUN=; the latest is two\n"
-    )
+    assert done.stderr == (f"error: which run? make {program} needs RUN=; the latest is two\n")
     done = call(program, output_dir, RUN="onne", TEXT="x", TAGS="x", RESULT="x")
     assert "did you mean one?" in done.stderr
 
