@@ -89,6 +89,7 @@ def test_a_stop_request_in_an_evaluation_saves_the_weights_in_training(model, mo
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("model", ["lenet5", "resnet50"], indirect=True)  # without and with buffers
 def test_two_ranks_have_the_mean_of_one(model):
     flags = ("--ema-decay", "0.9", *model.in_parts)
     alone, two = model.train(*flags), model.train_on_ranks(2, *flags)
