@@ -5,6 +5,7 @@
     with atomic(path) as file:      # the same for what is written piece by piece
         file.write(…)
     sweep(directory)                # remove what killed writers left there
+    if is_abandoned(folder): …      # its maker, which holds the lock in it, was killed
     reserve_space(run_dir / ".reserve")     # removed when the disk is full, to write a last status
 
 `path` is first written as `.path.1.tmp` in the same directory. The writer locks that file, so that
@@ -15,6 +16,7 @@ import contextlib
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +25,7 @@ from typing import BinaryIO
 from lib import lock
 
 ROOT = Path(__file__).resolve().parent.parent  # of the project
+_SETTLED_S = 60.0  # far longer than a maker takes to lock its folder
 _TEMPORARY = re.compile(r"\..+\.[0-9]+\.tmp", re.DOTALL)
 
 
@@ -83,6 +86,18 @@ def sweep(directory: Path) -> None:
     for name in names:
         if _TEMPORARY.fullmatch(name) and lock.is_free(directory / name):
             _remove(directory / name)
+
+
+def is_abandoned(folder: Path) -> bool:
+    """Whether nobody holds the lock on `.lock` in `folder`, which was not changed just now.
+
+    The maker of a folder takes the lock a moment after making it. False for what is gone.
+    """
+    try:
+        settled = time.time() - folder.stat().st_mtime > _SETTLED_S
+        return settled and lock.is_free(folder / ".lock")
+    except OSError:
+        return False
 
 
 def reserve_space(path: Path, size: int = 256 * 1024) -> None:

@@ -8,7 +8,6 @@ what they refer to, and an identity of its own. Run.resume goes on with it as wi
 """
 
 import shutil
-import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any, BinaryIO
 
 from lib import lock
 from lib.errors import Failure
-from lib.files import atomic, link_or_copy
+from lib.files import atomic, is_abandoned, link_or_copy
 from lib.runs import metadata, words
 from lib.runs.best import with_best
 from lib.runs.directory import check_name, check_space, make_directory, make_private
@@ -30,7 +29,6 @@ _UNFINISHED = ".branch-"  # hidden until it is whole
 _OWN = {"metadata.yaml", ".lock", ".status.lock", ".reserve"}
 _OF_THE_END = ("error", "lost_rows", "results", "final_metrics", "best")
 _BLANK_LINE = 2**16  # bytes
-_SETTLED_S = 60.0
 
 
 def branch(
@@ -172,13 +170,8 @@ def _resumes_until(run: StoredRun, rows: list[dict[str, Any]]) -> list[Any]:
 
 
 def _sweep(output_dir: Path) -> None:
-    """Remove what killed branchings left in `output_dir`, and the empty directory of that name.
-
-    What was made just now is left: its maker may not have taken the lock yet.
-    """
-    for left in output_dir.glob(f"{_UNFINISHED}*"):
+    """Remove what killed branchings left in `output_dir`, and the empty directory of that name."""
+    for left in filter(is_abandoned, output_dir.glob(f"{_UNFINISHED}*")):
+        shutil.rmtree(left, ignore_errors=True)
         with suppress(OSError):
-            settled = time.time() - left.stat().st_mtime > _SETTLED_S
-            if settled and lock.is_free(left / ".lock"):
-                shutil.rmtree(left, ignore_errors=True)
-                (output_dir / left.name.removeprefix(_UNFINISHED)).rmdir()
+            (output_dir / left.name.removeprefix(_UNFINISHED)).rmdir()

@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from lib import lock
+from lib.files import is_abandoned
 from lib.runs import metadata
 from lib.runs.journal import read_rows
 from lib.runs.redact import redact
@@ -36,8 +37,6 @@ from lib.tracking.system import SystemMetrics
 
 _NICE = 10
 _PREFIX = "adamwprune-tracking-"  # of folders in the temporary directory
-_IN_USE = ".lock"
-_SETTLED_S = 60.0
 
 
 class Console:
@@ -189,7 +188,7 @@ def _temporary_files() -> Iterator[None]:
     """
     sweep(Path(tempfile.gettempdir()))
     with tempfile.TemporaryDirectory(prefix=_PREFIX, ignore_cleanup_errors=True) as folder:
-        held = lock.hold(Path(folder) / _IN_USE)
+        held = lock.hold(Path(folder) / ".lock")
         tempfile.tempdir = folder
         yield
         tempfile.tempdir = None
@@ -197,16 +196,13 @@ def _temporary_files() -> Iterator[None]:
 
 
 def sweep(directory: Path) -> None:
-    """Remove the folders of forwarders that are gone: nobody holds the lock in them.
+    """Remove the folders of forwarders that are gone.
 
-    A folder that was changed just now is left: its forwarder may not have taken the lock yet, or
-    the service of a killed one may be writing its last rows.
+    A folder that was changed just now is left: the service of a killed forwarder may be writing its
+    last rows there.
     """
-    for folder in directory.glob(f"{_PREFIX}*"):
-        with contextlib.suppress(OSError):
-            settled = time.time() - folder.stat().st_mtime > _SETTLED_S
-            if settled and lock.is_free(folder / _IN_USE):
-                shutil.rmtree(folder, ignore_errors=True)
+    for folder in filter(is_abandoned, directory.glob(f"{_PREFIX}*")):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -2,6 +2,7 @@
 """Files are written whole or not at all, even when writers are killed or write at once."""
 
 import fcntl
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lib import lock
-from lib.files import atomic, reserve_space, sweep, write_atomic
+from lib.files import atomic, is_abandoned, reserve_space, sweep, write_atomic
 
 ROOT = Path(__file__).resolve().parents[2]
 HALF = """
@@ -139,3 +140,15 @@ def test_a_reserve_takes_room(tmp_path, file_size_limit):
     with file_size_limit(1000), pytest.raises(OSError, match="File too large"):
         reserve_space(tmp_path / "another", size=100_000)
     assert names(tmp_path) == [".reserve"]
+
+
+def test_a_folder_is_abandoned_when_nobody_holds_its_lock_any_more(tmp_path):
+    folder = tmp_path / "made"
+    assert not is_abandoned(folder)  # gone
+    folder.mkdir()
+    assert not is_abandoned(folder)  # its maker may lock it yet
+    with lock.held(folder / ".lock", wait=0.0):
+        os.utime(folder, (0, 0))
+        assert not is_abandoned(folder)
+    os.utime(folder, (0, 0))
+    assert is_abandoned(folder)

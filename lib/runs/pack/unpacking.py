@@ -14,7 +14,6 @@ import hashlib
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -24,7 +23,7 @@ import zstandard
 
 from lib import lock, text
 from lib.errors import BadUse
-from lib.files import link_or_copy, sync_directory
+from lib.files import is_abandoned, link_or_copy, sync_directory
 from lib.runs import metadata
 from lib.runs.directory import check_name, make_private
 from lib.runs.pack import layout, manifest
@@ -33,7 +32,6 @@ from lib.runs.pack.manifest import File, Manifest
 
 _UNFINISHED = ".unpack-"  # hidden until it is whole
 _BLOCK_BYTES = 2**20
-_SETTLED_S = 60.0
 _SPARE_BYTES = 64 * 2**20  # of the disk, that stay free
 _MOST_SHRUNK = 1000  # no run shrinks to less than a thousandth
 _DAMAGED = "is damaged"
@@ -228,12 +226,6 @@ def _fill(archive: _Archive, listed: Manifest, folder: Path, seen: Seen) -> None
 
 
 def _sweep(output_dir: Path) -> None:
-    """Remove what was left by those that were killed.
-
-    What was made just now is left: its maker may not have taken the lock yet.
-    """
-    for left in output_dir.glob(f"{_UNFINISHED}*"):
-        with suppress(OSError):
-            settled = time.time() - left.stat().st_mtime > _SETTLED_S
-            if settled and lock.is_free(left / ".lock"):
-                shutil.rmtree(left, ignore_errors=True)
+    """Remove what was left by those that were killed."""
+    for left in filter(is_abandoned, output_dir.glob(f"{_UNFINISHED}*")):
+        shutil.rmtree(left, ignore_errors=True)

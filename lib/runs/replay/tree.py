@@ -10,10 +10,8 @@ taken off git's list. Whoever is killed leaves it, locked for as long as the tra
 next replay removes what nobody holds.
 """
 
-import os
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,11 +19,10 @@ from typing import NamedTuple
 
 from lib import lock
 from lib.errors import BadUse, Failure
-from lib.files import ROOT
+from lib.files import ROOT, is_abandoned
 from lib.runs.keep.git import GitFailed, answers, git
 
 FOLDER = ".replay"
-_SETTLED_S = 60.0
 _QUIET = ("-c", "core.hooksPath=/dev/null", "-c", "advice.detachedHead=false")
 
 
@@ -101,7 +98,5 @@ def _remove(folder: Path) -> None:
 
 def _sweep(above: Path) -> None:
     """Remove the places of those that were killed, with their trainings."""
-    for entry in list(os.scandir(above)):
-        settled = time.time() - entry.stat().st_mtime > _SETTLED_S
-        if settled and lock.is_free(Path(entry.path, ".lock")):
-            _remove(Path(entry.path))
+    for folder in filter(is_abandoned, list(above.iterdir())):
+        _remove(folder)
