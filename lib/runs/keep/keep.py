@@ -144,7 +144,7 @@ def _add(repository: Repository, run_dir: Path) -> Pointer:
     """Copy what is not in the cache yet; the run itself keeps its hard links and its modes."""
     if repository.cache == repository.own_cache:
         make_private(repository.own_cache)  # the runs in it are private
-    repository.dvc("add", "--quiet", "--no-relink", repository.relative(run_dir))
+    repository.dvc("add", "--no-relink", repository.relative(run_dir))
     pointer = pointers.read(pointers.path_of(run_dir))
     # On a full disk `dvc add` copies what it can, and ends as if all were well.
     if lost := not_cached(repository, run_dir, pointer):
