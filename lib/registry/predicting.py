@@ -148,7 +148,7 @@ def explained(logits: np.ndarray, names: list[str], about: dict[str, Any]) -> li
     last = logits if logits.ndim == 2 else logits[:, -1]
     odds = np.exp(last - last.max(axis=1, keepdims=True), dtype=np.float64)
     odds /= odds.sum(axis=1, keepdims=True)
-    best = np.argsort(-odds, axis=1, kind="stable")[:, :BEST]
+    best = np.argsort(-last, axis=1, kind="stable")[:, :BEST]
     if about.get("kind") == "tokens":
         tokenizer = _tokenizer(about)
         labels = {int(token): tokenizer.decode([int(token)]) for token in np.unique(best)}
