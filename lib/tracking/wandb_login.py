@@ -18,8 +18,9 @@ CURES = (
 )
 
 
-def wandb_mode(offline: bool, environ: Mapping[str, str] = os.environ) -> tuple[str, str]:
+def wandb_mode(offline: bool, environ: Mapping[str, str] | None = None) -> tuple[str, str]:
     """(online, offline or disabled; why). WANDB_MODE wins over the configuration."""
+    environ = os.environ if environ is None else environ
     mode = environ.get("WANDB_MODE", "").strip().lower()
     if mode == "disabled":
         return "disabled", "WANDB_MODE=disabled"
@@ -42,8 +43,9 @@ def check(settings: Mapping[str, Any]) -> tuple[bool, str]:
     return True, ""
 
 
-def is_logged_in(environ: Mapping[str, str] = os.environ) -> bool:
+def is_logged_in(environ: Mapping[str, str] | None = None) -> bool:
     """True when there is an API key for the W&B host in the environment or in the netrc file."""
+    environ = os.environ if environ is None else environ
     if environ.get("WANDB_API_KEY") or environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True
     host = urlparse(environ.get("WANDB_BASE_URL") or "https://api.wandb.ai").hostname or ""
