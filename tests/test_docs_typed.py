@@ -22,6 +22,7 @@ from lib.files import ROOT
 from tests.pages import PAGES, SHELL, Block, blocks
 
 SHORT = "CONFIG_MAX_STEPS=12\nCONFIG_NUM_THREADS=1\nCONFIG_PLOTS=n\n"
+ALONE = [ROOT / "docs" / "lifecycle.md"]  # which looks at everything that there is
 KEPT = ("LANG", "LC_ALL", "TIKTOKEN_CACHE_DIR", "TMPDIR")  # of the environment
 
 
@@ -60,6 +61,11 @@ def copy_of_the_tree(folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory) -> Clone:
+    """The clone in which all pages are typed but those of ALONE."""
+    return make_clone(tmp_path_factory)
+
+
+def make_clone(tmp_path_factory) -> Clone:
     """With a home, trackers and caches of its own; nothing is installed; training is short."""
     home = tmp_path_factory.mktemp("home")
     folder = home / "AdamWPrune"
@@ -79,8 +85,18 @@ def clone(tmp_path_factory) -> Clone:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", [p for p in PAGES if p not in ALONE], ids=lambda page: page.stem)
 def test_what_a_page_says_to_type_works(page, clone):
+    check(page, clone)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", ALONE, ids=lambda page: page.stem)
+def test_what_a_page_says_to_type_works_in_a_fresh_clone(page, tmp_path_factory):
+    check(page, make_clone(tmp_path_factory))
+
+
+def check(page: Path, clone: Clone) -> None:
     for name in (".config", "config.py"):
         (clone.folder / name).unlink(missing_ok=True)
     # RUN=name is the run of the fixture, whatever other pages have trained.
