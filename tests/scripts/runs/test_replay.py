@@ -61,7 +61,7 @@ class Clone(NamedTuple):
 def clone(tmp_path_factory) -> Clone:
     folder = tmp_path_factory.mktemp("home") / "tree"
     copy_of_the_tree(folder)
-    dropped = ("RUN", "MAKEFLAGS", "SET", "TRACKER")
+    dropped = ("RUN", "MAKEFLAGS", "MAKELEVEL", "MFLAGS", "SET", "TRACKER")
     environment = {k: v for k, v in os.environ.items() if k not in dropped}
     made = Clone(folder, {**environment, "OMP_NUM_THREADS": "1"})
     made.git("add", "-A")
