@@ -59,5 +59,5 @@ endif
 
 .PHONY: help
 help: ## this list
-	$(Q)awk -v first='Training,Configuration,Data,Runs,Keeping runs,Model registry,Experiment tracking,Pruning' \
+	$(Q)awk -v first='Training,Configuration,Data,Runs,Keeping runs,Model registry,Experiment tracking,Pruning,Sweeps' \
 		-v takes='$(foreach t,$(TAKERS),$(foreach v,$(TAKES.$t),$t=$v))' -f scripts/help.awk $(MAKEFILE_LIST)

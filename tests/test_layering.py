@@ -67,6 +67,7 @@ BELOW = {
     "runs": {"config"},
     "tracking": {"config", "runs"},
     "registry": {"config", "data", "runs", "tracking", "train"},
+    "sweep": {"config", "runs", "tracking"},
     "train": {"config", "data", "optim", "pruning", "runs", "tracking"},
 }
 ROOMS = sorted(path.name for path in (ROOT / "lib").iterdir() if any(path.glob("*.py")))

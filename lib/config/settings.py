@@ -24,7 +24,6 @@ from lib.config.changes import checked_changes
 from lib.config.dotconfig import Assignment, ConfigError, shorten
 from lib.config.flags import Flags, config_flag, parse_flags
 from lib.config.science import is_science
-from lib.config.symbols import menus
 from lib.config.trackers import enabled_trackers
 from lib.config.tree import Clean, Tree, Value
 from lib.errors import BadUse, did_you_mean
@@ -75,12 +74,15 @@ class Settings:
 
     @property
     def science_hash(self) -> str:
-        """16 hex digits, equal where everything is that can change a run's numbers."""
-        tree = self._tree
+        """16 hex digits, equal where everything is that can change a run's numbers.
+
+        Symbols that have no effect do not count, so that the hash stays the same when a symbol is
+        added that the run could not have set.
+        """
         science = {
-            name: value
-            for name, value in self._values.items()
-            if is_science(tree.public_name(tree.syms[name]), menus(tree.syms[name]))
+            entry.name: self._values.get(entry.name, entry.text)
+            for entry in self._tree.entries()
+            if is_science(entry.name, entry.menu)
         }
         text = json.dumps(science, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
