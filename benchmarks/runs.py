@@ -166,6 +166,8 @@ def measure(folder: Path, repeats: int) -> dict[str, Times]:
         "make runs": ["runs"],
         "make runs WHERE=… SORT=val/loss LIMIT=20": chosen,
         "make runs FORMAT=json": ["runs", "FORMAT=json"],
+        "make leaderboard": ["leaderboard"],
+        "make compare of two": ["compare", f"RUNS={one} {runs[0].name}"],
         "make show": ["show"],
         "make show RUN=name": ["show", f"RUN={one}"],
     }

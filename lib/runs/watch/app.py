@@ -9,7 +9,6 @@ most, however many runs there are and however large the terminal is.
 """
 
 import asyncio
-import contextlib
 import signal
 import time
 from collections.abc import Callable
@@ -139,9 +138,7 @@ class WatchApp(App[int]):
     def on_mount(self) -> None:
         """SIGTERM and a lost connection leave the terminal as it was."""
         for number in (signal.SIGTERM, signal.SIGHUP):
-            with contextlib.suppress(ValueError, NotImplementedError, RuntimeError):  # in a test
-                loop = asyncio.get_running_loop()
-                loop.add_signal_handler(number, self.exit, 128 + number)
+            asyncio.get_running_loop().add_signal_handler(number, self.exit, 128 + number)
         self.query_one(OptionList).focus()
         self._list()
         self._show(now=True)
