@@ -27,6 +27,7 @@ from mlflow.tracking import MlflowClient
 from lib.tracking import media
 from lib.tracking.backends import Backend, Row, brief
 from lib.tracking.backends.mlflow_database import create_database
+from lib.tracking.backends.mlflow_parent import Parent
 from lib.tracking.describe import Description
 
 RUN_TAG = "adamwprune.run_id"
@@ -63,6 +64,7 @@ class MLflow(Backend):
             create_database(Path(uri.removeprefix(_SQLITE)))
         self._client = MlflowClient(tracking_uri=uri)
         experiment = self._experiment(uri)
+        self._parent = self._open_parent(experiment)
         found = self._client.search_runs([experiment], f"tags.`{RUN_TAG}` = '{self.run.id}'")
         self._run_id = found[0].info.run_id if found else self._create(experiment)
         self._params = dict(found[0].data.params) if found else {}
@@ -91,11 +93,19 @@ class MLflow(Backend):
                 raise
             return found.experiment_id
 
+    def _open_parent(self, experiment: str) -> Parent | None:
+        """Trials of a sweep are below one run, which has its name."""
+        if not (self.run.job_type == "sweep" and self.run.group):
+            return None
+        parent = Parent(self._client, experiment, self.run.group)
+        parent.open(self.run.started)
+        return parent
+
     def _create(self, experiment: str) -> str:
         run = self._client.create_run(
             experiment,
             start_time=int(self.run.started * 1000),
-            tags={RUN_TAG: self.run.id},
+            tags={RUN_TAG: self.run.id, **(self._parent.link if self._parent else {})},
             run_name=self.run.name,
         )
         return run.info.run_id
@@ -198,6 +208,8 @@ class MLflow(Backend):
     def finish(self, status: str, ended: float | None) -> None:
         end_time = None if ended is None else int(ended * 1000)
         self._client.set_terminated(self._run_id, _STATUS.get(status, "KILLED"), end_time)
+        if self._parent:
+            self._parent.close(self._run_id, ended)
 
     def _medium(self, row: Row, name: str, item: dict[str, Any]) -> None:
         """Make all files before the first one is sent."""

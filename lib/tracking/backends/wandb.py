@@ -30,6 +30,9 @@ from lib.tracking.backends.wandb_files import rows_in_files  # noqa: E402
 from lib.tracking.describe import Description  # noqa: E402
 from lib.tracking.wandb_login import wandb_mode  # noqa: E402
 
+# What tells a program that a W&B agent started it, and for which run.
+_AGENT = ("WANDB_SWEEP_ID", "WANDB_RUN_ID", "WANDB_PROJECT", "WANDB_ENTITY")
+_AGENT_PARAMETERS = "WANDB_SWEEP_PARAM_PATH"
 _EXIT_CODE = {"completed": 0, "failed": 1, "interrupted": 255}
 _LAST_WORDS_S = 15.0  # for the service of a killed forwarder to write its last rows
 
@@ -44,10 +47,11 @@ class Wandb(Backend):
         _wait_for_exit(self.state.get("service"))
         mode, _ = wandb_mode(bool(self.run.settings.get("WANDB_OFFLINE")))
         folder = Path(os.environ.get("WANDB_DIR") or ".")
-        held = rows_in_files(folder, self.run.id) if mode == "offline" else None
+        run_id = self._join_agent()
+        held = rows_in_files(folder, run_id) if mode == "offline" else None
         self._run = wandb.init(
             mode=mode,
-            id=self.run.id,
+            id=run_id,
             resume="allow" if mode == "online" else None,
             project=self._chosen("WANDB_PROJECT") or self.run.project,
             entity=self._chosen("WANDB_ENTITY"),
@@ -67,6 +71,24 @@ class Wandb(Backend):
         self._run.summary["status"] = "running"  # again, if it was resumed
         self.where = self._run.url or f"wandb sync {Path(self._run.dir).parent}"
         return self._run.starting_step if held is None else held
+
+    def _join_agent(self) -> str:
+        """The id of the run in W&B: that of the W&B agent which started the training, or our own.
+
+        The cursor file keeps what the agent said, so that a resumed or replayed run gets there,
+        too. The trials of a sweep of ours are runs of their own, whoever started it.
+        """
+        by_agent = os.environ.get("WANDB_SWEEP_ID") and self.run.job_type != "sweep"
+        if "agent" not in self.state:
+            self.state["agent"] = {
+                name: os.environ[name] for name in _AGENT if by_agent and os.environ.get(name)
+            }
+        agent = self.state["agent"]
+        if os.environ.get("WANDB_RUN_ID") != agent.get("WANDB_RUN_ID"):
+            for name in ("WANDB_SWEEP_ID", "WANDB_RUN_ID", _AGENT_PARAMETERS):  # of another run
+                os.environ.pop(name, None)
+        os.environ.update(agent)
+        return agent.get("WANDB_RUN_ID", self.run.id)
 
     def _chosen(self, name: str) -> str | None:
         """From the environment, else from the configuration."""
