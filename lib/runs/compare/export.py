@@ -61,7 +61,7 @@ def comparison_csv(found: Comparison) -> str:
         [run.name, run.status, found.seeds[i], *(values[i] for values in columns.values())]
         for i, run in enumerate(found.runs)
     ]
-    return _csv([head, *lines])
+    return csv_text([head, *lines])
 
 
 def leaderboard_fields(board: Leaderboard) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def leaderboard_csv(board: Leaderboard) -> str:
         row["runs"] = " ".join(row["runs"])
         row["values"] = " ".join(f"{seed}:{value!r}" for seed, value in row["values"].items())
         row["warnings"] = "; ".join(row["warnings"])
-    return _csv([list(rows[0]), *(list(row.values()) for row in rows)])
+    return csv_text([list(rows[0]), *(list(row.values()) for row in rows)])
 
 
 def _row(row: Row, board: Leaderboard) -> dict[str, Any]:
@@ -134,7 +134,8 @@ def _plain(value: Any) -> Any:
     return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
 
 
-def _csv(lines: Sequence[Sequence[Any]]) -> str:
+def csv_text(lines: Sequence[Sequence[Any]]) -> str:
+    """Lines of cells; numbers as `as_json` has them."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     for line in lines:

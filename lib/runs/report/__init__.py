@@ -9,4 +9,5 @@ media        samples, images, tables, histograms
 facts        everything else about one run; files: what its small files say
 comparison   several runs side by side
 page         all of these in the templates report.html and run.html; report.js draws
+html         what any such file is: one page, styles, scripts and data in it
 """
