@@ -73,6 +73,7 @@ def _pruner(settings: Any, model: nn.Module, total_steps: int) -> Pruner | Unpru
         total_steps=total_steps,
         sparsity=settings.TARGET_SPARSITY,
         score=settings.PRUNING_SCORE,
+        score_power=settings.PRUNING_SCORE_POWER,
         scope=settings.PRUNING_SCOPE,
         pattern=settings.PRUNING_PATTERN,
         schedule=settings.PRUNING_SCHEDULE,

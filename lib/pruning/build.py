@@ -19,7 +19,7 @@ from lib.pruning.schedules import Schedule
 from lib.pruning.scores import SCORES
 from lib.pruning.targets import prunable
 
-METHODS = ("none", "magnitude", "movement", "movement-from-start", "state")
+METHODS = ("none", "magnitude", "lamp", "movement", "movement-from-start", "state")
 
 
 class Unpruned:
@@ -53,6 +53,7 @@ def build_pruner(
     total_steps: int,
     sparsity: float | None = None,
     score: str = "",
+    score_power: float | None = None,
     scope: str = "global",
     pattern: str = "unstructured",
     schedule: str = "cubic",
@@ -68,9 +69,10 @@ def build_pruner(
     """A pruner for the prunable weights of `model`, or an Unpruned when `method` is none.
 
     method: one of METHODS; `score` is for the method state only, the other methods are scores
-    themselves. sparsity, regrowth: in [0, 1). unit: `share` or `steps`; `start`, `end` and
-    `frequency` are shares of `total_steps` or steps accordingly, and shares are moved to the first
-    step that the score allows. Without an `end`, everything happens at `start`.
+    themselves. score_power: the exponent of the score v-power. sparsity, regrowth: in [0, 1).
+    unit: `share` or `steps`; `start`, `end` and `frequency` are shares of `total_steps` or steps
+    accordingly, and shares are moved to the first step that the score allows. Without an `end`,
+    everything happens at `start`.
 
     Raises ValueError when the method is unknown, or model, method and schedule do not fit together.
     """
@@ -101,4 +103,4 @@ def build_pruner(
     weights = prunable(
         model, exempt_first=exempt_first, exempt_last=exempt_last, embeddings=embeddings
     )
-    return Pruner(weights, plan, score=name, scope=scope, pattern=pattern)
+    return Pruner(weights, plan, score=name, score_power=score_power, scope=scope, pattern=pattern)

@@ -30,7 +30,7 @@ from lib.pruning.patterns import PATTERNS, check_fits
 from lib.pruning.ranking import scored, scored_units, units_pruned
 from lib.pruning.regrowth import exchange
 from lib.pruning.schedules import Schedule
-from lib.pruning.scores import SCORES
+from lib.pruning.scores import SCORES, score_of
 from lib.pruning.select import prune_smallest
 from lib.pruning.shards import totals, whole_shapes
 from lib.pruning.slices import count_kept
@@ -43,12 +43,13 @@ KEY = "pruner"  # in the optimizer's state_dict
 class Pruner:
     """Prunes `weights` (name → parameter, see lib/pruning/targets.py) along a schedule.
 
-    score: a key of SCORES. scope: one of SCOPES; scores with a ramp of their own ignore it.
-    pattern: a key of PATTERNS. group: the process group over which the weights are sharded, each
-    rank holding some rows (dim 0) of every weight, or none; None when each rank holds whole
-    weights, as under DistributedDataParallel, where equal state gives equal masks without
-    communication. Raises ValueError for unknown names, and when schedule, pattern and shapes do
-    not fit together.
+    score: a key of SCORES; score_power: the exponent of a score that has one. scope: one of SCOPES;
+    scores with a ramp of their own ignore it. pattern: a key of PATTERNS. group: the process group
+    over which the weights are sharded, each rank holding some rows (dim 0) of every weight, or
+    none; None when each rank holds whole weights, as under DistributedDataParallel, where equal
+    state gives equal masks without communication. Raises ValueError for unknown names, an exponent
+    that the score does not have, scores of whole layers where weights are sharded, and when
+    schedule, pattern and shapes do not fit together.
 
     Attributes: step, the number of steps begun; masks, uint8 by name, 1 = kept; total and pruned,
     numbers of weights over all ranks; sparsity, pruned / total, in [0, 1).
@@ -60,6 +61,7 @@ class Pruner:
         schedule: Schedule,
         *,
         score: str = "bitter7",
+        score_power: float | None = None,
         scope: str = "global",
         pattern: str = "unstructured",
         group: dist.ProcessGroup | None = None,
@@ -67,7 +69,9 @@ class Pruner:
         _check_known(score=(score, SCORES), scope=(scope, SCOPES), pattern=(pattern, PATTERNS))
         self.weights = dict(weights)
         self.schedule = schedule
-        self.score = SCORES[score]
+        self.score = score_of(score, score_power)
+        if self.score.whole and group is not None:
+            raise ValueError(f"{score} needs whole layers, and their weights are sharded")
         self.scope = "ramp" if self.score.ramp else scope
         self.pattern = PATTERNS[pattern]
         self.group = group

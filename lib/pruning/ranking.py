@@ -26,7 +26,8 @@ def scored(
     tensors: Sequence[Tensor] = (),
     group: dist.ProcessGroup | None = None,
 ) -> Scored:
-    """The weights of one layer in logical order; their scores are computed a slice at a time.
+    """The weights of one layer in logical order; their scores are computed a slice at a time, or
+    once if the score is one of whole layers, and then held: a float32 per weight.
 
     weight: any shape; mask: uint8 of that shape. state, param_group: the optimizer's, for this
     weight. memory: float32 of the weight's shape, where the score has one. tensors: what becomes
@@ -48,8 +49,12 @@ def scored(
         def part(x: Tensor | None) -> Tensor | None:
             return None if x is None else slice_of(x, start, stop).float()
 
-        return score.formula(part(w), State(part(m), part(v), eps, bias1, part(memory)))
+        parts = State(part(m), part(v), eps, bias1, part(memory), score.power)
+        return score.formula(part(w), parts)
 
+    if score.whole:
+        scores = score_slice(0, w.numel())
+        return Scored(name, mask.view(-1), lambda *ends: scores[slice(*ends)].clone(), tensors)
     return Scored(name, mask.view(-1), score_slice, tensors)
 
 

@@ -8,16 +8,20 @@ products beyond the range of float32 are clamped to its ends.
 
 To add a score, write one function and one row of SCORES.
 
-Sources: `magnitude` Han et al. 2015; `movement` Sanh et al. 2020, eq. 5; `bitter0` … `bitter9` are
-the state scores of AdamWPrune, on m and v, Adam's running means of the gradient and of its square.
+Sources: `magnitude` Han et al. 2015; `lamp` Lee et al. 2021; `movement` Sanh et al. 2020, eq. 5;
+`bitter0` … `bitter9` are the state scores of AdamWPrune, on m and v, Adam's running means of the
+gradient and of its square, and `v-power` is the family of magnitude (p = 0) and bitter7 (p = ¼).
 z = -sign(w)·m/√v is positive where the next step makes |w| grow.
 """
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+
+from lib.pruning.lamp import layer_adaptive
 
 # Added to √v, relative to the largest √v of the tensor. An absolute epsilon would dominate the
 # score: with clipped gradients v is about 1e-9, and (v + 1e-8)^¼ is nearly constant.
@@ -36,6 +40,7 @@ class State:
     root_eps: Tensor | None = None  # 0-d: RELATIVE_EPS · max √v over the whole tensor
     bias1: float = 1.0  # 1 - beta1^step: Adam's correction of m
     memory: Tensor | None = None  # the accumulated movement, or the weights at the start
+    power: float | None = None  # the exponent p of v-power
 
 
 def _held(x: Tensor) -> Tensor:
@@ -63,6 +68,11 @@ def _z(w: Tensor, state: State) -> Tensor:
 def magnitude(w: Tensor, state: State) -> Tensor:
     """|w|"""
     return w.abs()
+
+
+def lamp(w: Tensor, state: State) -> Tensor:
+    """w² over the sum of the squares of all weights of the layer that are not smaller."""
+    return layer_adaptive(w)
 
 
 def movement(w: Tensor, state: State) -> Tensor:
@@ -110,13 +120,21 @@ def bitter9(w: Tensor, state: State) -> Tensor:
     return _signed(bitter8(w, state).sub_(_z(w, state).mul_(0.1)))
 
 
+def v_power(w: Tensor, state: State) -> Tensor:
+    """|w|·v^p"""
+    if state.power == 0.25:  # pow() may differ in the last bit
+        return bitter7(w, state)
+    return _held(_held(state.v.pow(state.power)).mul_(w).abs_())
+
+
 @dataclass(frozen=True)
 class Score:
     """A row of SCORES: the formula and what it needs.
 
     state: keys of the optimizer's state. memory: `accumulated` or `initial`, a float32 per weight
     that the pruner keeps. ratio: uses `State.root_eps`. ramp: sparsity rises from 0.7 times the
-    target in the first layer to 1.3 times in the last, instead of the scope.
+    target in the first layer to 1.3 times in the last, instead of the scope. whole: the formula
+    needs all weights of a layer at once. power: the default of `State.power`.
     """
 
     formula: Callable[[Tensor, State], Tensor]
@@ -124,12 +142,15 @@ class Score:
     memory: str | None = None
     ratio: bool = False
     ramp: bool = False
+    whole: bool = False
+    power: float | None = None
 
 
 _M, _V = ("exp_avg",), ("exp_avg_sq",)
 
 SCORES: dict[str, Score] = {
     "magnitude": Score(magnitude),
+    "lamp": Score(lamp, whole=True),
     "movement": Score(movement, memory="accumulated"),
     "movement-from-start": Score(movement_from_start, memory="initial"),
     "bitter0": Score(bitter0, _M + _V, ratio=True),
@@ -142,7 +163,20 @@ SCORES: dict[str, Score] = {
     "bitter7": Score(bitter7, _V),
     "bitter8": Score(bitter8, _M),
     "bitter9": Score(bitter9, _M + _V, ratio=True),
+    "v-power": Score(v_power, _V, power=0.25),
 }
+
+
+def score_of(name: str, power: float | None = None) -> Score:
+    """The row of SCORES, with another exponent if one is given. Raises ValueError."""
+    score = SCORES[name]
+    if power is None:
+        return score
+    if score.power is None:
+        raise ValueError(f"the score {name} has no exponent")
+    if not 0.0 <= power < math.inf:
+        raise ValueError(f"the exponent {power} of {name} is not in [0, inf)")
+    return replace(score, power=power)
 
 
 def root_eps(v: Tensor) -> Tensor:

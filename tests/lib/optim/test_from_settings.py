@@ -39,6 +39,20 @@ def test_spam_of_the_menu(words, spam):
     assert isinstance(built, AdamWSPAM) and built.spam == spam
 
 
+@pytest.mark.parametrize(
+    ("words", "power"),
+    [
+        ("PRUNING_SCORE=v-power PRUNING_SCORE_POWER=0.5", 0.5),
+        ("PRUNING_SCORE=v-power", 0.25),
+        ("PRUNING_SCORE=bitter7", None),
+    ],
+)
+def test_the_exponent_of_a_score(words, power):
+    chosen = settings(f"OPTIMIZER=adamw PRUNING_METHOD=state {words}")
+    _, pruner = optimizer_from_settings(chosen, nn.Linear(6, 5), 100)
+    assert pruner.score.power == power
+
+
 def test_what_the_pruner_refuses_is_bad_use():
     with pytest.raises(BadUse, match="PRUNING_METHOD=magnitude: Linear has no prunable weight"):
         optimizer("PRUNING_METHOD=magnitude PRUNING_EXEMPT_FIRST=y")

@@ -82,6 +82,14 @@ def test_an_update_takes_less_than_a_float32_copy(one_thread, monkeypatch, score
     assert peak - histograms < 4 * N / 4
 
 
+def test_lamp_holds_a_float32_copy_and_what_one_layer_needs(one_thread, monkeypatch):
+    monkeypatch.setitem(slices.SLICE, "cpu", 1 << 14)
+    peak = peak_of_an_update(*trained(torch.randn), "lamp")
+    histograms = (LAYERS + 4) * select.BINS * 8
+    selection = 4 * N / 4
+    assert 4 * N < peak - histograms < 4 * N + max(40 * N / LAYERS, selection)
+
+
 @pytest.mark.parametrize("layers", [1, LAYERS])
 def test_no_more_than_a_float32_copy_when_all_scores_are_equal(one_thread, monkeypatch, layers):
     """The worst case: the first digit decides nothing, and all scores are held."""

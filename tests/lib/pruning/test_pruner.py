@@ -104,6 +104,18 @@ def test_every_score_prunes_to_the_target(score):
     pruner.verify()
 
 
+@pytest.mark.parametrize(("power", "score"), [(0.0, "magnitude"), (0.25, "bitter7")])
+def test_powers_that_have_a_name(power, score):
+    """Bit-equal: a table over p contains the scores that are in the other tables."""
+    found = []
+    for options in ({"score": score}, {"score": "v-power", "score_power": power}):
+        model = network()
+        pruner = Pruner(prunable(model), plan(regrowth=0.3), **options)
+        train(model, optimizer_for(model, pruner), pruner)
+        found.append([*model.state_dict().values(), *pruner.masks.values()])
+    assert all(a.equal(b) for a, b in zip(*found, strict=True))
+
+
 @pytest.mark.parametrize("scope", SCOPES)
 @pytest.mark.parametrize("pattern", ["unstructured", "channel"])
 def test_scopes_and_patterns(scope, pattern):
@@ -185,6 +197,24 @@ def test_resume_is_bit_equal(name, options, stop, tmp_path):
         assert weight.equal(other.state_dict()[name_]), name_
     for layer, mask in pruner.masks.items():
         assert mask.equal(other_pruner.masks[layer])
+
+
+@pytest.mark.parametrize("score", ["lamp", "v-power"])
+def test_resume_by_other_scores_is_bit_equal(score):
+    def fresh():
+        model = network()
+        power = 0.5 if score == "v-power" else None
+        pruner = Pruner(prunable(model), plan(regrowth=0.3), score=score, score_power=power)
+        return model, optimizer_for(model, pruner), pruner
+
+    whole, stopped, resumed = fresh(), fresh(), fresh()
+    train(*whole)
+    train(*stopped, steps=8)
+    for before, after in zip(stopped[:2], resumed[:2], strict=True):  # model, optimizer
+        after.load_state_dict(copy.deepcopy(before.state_dict()))
+    train(*resumed, start=8)
+    for name, weight in whole[0].state_dict().items():
+        assert weight.equal(resumed[0].state_dict()[name]), name
 
 
 def test_masks_are_packed_in_the_state_dict():

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lib.pruning.ranking import scored
-from lib.pruning.scores import SCORES, State, root_eps
+from lib.pruning.scores import SCORES, State, root_eps, score_of
 
 BIAS1 = 1 - 0.9**3
 
@@ -30,13 +30,15 @@ REFERENCE = {
     "bitter7": lambda w, m, v: abs(w) * v**0.25,
     "bitter8": lambda w, m, v: abs(w) * np.sqrt(abs(m / BIAS1)),
     "bitter9": lambda w, m, v: abs(w) * np.sqrt(abs(m / BIAS1)) - 0.1 * z(w, m, v),
+    "v-power": lambda w, m, v: abs(w) * v**0.25,
 }
 STATE_SCORES = sorted(REFERENCE)
 
 
-def score(name, w, m, v, memory=None):
-    state = State(m=m, v=v, root_eps=root_eps(v), bias1=BIAS1, memory=memory)
-    return SCORES[name].formula(w, state)
+def score(name, w, m, v, memory=None, power=None):
+    chosen = score_of(name, power)
+    state = State(m, v, root_eps(v), BIAS1, memory, chosen.power)
+    return chosen.formula(w, state)
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e-6, 1e4])
@@ -51,8 +53,31 @@ def test_against_float64(name, scale):
     np.testing.assert_allclose(score(name, w, m, v), expected, **tolerance)
 
 
-def test_every_score_but_movement_has_a_reference():
-    assert {*REFERENCE, "movement", "movement-from-start"} == set(SCORES)
+@pytest.mark.parametrize("power", [0.0, 0.125, 0.25, 0.5, 1.0, 2.0])
+def test_a_power_of_v_against_float64(power):
+    torch.manual_seed(0)
+    w, g = torch.randn(2, 5000)
+    v = 1e-6 * g.square() + 1e-9
+    expected = abs(w.double().numpy()) * v.double().numpy() ** power
+    np.testing.assert_allclose(score("v-power", w, v, v, power=power), expected, rtol=3e-6)
+
+
+def test_every_other_score_has_a_reference():
+    assert {*REFERENCE, "lamp", "movement", "movement-from-start"} == set(SCORES)
+
+
+@pytest.mark.parametrize(
+    ("name", "power", "message"),
+    [
+        ("bitter7", 0.5, "the score bitter7 has no exponent"),
+        ("v-power", -0.1, r"exponent -0.1 of v-power is not in \[0, inf\)"),
+        ("v-power", float("nan"), "exponent nan of v-power"),
+        ("v-power", float("inf"), "exponent inf of v-power"),
+    ],
+)
+def test_an_exponent_that_cannot_be(name, power, message):
+    with pytest.raises(ValueError, match=message):
+        score_of(name, power)
 
 
 def test_movement_from_start():
@@ -82,6 +107,18 @@ def test_finite_for_any_finite_state_and_never_a_negative_zero(rows):
         found = score(name, w, m, v, memory=m)
         assert torch.isfinite(found).all(), name
         assert not ((found == 0) & torch.signbit(found)).any(), name
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(SIGNED, EXTREME), min_size=1, max_size=20), st.floats(0, 1e3))
+def test_a_power_of_any_size_is_finite_and_not_negative(rows, power):
+    w, v = (torch.tensor(column, dtype=torch.float32) for column in zip(*rows, strict=True))
+    found = score("v-power", w, v, v, power=power)
+    assert torch.isfinite(found).all() and not found.signbit().any()
+    assert not found[w == 0].any()
+    known = {0.0: "magnitude", 0.25: "bitter7"}
+    for p, name in known.items():
+        assert score("v-power", w, v, v, power=p).equal(score(name, w, v, v))
 
 
 @pytest.mark.parametrize("name", SCORES)
