@@ -41,6 +41,22 @@ def load_mapping(path: Path, *, without: Iterable[str] = ()) -> dict[str, Any]:
     return to_plain(loaded)
 
 
+def load_nodes(path: Path) -> yaml.Node | None:
+    """The YAML in the file at `path`, parsed but not resolved: each node has its line.
+
+    None of an empty file. Raises OSError, and ValueError with the path for anything but harmless
+    YAML.
+    """
+    try:
+        text = _read(path)
+        _check(text)
+        return yaml.compose(text, Loader=yaml.CSafeLoader)
+    except OSError:
+        raise
+    except Exception as error:
+        raise ValueError(f"{path}: {' '.join(str(error).split())}") from error
+
+
 def _read(path: Path) -> str:
     info = path.stat()
     if not path.is_file():  # reading a pipe would never end

@@ -23,16 +23,16 @@ if __name__ == "__main__":
 
 import os
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 from lib.config import dotconfig, store
 from lib.config.assign import apply
+from lib.config.defconfigs import find_defconfig
 from lib.config.dotconfig import Assignment, ConfigError, shorten
 from lib.config.symbols import unmet
 from lib.config.trackers import tracker_assignments
 from lib.config.tree import Tree
-from lib.errors import BadUse, Failure, near
+from lib.errors import BadUse, Failure
 from lib.files import write_atomic
 
 DEFAULT = "lenet5-digits"
@@ -40,7 +40,7 @@ DEFCONFIGS = Path("defconfigs")
 
 
 def defconfig(tree: Tree) -> None:
-    path = find_defconfig(os.environ.get("DEFCONFIG") or DEFAULT)
+    path = find_defconfig(os.environ.get("DEFCONFIG") or DEFAULT, DEFCONFIGS)
     layers = overrides()
     print_notes(apply(tree, [_read([path]), *layers]))
     _store(tree)
@@ -147,7 +147,7 @@ def load_or_make(tree: Tree) -> None:
     """Load the present .config; where there is none, make the default one first. Needs the lock."""
     path = store.config_path()
     if not path.exists():
-        start = find_defconfig(os.environ.get("DEFCONFIG") or DEFAULT)
+        start = find_defconfig(os.environ.get("DEFCONFIG") or DEFAULT, DEFCONFIGS)
         print(f"There is no {path} yet: creating it from {start}.")
         print_notes(apply(tree, [_read([start])]))
         store.store(tree, path)
@@ -189,18 +189,6 @@ def override_and_store(tree: Tree, layers: list[list[Assignment]]) -> None:
 def _store(tree: Tree) -> None:
     with store.locked():
         store.store(tree, store.config_path())
-
-
-def find_defconfig(name: str) -> Path:
-    """The file of a defconfig: a name in defconfigs/, or any path with a slash in it."""
-    path = Path(name) if "/" in name else DEFCONFIGS / name
-    with suppress(OSError):  # the name may be too long for the file system
-        if path.is_file() and name.strip("."):
-            return path
-    names = sorted(entry.name for entry in DEFCONFIGS.iterdir())
-    meant = near(name, names)
-    hint = f"did you mean {' or '.join(meant)}?" if meant else f"there are {', '.join(names)}"
-    raise BadUse(f"no defconfig `{shorten(name)}`: {hint} (make list-defconfigs)")
 
 
 def _read(paths: list[Path]) -> list[Assignment]:
