@@ -113,13 +113,16 @@ class Space:
         return list(cells.values())
 
     def resolve(self, params: Mapping[str, Value], seed: int) -> Cell:
-        """The cell at `params`, the values of all axes. Raises BadUse where Kconfig refuses it."""
-        if wrong := params.keys() ^ self.axes.keys():
+        """The cell at `params`, the values of all axes but those that do not apply in it.
+
+        Raises BadUse where Kconfig refuses it.
+        """
+        if wrong := params.keys() - self.axes.keys():
             axes = ", ".join(self.axes)
             raise BadUse(
                 f"sweep {self.sweep.name}: {', '.join(sorted(wrong))}: the axes are {axes}"
             )
-        one = self._settle({name: text_of(params[name]) for name in self.axes})
+        one = self._settle({n: text_of(params[n]) for n in self.axes if n in params})
         return self._cells_of(one, [seed])[0]
 
     def retry(self, cell: Cell, changes: Mapping[str, str]) -> Cell:
