@@ -129,6 +129,11 @@ class Tree(kconfiglib.Kconfig):
         nodes = (node for node in self.node_iter() if isinstance(node.item, Symbol))
         return [node.item for node in nodes if node is home(node.item) and node.prompt]
 
+    @cached_property
+    def titles(self) -> dict[Symbol, tuple[str, ...]]:
+        """The titles of the menus of the symbols with a prompt, from the outermost inwards."""
+        return {symbol: menus(symbol) for symbol in self.settable}
+
     def unset_values(self) -> None:
         """Back to the defaults, as if nothing had been assigned."""
         super().unset_values()
@@ -182,7 +187,7 @@ class Tree(kconfiglib.Kconfig):
             if not symbol.visibility or (symbol.choice and symbol.choice.selection is not symbol):
                 continue
             name, text = self.choice_names.get(symbol, (symbol.name, symbol.str_value))
-            found.append(Entry(name, text, self.default_text(symbol), menus(symbol), symbol))
+            found.append(Entry(name, text, self.default_text(symbol), self.titles[symbol], symbol))
         return found
 
     def chosen(self) -> set[str]:
@@ -222,8 +227,8 @@ class Tree(kconfiglib.Kconfig):
         for symbol in self.settable:
             if not symbol.visibility:
                 continue
-            if menus(symbol) != menu:
-                menu = menus(symbol)
+            if self.titles[symbol] != menu:
+                menu = self.titles[symbol]
                 lines.append(f"\n#\n# {' / '.join(menu)}\n#\n")
             lines.append(self._config_line(symbol, clean))
         return "".join(lines)

@@ -92,7 +92,7 @@ class Space:
         for point in self._points():
             count += 1
             try:
-                one = self._settle(point)
+                one = self._settle(point, self.seeds[0])
             except ConfigError as error:
                 for problem in error.problems:
                     refused.setdefault(problem, []).append(_label(point))
@@ -122,7 +122,7 @@ class Space:
             raise BadUse(
                 f"sweep {self.sweep.name}: {', '.join(sorted(wrong))}: the axes are {axes}"
             )
-        one = self._settle({n: text_of(params[n]) for n in self.axes if n in params})
+        one = self._settle({n: text_of(params[n]) for n in self.axes if n in params}, seed)
         return self._cells_of(one, [seed])[0]
 
     def retry(self, cell: Cell, changes: Mapping[str, str]) -> Cell:
@@ -178,13 +178,13 @@ class Space:
         for _ in range(_PROBES):
             yield {n: generator.choice(c) for n, c in zip(names, choices, strict=True)}
 
-    def _settle(self, point: Point) -> Settled:
-        """Give the tree the configuration at `point`. Raises ConfigError."""
+    def _settle(self, point: Point, seed: int) -> Settled:
+        """Give the tree the configuration at `point` with `seed`. Raises ConfigError."""
         layers = self._layers(point)
         left_out = self._unmet(layers)
         kept = [[a for a in layer if a.name not in left_out] for layer in layers]
         self._symbols.reset()
-        apply(self._tree, kept)
+        apply(self._tree, [*kept, [self._symbols.seed(seed)]], followers=False)
         settings = {a.name: a.value for layer in kept for a in layer}
         applied = {name: text for name, text in point.items() if name not in left_out}
         return Settled(applied, settings, left_out)
@@ -214,7 +214,7 @@ class Space:
         params = {name: self._symbols.typed(name, text) for name, text in one.point.items()}
         cells = []
         for seed in seeds:
-            apply(self._tree, [[self._symbols.seed(seed)]])
+            self._symbols.set_seed(seed)
             key, text = Settings(self._tree).science_hash, self._tree.config_text()
             cells.append(Cell(key, params, one.settings, seed, _label(one.point), text))
         return cells

@@ -14,13 +14,14 @@ _SHOWN = 4  # cells named in a message
 
 def refusals(refused: Mapping[str, Sequence[str]], count: int) -> list[str]:
     """A line for each reason: the labels of the cells, of `count` in all, that it refuses."""
-    lines = []
+    lines, some = [], False
     for reason, labels in refused.items():
-        which = "every cell" if len(labels) == count > 1 else _some(labels)
+        which = "every cell" if len(labels) == count else _some(labels)
         lines.append(reason if count == 1 else f"{reason} — in {which}")
-    arms = "name the combinations that are meant as arms" if count > 1 else ""
-    some = any(len(labels) < count for labels in refused.values())
-    return [*lines, arms] if arms and some else lines
+        some |= "unmet dependency" in reason and len(labels) < count
+    if some:
+        lines.append("not every combination can be: name those that are meant as arms")
+    return lines
 
 
 def unused(sweep: Sweep, settled: Sequence["Settled"]) -> list[str]:

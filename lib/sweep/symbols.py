@@ -12,7 +12,6 @@ from lib.config import dotconfig
 from lib.config.assign import Rejected, Target, apply, resolve
 from lib.config.dotconfig import Assignment, ConfigError
 from lib.config.science import is_science
-from lib.config.symbols import menus
 from lib.config.tree import BOOL, INT, Symbol, Tree, Value, text_of
 from lib.runs.redact import redact_named
 from lib.sweep.description import Sweep
@@ -59,6 +58,10 @@ class Symbols:
     def seed(self, seed: int) -> Assignment:
         """The assignment of a seed."""
         return Assignment(_SEED, str(seed), self._sweep.place("seeds"))
+
+    def set_seed(self, seed: int) -> None:
+        """Give the tree another seed of `seeds`; nothing else depends on it."""
+        self.tree.syms[_SEED].set_value(str(seed))
 
     def target(self, assignment: Assignment) -> Target:
         """What an assignment, which `resolve` has taken before, sets."""
@@ -134,11 +137,13 @@ class Symbols:
     def _canonical(self, name: str, axis: Axis) -> Axis:
         place = self._sweep.place("axes", name)
         texts = axis.values if isinstance(axis, Values) else (text_of(axis.low), text_of(axis.high))
+        if name in _HELD or name not in self.tree.syms:  # said once, not for each value
+            texts = texts[:1]
         checked = [(a, self._check(a)) for a in (Assignment(name, text, place) for text in texts)]
         symbols = [symbol for _, symbol in checked if symbol is not None]
         if len(symbols) < len(checked):
             return axis
-        if not is_science(name, menus(symbols[0])):
+        if not is_science(name, self.tree.titles[symbols[0]]):
             self._problems.append(
                 f"{place}: {name}: changes none of a run's numbers, so that it is no axis; it can "
                 "be in set"

@@ -38,9 +38,9 @@ def sweep_of_variables(
             axes[symbol] = words
         else:
             fixed[symbol] = words[0] if words else ""
-        places["axes", symbol] = places["set", symbol] = symbol
+        places["axes", symbol] = places["set", symbol] = "make matrix"
     seeds = axes.pop("SEED", None) or ([fixed.pop("SEED")] if "SEED" in fixed else [])
-    places["seeds",] = "SEED"
+    places["seeds",] = "make matrix: SEED"
     if not axes and len(seeds) < 2:
         raise BadUse(
             'a matrix needs several values: make matrix LEARNING_RATE="0.001 0.002" SEED="1 2 3"'
