@@ -18,9 +18,10 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lib.sweep.description import Sweep
     from optuna.pruners import BasePruner
     from optuna.samplers import BaseSampler
+
+    from lib.sweep.description import Sweep
 
 _MOST = 2**31
 
