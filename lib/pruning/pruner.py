@@ -177,6 +177,10 @@ class Pruner:
         if sparsity := self.schedule.sparsity_at(self.step):
             self._prune_to(sparsity)
             self._count()
+        elif self.schedule.alternating:
+            for mask in self.masks.values():
+                mask.fill_(1)  # what was pruned is trained again, from zero
+            self._count()
         regrowth = self.schedule.regrowth_at(self.step)
         if regrowth and self.pruned:
             gradients = {name: weight.grad for name, weight in self.weights.items()}

@@ -45,6 +45,10 @@ def assign(tree, words):
         ("PRUNING_METHOD=magnitude PRUNING_PATTERN=2to4", "2to4: unmet .* HAS_2TO4"),
         ("PRUNING_METHOD=lamp PRUNING_SCOPE=layer", "SCOPE=layer: unmet .* !PRUNING_METHOD_LAMP"),
         ("PRUNING_METHOD=lamp PRUNING_PATTERN=channel", "channel: unmet .* !PRUNING_METHOD_LAMP"),
+        (
+            "PRUNING_METHOD=magnitude PRUNING_SCHEDULE=alternating REGROWTH=0.5",
+            "REGROWTH=0.5: unmet .* !PRUNING_SCHEDULE_ALTERNATING",
+        ),
         ("PRUNING_METHOD=state PRUNING_SCORE_POWER=0.5", "0.5: unmet .* PRUNING_SCORE_V_POWER"),
         ("WARMUP_STEPS=1000000000 MAX_STEPS=30", "WARMUP_STEPS=1000000000: .* MAX_STEPS=30"),
         ('OUTPUT_DIR=""', 'OUTPUT_DIR="": its files would go into .*: choose another directory'),

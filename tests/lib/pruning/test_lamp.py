@@ -38,7 +38,7 @@ def test_equals_the_formula(weights):
     copy = w.clone()
     found = layer_adaptive(w)
     assert w.equal(copy)
-    expected = [float32(score) for score in formula(weights)]
+    expected = [float32(score) for score in formula(w.tolist())]
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-44)
     assert ((found >= 0) & (found <= 1)).all() and not found.signbit().any()
     order = w.abs().argsort()

@@ -63,6 +63,19 @@ def train(model, optimizer, pruner, steps=STEPS, start=0, clip=1.0, on_step=None
             on_step(step + 1)
 
 
+def assert_resumes(fresh, stop: int) -> None:
+    """A training that goes on in other objects ends bit-equal. fresh: model, optimizer, pruner."""
+    whole, stopped, resumed = fresh(), fresh(), fresh()
+    train(*whole)
+    train(*stopped, steps=stop)
+    for before, after in zip(stopped[:2], resumed[:2], strict=True):  # model, optimizer
+        after.load_state_dict(copy.deepcopy(before.state_dict()))
+    train(*resumed, start=stop)
+    for name, weight in whole[0].state_dict().items():
+        assert weight.equal(resumed[0].state_dict()[name]), name
+    assert all(mask.equal(resumed[2].masks[name]) for name, mask in whole[2].masks.items())
+
+
 def moments(optimizer, weight):
     state = optimizer.state[weight].values()
     return [t for t in state if torch.is_tensor(t) and t.shape == weight.shape]
@@ -173,6 +186,61 @@ def test_the_norm_is_that_of_the_masked_gradient():
 
 
 @pytest.mark.parametrize(("name", "options"), OPTIMIZERS)
+def test_alternating_phases(name, options):
+    """Exactly k are zero, with their state, in a sparse phase; in a dense one all are trained."""
+    model = network()
+    schedule = plan(ramp="alternating", end=18, frequency=5)  # sparse from 8 to 12, and from 18 on
+    score = "magnitude" if name == "sgd" else "bitter7"
+    pruner = Pruner(prunable(model), schedule, score=score)
+    optimizer = optimizer_for(model, pruner, name, **options)
+    in_phase = {}
+
+    def check(step):
+        sparse = 8 <= step < 13 or step >= 18
+        assert pruner.pruned == (round(0.8 * pruner.total) if sparse else 0)
+        assert pruner.done == (step >= 18)
+        pruner.verify()
+        if step in (8, 18):
+            in_phase.update({layer: mask == 0 for layer, mask in pruner.masks.items()})
+        for layer, weight in pruner.weights.items():
+            if sparse:
+                assert (pruner.masks[layer] == 0).equal(in_phase[layer])
+                assert not any(t[in_phase[layer]].any() for t in moments(optimizer, weight))
+        if step == 17:
+            # Not all of them, because those of dead units have no gradient.
+            assert all(w[in_phase[n]].any() for n, w in pruner.weights.items())
+
+    train(model, optimizer, pruner, on_step=check)
+
+
+@pytest.mark.parametrize("pattern", ["channel", "2to4"])
+def test_alternating_patterns(pattern):
+    model = nn.Sequential(nn.Linear(8, 16), nn.Tanh(), nn.Linear(16, 4))
+    schedule = Schedule(0.5, 12, start=2, end=10, frequency=2, ramp="alternating")
+    pruner = Pruner(prunable(model), schedule, score="magnitude", pattern=pattern)
+    pruner.attach(torch.optim.SGD(model.parameters(), lr=0.1))
+    found = []
+    for _ in range(10):
+        model(torch.randn(8, 8)).square().mean().backward()
+        pruner._optimizer.step()
+        found.append(pruner.pruned > 0)
+    assert found == [False] + 2 * [True, True, False, False] + [True]
+    if pattern == "2to4":
+        assert pruner.sparsity == 0.5
+
+
+@pytest.mark.parametrize("stop", [9, 14, 20])  # in a sparse phase, in a dense one, after the last
+def test_resume_in_any_phase_is_bit_equal(stop):
+    def fresh():
+        model = network()
+        schedule = plan(ramp="alternating", end=18, frequency=5)
+        pruner = Pruner(prunable(model), schedule, score="bitter9")
+        return model, optimizer_for(model, pruner), pruner
+
+    assert_resumes(fresh, stop)
+
+
+@pytest.mark.parametrize(("name", "options"), OPTIMIZERS)
 @pytest.mark.parametrize("stop", [2, 8, 20])
 def test_resume_is_bit_equal(name, options, stop, tmp_path):
     def fresh():
@@ -207,14 +275,7 @@ def test_resume_by_other_scores_is_bit_equal(score):
         pruner = Pruner(prunable(model), plan(regrowth=0.3), score=score, score_power=power)
         return model, optimizer_for(model, pruner), pruner
 
-    whole, stopped, resumed = fresh(), fresh(), fresh()
-    train(*whole)
-    train(*stopped, steps=8)
-    for before, after in zip(stopped[:2], resumed[:2], strict=True):  # model, optimizer
-        after.load_state_dict(copy.deepcopy(before.state_dict()))
-    train(*resumed, start=8)
-    for name, weight in whole[0].state_dict().items():
-        assert weight.equal(resumed[0].state_dict()[name]), name
+    assert_resumes(fresh, 8)
 
 
 def test_masks_are_packed_in_the_state_dict():
