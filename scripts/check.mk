@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: MIT
 # Lint and tests. JOBS is the number of test processes.
 
-JOBS ?= 2
-PYTEST = OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n $(JOBS) --dist worksteal
+PYTEST = OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n $(or $(JOBS),2) --dist worksteal
 SHELLCHECK = $(if $(filter system,$(VENV)),,$(VENV)/bin/)shellcheck
 
 ##@ Development

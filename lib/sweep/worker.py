@@ -1,0 +1,355 @@
+# SPDX-License-Identifier: MIT
+"""The worker: trains the trials of a sweep, one in each slot, until none is left.
+
+    with open_display(sys.stdout) as display:
+        Worker(study, output_dir, slots, display).run()
+
+One loop in one thread claims trials, starts trainings, follows their journals, reports evaluations
+to the pruner and records results. Threads and signal handlers only put what happened into a queue.
+Any number of workers share a sweep: the study hands out each trial once.
+"""
+
+import queue
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from lib import lock
+from lib.errors import Failure
+from lib.runs.metadata import new_id
+from lib.runs.stored import StoredRun
+from lib.runs.words import add_note, change_tags
+from lib.signals import Terminated, forget_closed_terminal, termination_signals
+from lib.sweep import outcome as ends
+from lib.sweep.claims import BEAT_S, Claim
+from lib.sweep.colleagues import Colleagues
+from lib.sweep.jobs import Job, Pace, label_of
+from lib.sweep.live import Display
+from lib.sweep.orders import Orders, sweep_folder
+from lib.sweep.outcome import Outcome
+from lib.sweep.results import Unmeasured, facts_of, measured, values_text
+from lib.sweep.reuse import Reusable
+from lib.sweep.room import Room
+from lib.sweep.slots import Slot
+from lib.sweep.storage import TakenAway
+from lib.sweep.study import Study
+from lib.sweep.training import Training, runs_of
+
+_LOOK_S = 0.5  # between two looks at the journals
+_ASK_S = 2.0  # between two questions whether there is a trial, while others train the rest
+_STOPPED = "the sweep was stopped"
+
+
+class Worker:
+    """Trains the trials of `study` in `slots`; `run` returns when nothing is left to train.
+
+    `reusable`: runs that are taken instead of training them again.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        output_dir: Path,
+        slots: Sequence[Slot],
+        display: Display,
+        reusable: Reusable | None = None,
+    ) -> None:
+        self.id = f"{socket.gethostname()}-{new_id()}"
+        self._colleagues = Colleagues(sweep_folder(output_dir, study.sweep.name) / "workers")
+        self._study, self._sweep, self._display = study, study.sweep, display
+        self._orders, self._room = Orders(study.sweep, output_dir), Room(output_dir)
+        self._reusable, self._pace = reusable, Pace(len(slots))
+        self._free = list(slots)[::-1]
+        self._jobs: list[Job] = []
+        self._events: queue.SimpleQueue[Training | int] = queue.SimpleQueue()
+        self._stop = 0  # the signal that asks for it
+        self._error: Failure | None = None  # for which nothing more is started
+        self._asked_at = self._beat_at = -float("inf")
+        self._best = ""
+        self._nothing_left = False
+        self._has_values = False  # whether any run had values of the metrics
+
+    def run(self) -> None:
+        """Train until every trial is done, here or elsewhere.
+
+        Raises KeyboardInterrupt or Terminated after a signal, and Failure for what stops the sweep;
+        by then no training is running and what was not done can be claimed again.
+        """
+        with _heard(self._events.put), self._colleagues.joined(self.id):
+            try:
+                self._progress = self._study.progress()
+                self._best = self._best_text()
+                while self._turn():
+                    pass
+            finally:
+                self._abandon()
+        if self._error:
+            raise self._error
+        if self._stop:
+            raise KeyboardInterrupt if self._stop == signal.SIGINT else Terminated(self._stop)
+
+    # ------------------------------------------------------------------------------- the loop
+
+    def _turn(self) -> bool:
+        """One turn of the loop; False when there is nothing left to do."""
+        self._fill()
+        if not self._jobs and (self._stop or self._error or self._nothing_left):
+            return False
+        self._take_events()
+        for job in list(self._jobs):
+            self._look(job)
+        if time.monotonic() - self._beat_at >= BEAT_S:
+            self._beat()
+        self._display.show(self._pace.view(self._sweep, self._progress, self._jobs, self._best))
+        return True
+
+    def _fill(self) -> None:
+        """Claim a trial for each free slot, as long as there are any."""
+        while self._free and not (self._stop or self._error):
+            if time.monotonic() - self._asked_at < _ASK_S:
+                return
+            if lack := self._room.lacking(len(self._jobs), self._missing()):
+                self._give_up(f"{lack}. Free some space, then go on: {self._again()}")
+                return
+            claim = self._study.claim(self.id)
+            if claim is None:
+                self._asked_at = time.monotonic()
+                self._see_others()
+                return
+            self._take(claim)
+
+    def _see_others(self) -> None:
+        """There is nothing to claim now: what dead workers held may come back, or all is done."""
+        lost = self._study.lost(self._colleagues.is_dead)
+        self._progress = progress = self._study.progress()
+        over = progress.waiting == 0 or self._study.out_of_time()
+        self._nothing_left = progress.done or (not lost and progress.running == 0 and over)
+        if lost:
+            self._display.say(f"a worker died: {len(lost)} of its trials wait again")
+            self._asked_at = -float("inf")
+
+    def _take(self, claim: Claim) -> None:
+        """Begin with a claimed trial, or record at once what was trained before."""
+        if self._reusable and (run := self._reusable.run_of(claim.key)):
+            self._complete(claim, run, "is reused", reused=True)
+            return
+        job = Job(claim, self._free.pop(), self._orders.order(claim))
+        self._jobs.append(job)
+        self._begin(job)
+
+    def _begin(self, job: Job) -> None:
+        """Start the training, unless its run is complete, or still held by a dying process."""
+        order = job.order
+        runs = runs_of(order.output_dir, order.run_name, order.launch_id)
+        if any(not lock.is_free(run.dir / ".lock") for run in runs):
+            return
+        if complete := [run for run in runs if run.status == "completed"]:
+            self._leave(job)
+            self._complete(job.claim, complete[-1], "was complete")
+            return
+        training = Training(order, job.slot)
+        try:
+            training.start(self._events.put)
+        except OSError as error:
+            raise Failure(f"cannot start {order.program}: {error.strerror}") from error
+        job.training = training
+        self._display.say(
+            f"{order.run_name} {'goes on' if runs else 'starts'}: {label_of(job.claim)}"
+        )
+
+    def _look(self, job: Job) -> None:
+        """Report what a training has logged since the last look, and stop it if that is bad."""
+        if job.training is None:
+            if self._stop or self._error:
+                self._leave(job)
+                self._study.put_back(job.claim)
+            else:
+                self._begin(job)
+            return
+        try:
+            for step, value in job.training.look():
+                if self._is_judged(job) and self._study.report(job.claim, step, value):
+                    job.pruned = True
+                    job.training.stop(signal.SIGUSR2, f"given up by the pruner at step {step}")
+        except TakenAway:
+            self._let_go(job)
+
+    def _is_judged(self, job: Job) -> bool:
+        """Whether the pruner sees the evaluations of the trial; the journal has all of them."""
+        return self._sweep.pruner is not None and job.mine and not job.pruned
+
+    def _take_events(self) -> None:
+        """Wait for the next event, at most until the next look; then take all there are."""
+        with suppress(queue.Empty):
+            event = self._events.get(timeout=_LOOK_S)
+            while True:
+                if isinstance(event, Training):
+                    self._ended(event)
+                else:
+                    self._signalled(event)
+                event = self._events.get_nowait()
+
+    def _beat(self) -> None:
+        """Say that this worker lives, and see how the others are doing."""
+        self._beat_at = time.monotonic()
+        held = [job for job in self._jobs if job.mine]
+        taken = {claim.number for claim in self._study.beat([job.claim for job in held])}
+        for job in held:
+            if job.claim.number in taken:
+                self._let_go(job)
+        self._study.lost(self._colleagues.is_dead)
+        self._progress = self._study.progress()
+
+    # ----------------------------------------------------------------------------- how it ends
+
+    def _ended(self, training: Training) -> None:
+        """Record how a training ended, and free its slot."""
+        job = next(job for job in self._jobs if job.training is training)
+        self._look(job)
+        ended = training.outcome()
+        self._leave(job)
+        self._asked_at = -float("inf")
+        if job.mine:
+            try:
+                self._record(job, ended)
+            except TakenAway as error:
+                self._display.say(f"{job.order.run_name}: {error}")
+        self._progress = self._study.progress()
+
+    def _record(self, job: Job, ended: Outcome) -> None:
+        claim, name = job.claim, job.order.run_name
+        if ended.kind == ends.COMPLETED and ended.run is not None:
+            self._pace.learn(time.monotonic() - job.began)
+            self._room.learn(ended.run)
+            self._complete(claim, ended.run, "completed")
+        elif ended.kind == ends.STOPPED and job.pruned:
+            self._note(claim, ended)
+            self._study.prune(claim, ended.reason)
+            if ended.run is not None:
+                _describe(ended.run, ended.reason)
+            self._display.say(f"{name} pruned: {ended.reason}")
+        elif ended.kind in (ends.STOPPED, ends.LOST):
+            self._study.put_back(claim)
+            self._display.say(f"{name} goes back: {ended.reason}")
+        elif ended.kind == ends.DISK_FULL:
+            self._study.put_back(claim)
+            full = self._room.full(self._missing() + 1)
+            self._give_up(f"{full}. {name}: {ended.reason}. Then go on: {self._again()}")
+        else:
+            self._fail(job, ended)
+
+    def _fail(self, job: Job, ended: Outcome) -> None:
+        reason, changes = ended.reason, None
+        if ended.kind == ends.OUT_OF_MEMORY and (changes := self._orders.halved(job.claim)):
+            smaller = " ".join(f"{symbol}={value}" for symbol, value in changes.items())
+            reason = f"{reason}; the next attempt has {smaller}"
+        self._note(job.claim, ended)
+        again = self._study.fail(job.claim, reason, changes)
+        rest = "it is tried again" if again else f"what it printed: {job.order.log}"
+        self._display.say(f"{job.order.run_name} failed: {reason}; {rest}")
+
+    def _note(self, claim: Claim, ended: Outcome) -> None:
+        if ended.run is not None:
+            self._study.note_run(claim, ended.run.name)
+
+    def _complete(self, claim: Claim, run: StoredRun, how: str, reused: bool = False) -> None:
+        """Record a completed run. One without a value of the metric is a failure.
+
+        If no run has had one yet, the sweep cannot be right, and stops.
+        """
+        try:
+            values = measured(run, self._sweep.metrics)
+        except Unmeasured as error:
+            if not self._has_values and not self._progress.complete:
+                self._study.put_back(claim)
+                self._give_up(f"{error} Mend `metric` in the sweep, then: {self._again()}")
+            else:
+                self._study.fail(claim, str(error))
+                self._display.say(f"{run.name} failed: {error}")
+            return
+        self._has_values = True
+        facts = facts_of(run, self._sweep)
+        self._study.complete(claim, values, run.name, facts, reused=reused)
+        self._best = self._best_text()
+        said = values_text(self._sweep, values)
+        self._display.say(f"{run.name} {how}: {said} ({label_of(claim)})")
+
+    def _leave(self, job: Job) -> None:
+        self._jobs.remove(job)
+        self._free.append(job.slot)
+
+    def _let_go(self, job: Job) -> None:
+        """The trial was taken away: this worker was thought dead, or somebody changed it."""
+        if job.mine:
+            job.mine = False
+            self._display.say(f"{job.order.run_name} was taken away: its training here stops")
+            if job.training is not None:
+                job.training.stop(signal.SIGTERM, "taken away")
+
+    def _give_up(self, reason: str) -> None:
+        """Start nothing more, and let the trainings in progress save and end."""
+        if self._error is None:
+            self._error = Failure(reason)
+            self._tell_all(signal.SIGTERM)
+
+    def _signalled(self, number: int) -> None:
+        if number == signal.SIGHUP:
+            forget_closed_terminal()
+        if not self._stop:
+            self._stop = number
+            if self._jobs:
+                self._display.say("stopping: the trainings save and end (Ctrl-C: at once)")
+            self._tell_all(signal.SIGTERM)
+        elif number == signal.SIGINT:
+            self._tell_all(signal.SIGKILL)
+
+    def _tell_all(self, number: int) -> None:
+        for job in self._jobs:
+            if job.training is not None:
+                job.training.stop(number, _STOPPED)
+
+    def _abandon(self) -> None:
+        """After an error: no training goes on without its worker."""
+        self._tell_all(signal.SIGTERM)
+        while any(job.training and not job.training.ended for job in self._jobs):
+            if self._events.get() == signal.SIGINT:
+                self._tell_all(signal.SIGKILL)
+        for job in self._jobs:
+            with suppress(Failure):
+                self._study.put_back(job.claim)
+
+    # --------------------------------------------------------------------------- what is said
+
+    def _missing(self) -> int:
+        """How many runs are neither done nor in progress."""
+        return max(1, self._progress.total - self._progress.finished - self._progress.running)
+
+    def _best_text(self) -> str:
+        """The best trial so far; of two metrics there is no single one."""
+        best = self._study.best() if len(self._sweep.metrics) == 1 else None
+        return f"{values_text(self._sweep, best.values)} ({best.run}, {best.label})" if best else ""
+
+    def _again(self) -> str:
+        return f"make sweep SWEEP={self._sweep.name}"
+
+
+def _describe(run: StoredRun, reason: str) -> None:
+    """Say in a pruned run why it ended; what cannot be written is no reason to stop."""
+    with suppress(Failure):
+        add_note(run, f"pruned in its sweep: {reason}")
+        change_tags(run, "+pruned")
+
+
+@contextmanager
+def _heard(put: Callable[[int], None]) -> Iterator[None]:
+    """Within the block the signals that stop are put into the queue, and do nothing else."""
+    numbers = [signal.SIGINT, *termination_signals()]
+    before = {n: signal.signal(n, lambda number, frame: put(number)) for n in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: MIT
+"""Train what is missing of a sweep: python -m scripts.sweep.run (which `make sweep` calls)
+
+    make sweep SWEEP=name [JOBS=n] [GPUS=0,1|all|none] [STORAGE=URL] [REUSE=y] [EXTEND=y]
+
+SWEEP is the name of a file in sweeps/, or its path. One training runs on each GPU, or JOBS of them
+side by side, between which the cores are divided. Ctrl-C lets the trainings save and stops; the
+same command goes on with them, and with what is missing. It may run several times at once.
+
+STORAGE is the database of the sweep, by default a file below OUTPUT_DIR (docs/sweeps.md); give it
+in the environment if there is a password in it. REUSE=y takes completed runs with the same science
+instead of training them again. EXTEND=y adds cells or trials to a sweep whose file has grown.
+
+Exit codes: 0 all is done, 1 trials failed or something went wrong, 2 bad use, 130 Ctrl-C,
+143 SIGTERM.
+"""
+
+from lib.cli import begin, run_main
+
+if __name__ == "__main__":
+    begin()
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from lib.errors import BadUse
+from lib.files import ROOT
+from lib.sweep.description import Sweep
+from lib.sweep.live import open_display
+from lib.sweep.reading import read_sweep
+from lib.sweep.slots import chosen_gpus, make_slots, parse_jobs
+from lib.sweep.storage import default_storage
+from lib.sweep.study import Study, open_study
+from scripts.common import output_dir, parser
+
+
+def sweep_parser(doc: str) -> argparse.ArgumentParser:
+    """The flags of a program that trains a sweep: each is a variable of make, too."""
+    made = parser(doc)
+    given = os.environ.get
+    made.add_argument("sweep", metavar="SWEEP", nargs="?", default=given("SWEEP", ""))
+    made.add_argument("--jobs", metavar="N", default=given("JOBS", ""))
+    made.add_argument("--gpus", metavar="GPUS", default=given("GPUS", ""))
+    made.add_argument("--storage", metavar="URL", default=given("STORAGE", ""))
+    made.add_argument("--reuse", action="store_true", default=yes("REUSE"))
+    return made
+
+
+def yes(name: str) -> bool:
+    """Whether the variable `name` of the environment is y. Raises BadUse for other words."""
+    word = os.environ.get(name, "").lower()
+    if word not in ("", "y", "yes", "1", "n", "no", "0"):
+        raise BadUse(f"{name}={word}: must be y or n")
+    return word in ("y", "yes", "1")
+
+
+def gpu_count() -> int:
+    """How many GPUs this machine has."""
+    script = ROOT / "scripts" / "train" / "detect-gpus.sh"
+    found = subprocess.run([script, "count"], stdout=subprocess.PIPE, text=True, check=True)
+    return int(found.stdout)
+
+
+def train(study: Study, folder: Path, options: argparse.Namespace) -> int:
+    """Train what is missing of the sweep of `study`; returns the exit code."""
+    from lib.sweep.reuse import Reusable
+    from lib.sweep.worker import Worker
+
+    slots = make_slots(parse_jobs(options.jobs), chosen_gpus(options.gpus, gpu_count()))
+    reusable = Reusable(folder, study.sweep) if options.reuse else None
+    with open_display(sys.stdout) as display:
+        Worker(study, folder, slots, display, reusable).run()
+    return conclude(study)
+
+
+def conclude(study: Study) -> int:
+    """Print what came out and what to type next; returns the exit code."""
+    progress, name = study.progress(), study.sweep.name
+    counts = [f"{progress.complete} completed"]
+    counts += [f"{n} {of}" for of in ("pruned", "failed") if (n := getattr(progress, of))]
+    print(f"{name}: {', '.join(counts)}")
+    for trial in study.trials():
+        if trial.state == "failed" and not trial.superseded:
+            print(f"  failed: {trial.label} seed {trial.seed}: {trial.reason}")
+    print(f"next: make sweep-report SWEEP={name}")
+    return 1 if progress.failed else 0
+
+
+def start(sweep: Sweep, options: argparse.Namespace, extend: bool = False) -> int:
+    """Create the study of `sweep`, or find it, and train; returns the exit code."""
+    parse_jobs(options.jobs)
+    folder = Path(output_dir(options.output_dir))
+    storage = options.storage or default_storage(folder)
+    return train(open_study(sweep, storage, create=True, extend=extend), folder, options)
+
+
+def main() -> int:
+    flags = sweep_parser(__doc__)
+    flags.add_argument("--extend", action="store_true", default=yes("EXTEND"))
+    options = flags.parse_args()
+    if not options.sweep:
+        raise BadUse("SWEEP= is missing: make sweep SWEEP=name; `make list-sweeps` lists them")
+    return start(read_sweep(options.sweep), options, options.extend)
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: MIT
+"""Train for a sweep that was begun elsewhere: python -m scripts.sweep.worker (`make sweep-worker`)
+
+    make sweep-worker SWEEP=name STORAGE=URL [JOBS=n] [GPUS=0,1|all|none] [REUSE=y]
+
+Any number of workers, on this and other machines, share what is missing of the sweep. Everything
+that a worker needs to know of it is in the database STORAGE; no file of the sweep has to be here,
+but the same code and the data. Put STORAGE into the environment if there is a password in it.
+Everything else is as for `make sweep`, and so are the exit codes.
+"""
+
+from lib.cli import begin, run_main
+
+if __name__ == "__main__":
+    begin()
+
+from pathlib import Path
+
+from lib.errors import BadUse
+from lib.sweep.storage import default_storage
+from lib.sweep.study import open_study
+from scripts.common import output_dir
+from scripts.sweep.run import sweep_parser, train
+
+
+def main() -> int:
+    options = sweep_parser(__doc__).parse_args()
+    if not options.sweep:
+        raise BadUse("SWEEP= is missing: make sweep-worker SWEEP=name STORAGE=URL")
+    folder = Path(output_dir(options.output_dir))
+    storage = options.storage or default_storage(folder)
+    return train(open_study(options.sweep, storage, create=False), folder, options)
+
+
+if __name__ == "__main__":
+    run_main(main)
