@@ -48,6 +48,12 @@ def setting(name: str) -> Any:
 def free_port(given: int | None, symbol: str, page: str) -> int:
     """The port for `page`. Raises Failure when it is taken."""
     port = given or setting(symbol)
+    check_free(port, page, f"set {symbol} to another one in make menuconfig")
+    return port
+
+
+def check_free(port: int, page: str, cure: str) -> None:
+    """Raise Failure, which ends in the cure, when the port for `page` is taken."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -55,9 +61,8 @@ def free_port(given: int | None, symbol: str, page: str) -> int:
         except OSError as error:
             raise Failure(
                 f"{page}: port {port} is taken ({error.strerror}). Unless this page runs there "
-                f"already, set {symbol} to another one in make menuconfig"
+                f"already, {cure}"
             ) from error
-    return port
 
 
 def serve(page: str, port: int, command: list[str], **variables: str) -> int:

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: MIT
+"""Show all sweeps on Optuna's own page, on this machine.
+
+    make optuna-ui [PORT=8080] [STORAGE=postgresql://…]
+    python -m scripts.sweep.ui [--port PORT] [--storage URL]
+
+The page listens on 127.0.0.1 only, until Ctrl-C. From another machine:
+ssh -L 8080:127.0.0.1:8080 host. It can change and delete sweeps: whoever can open it can do that.
+"""
+
+from lib.cli import begin, run_main
+
+if __name__ == "__main__":
+    begin()
+
+import os
+import re
+import sys
+
+from lib.errors import BadUse
+from scripts.common import parser
+from scripts.sweep.reading import add_storage, storage_of
+from scripts.tracking.pages import HOST, check_free, serve
+
+DEFAULT_PORT = 8080
+_PAGE = "optuna-ui"
+# The URL, which may hold a password, is in no command line.
+_SERVER = """
+import os
+from optuna_dashboard import run_server
+run_server(os.environ["STORAGE"], host={host!r}, port={port})
+"""
+
+
+def main() -> int:
+    flags = parser(__doc__)
+    add_storage(flags)
+    flags.add_argument("--port", metavar="PORT", default=os.environ.get("PORT", ""))
+    given = flags.parse_args()
+    port = port_of(given.port)
+    from lib.sweep.storage import normalised
+    from lib.sweep.study import list_studies
+
+    url = storage_of(given)
+    list_studies(url)  # says what is wrong with the database, where the page would show nothing
+    other = port + 1 if port < 65535 else DEFAULT_PORT
+    check_free(port, _PAGE, f"choose another one: PORT={other}")
+    command = [sys.executable, "-c", _SERVER.format(host=HOST, port=port)]
+    return serve(_PAGE, port, command, STORAGE=normalised(url))
+
+
+def port_of(given: str) -> int:
+    """A port that a user may take. Raises BadUse."""
+    if not given:
+        return DEFAULT_PORT
+    if not re.fullmatch("[0-9]{1,5}", given) or not 1024 <= int(given) <= 65535:
+        raise BadUse(f"PORT={given}: must be a number from 1024 to 65535, such as {DEFAULT_PORT}")
+    return int(given)
+
+
+if __name__ == "__main__":
+    run_main(main)
