@@ -156,9 +156,9 @@ class Worker:
         except OSError as error:
             raise Failure(f"cannot start {order.program}: {error.strerror}") from error
         job.training = training
-        self._display.say(
-            f"{order.run_name} {'goes on' if runs else 'starts'}: {label_of(job.claim)}"
-        )
+        goes_on = any(any((run.dir / "checkpoints").glob("*")) for run in runs)
+        said = "goes on" if goes_on else "starts"
+        self._display.say(f"{order.run_name} {said}: {label_of(job.claim)}")
 
     def _look(self, job: Job) -> None:
         """Report what a training has logged since the last look, and stop it if that is bad."""

@@ -31,7 +31,7 @@ from lib.files import ROOT
 from lib.sweep.description import Sweep
 from lib.sweep.live import open_display
 from lib.sweep.reading import read_sweep
-from lib.sweep.slots import chosen_gpus, make_slots, parse_jobs
+from lib.sweep.slots import Slot, chosen_gpus, make_slots, parse_jobs
 from lib.sweep.storage import default_storage
 from lib.sweep.study import Study, open_study
 from scripts.common import output_dir, parser
@@ -64,13 +64,17 @@ def gpu_count() -> int:
     return int(found.stdout)
 
 
-def train(study: Study, folder: Path, options: argparse.Namespace) -> int:
+def slots_of(options: argparse.Namespace) -> list[Slot]:
+    """The slots that JOBS and GPUS ask for. Raises BadUse."""
+    return make_slots(parse_jobs(options.jobs), chosen_gpus(options.gpus, gpu_count()))
+
+
+def train(study: Study, folder: Path, slots: list[Slot], reuse: bool) -> int:
     """Train what is missing of the sweep of `study`; returns the exit code."""
     from lib.sweep.reuse import Reusable
     from lib.sweep.worker import Worker
 
-    slots = make_slots(parse_jobs(options.jobs), chosen_gpus(options.gpus, gpu_count()))
-    reusable = Reusable(folder, study.sweep) if options.reuse else None
+    reusable = Reusable(folder, study.sweep) if reuse else None
     with open_display(sys.stdout) as display:
         Worker(study, folder, slots, display, reusable).run()
     return conclude(study)
@@ -91,10 +95,10 @@ def conclude(study: Study) -> int:
 
 def start(sweep: Sweep, options: argparse.Namespace, extend: bool = False) -> int:
     """Create the study of `sweep`, or find it, and train; returns the exit code."""
-    parse_jobs(options.jobs)
-    folder = Path(output_dir(options.output_dir))
+    folder, slots = Path(output_dir(options.output_dir)), slots_of(options)
     storage = options.storage or default_storage(folder)
-    return train(open_study(sweep, storage, create=True, extend=extend), folder, options)
+    study = open_study(sweep, storage, create=True, extend=extend)
+    return train(study, folder, slots, options.reuse)
 
 
 def main() -> int:

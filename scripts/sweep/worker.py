@@ -20,16 +20,17 @@ from lib.errors import BadUse
 from lib.sweep.storage import default_storage
 from lib.sweep.study import open_study
 from scripts.common import output_dir
-from scripts.sweep.run import sweep_parser, train
+from scripts.sweep.run import slots_of, sweep_parser, train
 
 
 def main() -> int:
     options = sweep_parser(__doc__).parse_args()
     if not options.sweep:
         raise BadUse("SWEEP= is missing: make sweep-worker SWEEP=name STORAGE=URL")
-    folder = Path(output_dir(options.output_dir))
+    folder, slots = Path(output_dir(options.output_dir)), slots_of(options)
     storage = options.storage or default_storage(folder)
-    return train(open_study(options.sweep, storage, create=False), folder, options)
+    study = open_study(options.sweep, storage, create=False)
+    return train(study, folder, slots, options.reuse)
 
 
 if __name__ == "__main__":
