@@ -35,8 +35,9 @@ from optuna.trial import TrialState, create_trial
 from sqlalchemy import Connection
 
 from lib.sweep import tables
+from lib.sweep.rows import Row, trials_in
 from lib.sweep.storage import TakenAway
-from lib.sweep.tables import NewTrial, Row
+from lib.sweep.tables import NewTrial
 
 if TYPE_CHECKING:
     from lib.sweep.cells import Cell
@@ -86,7 +87,7 @@ def take(
     tables.set_state(connection, trial_id, TrialState.RUNNING)
     tables.set_attrs(connection, trial_id, {"worker": worker})
     tables.beat(connection, [trial_id])
-    return tables.rows(connection, study, [trial_id])[0]
+    return trials_in(connection, study, [trial_id])[0]
 
 
 def _draw(connection: Connection, study: int, budget: int) -> int | None:
@@ -116,7 +117,7 @@ def settle(connection: Connection, study: int, row: Row, cell: Cell) -> bool:
     first = tables.same_key(connection, study, cell.key, but=row.trial_id)
     if first is None:
         return True
-    other = tables.rows(connection, study, [first])[0]
+    other = trials_in(connection, study, [first])[0]
     said = {"reason": f"the same configuration as trial {other.number}", "reused": True}
     if not other.state.is_finished():
         tables.set_attrs(connection, row.trial_id, said)
@@ -124,7 +125,7 @@ def settle(connection: Connection, study: int, row: Row, cell: Cell) -> bool:
         return False
     same = {key: other.attrs[key] for key in ("run", "values", "feasible") if key in other.attrs}
     tables.set_attrs(connection, row.trial_id, {**same, **said})
-    broken = _constraints_of(tables.system_attrs(connection, first))
+    broken = _constraints_of(other.system_attrs)
     tables.set_system_attrs(connection, row.trial_id, broken)
     values = [value for _, value in sorted(other.values.items())]
     tables.set_state(connection, row.trial_id, other.state, values)
@@ -133,9 +134,7 @@ def settle(connection: Connection, study: int, row: Row, cell: Cell) -> bool:
 
 def beat(connection: Connection, study: int, claims: Sequence[Claim]) -> list[Claim]:
     """Note that the worker of `claims` is alive; returns those that are no longer its own."""
-    rows = {
-        row.trial_id: row for row in tables.rows(connection, study, [c.trial_id for c in claims])
-    }
+    rows = {row.trial_id: row for row in trials_in(connection, study, [c.trial_id for c in claims])}
     own = [claim for claim in claims if _is_own(rows.get(claim.trial_id), claim.worker)]
     tables.beat(connection, [claim.trial_id for claim in own])
     return [claim for claim in claims if claim not in own]
@@ -209,7 +208,7 @@ def lose(
     """
     silent = tables.silent(connection, study)
     lost = []
-    for row in tables.rows(connection, study, list(silent)):
+    for row in trials_in(connection, study, list(silent)):
         worker = row.attrs.get("worker", "")
         if silent[row.trial_id] <= grace_s and not is_dead(worker):
             continue
@@ -239,9 +238,8 @@ def _succeed(connection: Connection, study: int, row: Row, more: Mapping[str, An
     """Enqueue the next attempt at the cell of `row`, with what its sampler noted."""
     attrs = {key: row.attrs[key] for key in _INHERITED if key in row.attrs}
     attrs |= {tables.RETRY_OF: row.attrs.get(tables.RETRY_OF, row.number), **more}
-    params = tables.param_rows(connection, row.trial_id)
-    noted = tables.system_attrs(connection, row.trial_id)
-    trial = NewTrial(TrialState.WAITING, attrs, params, noted)
+    params = {name: (value, row.distributions[name]) for name, value in row.params.items()}
+    trial = NewTrial(TrialState.WAITING, attrs, params, row.system_attrs)
     tables.add_trials(connection, study, [trial])
 
 
@@ -251,7 +249,7 @@ def _constraints_of(system_attrs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _own(connection: Connection, study: int, trial_id: int, worker: str) -> Row:
-    rows: Iterable[Row] = tables.rows(connection, study, [trial_id])
+    rows: Iterable[Row] = trials_in(connection, study, [trial_id])
     row = next(iter(rows), None)
     if row is None or not _is_own(row, worker):
         raise TakenAway(f"trial {row.number if row else '?'} is no longer this worker's")

@@ -18,6 +18,8 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from optuna import Trial
+    from optuna.distributions import BaseDistribution
     from optuna.pruners import BasePruner
     from optuna.samplers import BaseSampler
 
@@ -112,3 +114,14 @@ def violations(sweep: Sweep, facts: Mapping[str, float]) -> dict[str, float]:
         unknown = abs(constraint.limit) + 1.0
         found[str(constraint)] = violation if math.isfinite(violation) else unknown
     return found
+
+
+def suggest(trial: Trial, name: str, distribution: BaseDistribution) -> Any:
+    """The value of the parameter that the sampler of the trial suggests, or suggested before."""
+    from optuna.distributions import CategoricalDistribution
+
+    if isinstance(distribution, CategoricalDistribution):
+        return trial.suggest_categorical(name, distribution.choices)
+    kind = trial.suggest_int if isinstance(distribution.low, int) else trial.suggest_float
+    d = distribution
+    return kind(name, d.low, d.high, log=d.log, step=d.step)

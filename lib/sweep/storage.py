@@ -21,17 +21,19 @@ import re
 import sys
 import time
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lib import lock
 from lib.errors import BadUse, Failure, did_you_mean
 from lib.runs.redact import redact
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    from optuna.storages import BaseStorage
+    from sqlalchemy import Connection, Engine
 
-    from lib.sweep.tables import Storage
+    from lib.sweep.rows import Storage
 
 Result = TypeVar("Result")
 
@@ -86,8 +88,19 @@ class Database:
         self.url = normalised(url)
         self.is_sqlite = self.url.startswith("sqlite")
         self._opened = False
-        self.storage: Storage = self._explained(lambda: self._open(create))
+        self._path = self._prepared_file(create) if self.is_sqlite else None
+        self.engine: Engine = self._explained(lambda: self._open(create))
         self._opened = True
+
+    @cached_property
+    def storage(self) -> BaseStorage:
+        """Optuna's own object for the database, with its cache of finished trials.
+
+        Made when it is asked for: the check of the version takes as long as all other imports.
+        """
+        from optuna.storages import get_storage
+
+        return get_storage(self._explained(self._storage))
 
     def write(self, work: Callable[[Connection], Result]) -> Result | None:
         """`work` in one transaction. None when an earlier try was committed after all.
@@ -100,7 +113,7 @@ class Database:
         """`work`, which changes nothing, on one connection."""
 
         def reading() -> Result:
-            with self.storage.engine.connect() as connection:
+            with self.engine.connect() as connection:
                 return work(connection)
 
         return self._patiently(reading)
@@ -110,7 +123,7 @@ class Database:
         return self._patiently(work)
 
     def _transaction(self, work: Callable[[Connection], Result]) -> Result:
-        with self.storage.engine.connect() as connection:
+        with self.engine.connect() as connection:
             if self.is_sqlite:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
             result = work(connection)
@@ -136,11 +149,13 @@ class Database:
 
     def _explained(self, work: Callable[[], Result]) -> Result:
         """What `work` returns; errors of the database in words that help."""
-        from optuna.exceptions import StorageInternalError
+        from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
         from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
         try:
             return work()
+        except UpdateFinishedTrialError as error:
+            raise TakenAway(str(error)) from None
         except (StorageInternalError, SQLAlchemyError) as error:
             cause = error.__cause__ if isinstance(error, StorageInternalError) else error
             reason = str(getattr(cause, "orig", None) or cause).strip().partition("\n")[0]
@@ -166,31 +181,34 @@ class Database:
             text = text.replace(str(password), "[redacted]")
         return redact(text)
 
-    def _open(self, create: bool) -> Storage:
-        path = self._prepared_file(create) if self.is_sqlite else None
+    def _open(self, create: bool) -> Engine:
         from sqlalchemy import create_engine
 
-        from lib.sweep.tables import Storage, foreign, is_complete
+        from lib.sweep.tables import foreign, has_studies, made_by_this_optuna
 
-        options = {"connect_args": {"timeout": BUSY_S}} if path else {"pool_pre_ping": True}
-        engine = create_engine(self.url, **options)
-        try:
-            if problem := foreign(engine, alone=path is not None):
-                raise BadUse(f"{redacted(self.url)} {problem}; choose another STORAGE")
-            complete = is_complete(engine)
-            if not complete and not create:
+        engine = create_engine(self.url, **self._options())
+        if problem := foreign(engine, alone=self.is_sqlite):
+            raise BadUse(f"{redacted(self.url)} {problem}; choose another STORAGE")
+        if not made_by_this_optuna(engine):
+            if not create and not has_studies(engine):
                 raise BadUse(f"{redacted(self.url)} has no sweeps yet: start one with `make sweep`")
-        finally:
-            engine.dispose()
+            with _alone(self.url, self._path):
+                self._storage()
+        return engine
+
+    def _storage(self) -> Storage:
+        """Optuna's storage, which makes missing tables and checks the version of the others."""
+        from lib.sweep.rows import Storage
+
+        # Optuna would put its schema's version where {SCHEMA_VERSION} stands.
+        escaped = self.url.replace("{", "{{").replace("}", "}}")
         try:
-            # Optuna would put its schema's version where {SCHEMA_VERSION} stands.
-            escaped = self.url.replace("{", "{{").replace("}", "}}")
-            if complete:
-                return Storage(escaped, options, skip_table_creation=True)
-            with _alone(self.url, path):
-                return Storage(escaped, options)
+            return Storage(escaped, self._options())
         except RuntimeError as error:
             raise Failure(f"{redacted(self.url)}: {self._hide(str(error))}") from None
+
+    def _options(self) -> dict[str, Any]:
+        return {"connect_args": {"timeout": BUSY_S}} if self.is_sqlite else {"pool_pre_ping": True}
 
     def _prepared_file(self, create: bool) -> Path:
         """The file of the database, which its owner alone may read."""

@@ -15,8 +15,6 @@ steps of a trial's life, and why they are safe, are in lib/sweep/claims.py.
 
 from __future__ import annotations
 
-import datetime
-import hashlib
 import logging
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -24,22 +22,18 @@ from functools import cached_property
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution
-from optuna.trial import TrialState
 from sqlalchemy import Connection
 
-from lib.errors import BadUse, Failure, did_you_mean
+from lib.errors import BadUse, Failure
 from lib.runs.redact import redact
-from lib.sweep import claims, methods, tables
+from lib.sweep import claims, methods, stored, tables
 from lib.sweep.cells import Cell, Space
 from lib.sweep.claims import Claim
 from lib.sweep.description import Sweep
 from lib.sweep.extension import check_extension, differences
+from lib.sweep.rows import Row, trials_in
 from lib.sweep.storage import Database, redacted
-from lib.sweep.tables import NewTrial, Row
 from lib.sweep.trials import Progress, Trial, trials_of
-
-_SWEEP, _DIGEST, _SEED = "sweep", "digest", "seed"  # attributes of the study
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 logging.getLogger("alembic").setLevel(logging.WARNING)
@@ -56,12 +50,12 @@ def open_study(
     """
     database = Database(storage_url, create=create and isinstance(sweep, Sweep))
     if isinstance(sweep, str):
-        return Study(database, _stored(database, sweep))
-    found = _stored(database, sweep.name, missing_ok=True)
+        return Study(database, stored.sweep_called(database, sweep))
+    found = stored.sweep_called(database, sweep.name, missing_ok=True)
     if found is None and not create:
-        raise BadUse(_unknown(database, sweep.name))
+        raise BadUse(stored.unknown(database, sweep.name))
     if found is None:
-        found = _create(database, sweep)
+        found = stored.create(database, sweep)
     if found.digest != sweep.digest:
         what = differences(found, sweep)
         if not extend:
@@ -70,7 +64,7 @@ def open_study(
                 "EXTEND=y adds what is new to it; or give this one another name"
             )
         check_extension(found, sweep)
-        _extend(database, sweep)
+        stored.extend(database, sweep)
         found = sweep
     return Study(database, found)
 
@@ -80,8 +74,8 @@ def list_studies(storage_url: str) -> dict[str, Progress]:
     database = Database(storage_url, create=False)
 
     def read(connection: Connection) -> dict[str, Progress]:
-        found = tables.studies_with(connection, _SWEEP)
-        return {name: _progress(connection, study) for name, study in sorted(found.items())}
+        found = tables.studies_with(connection, stored.SWEEP)
+        return {name: stored.progress(connection, study) for name, study in sorted(found.items())}
 
     return database.read(read)
 
@@ -197,11 +191,11 @@ class Study:
 
     def progress(self) -> Progress:
         """How many cells are in which state."""
-        return self.database.read(lambda c: _progress(c, self.study_id))
+        return self.database.read(lambda c: stored.progress(c, self.study_id))
 
     def trials(self) -> list[Trial]:
         """All trials, by number."""
-        return trials_of(self.database.read(lambda c: tables.rows(c, self.study_id)))
+        return trials_of(self.database.read(lambda c: trials_in(c, self.study_id)))
 
     def best(self) -> Trial | None:
         """The complete trial with the best value of the first metric that breaks no constraint."""
@@ -209,25 +203,22 @@ class Study:
 
         def read(connection: Connection) -> list[Row]:
             found = tables.best_id(connection, self.study_id, maximize)
-            return [] if found is None else tables.rows(connection, self.study_id, [found])
+            return [] if found is None else trials_in(connection, self.study_id, [found])
 
         return next(iter(trials_of(self.database.read(read))), None)
 
     def out_of_time(self) -> bool:
         """Whether the hours of the sweep are over, counted from its first trial."""
-        return self.database.read(lambda c: _out_of_time(c, self.study_id, self.sweep))
+        return self.database.read(lambda c: stored.out_of_time(c, self.study_id, self.sweep))
 
-    @cached_property
+    @property
     def optuna(self) -> optuna.Study:
-        """Optuna's object, for its reports, samplers and pruners. Do not ask it for trials."""
-        return self.database.through_optuna(
-            lambda: optuna.load_study(
-                study_name=self.sweep.name,
-                storage=self.database.storage,
-                sampler=optuna.samplers.RandomSampler(seed=0),
-                pruner=methods.pruner(self.sweep),
-            )
-        )
+        """A new object of Optuna's, for its reports, samplers and pruners; not for asking.
+
+        Its trials are those of this moment, without those that wait. An old object may have kept
+        them as they were: Optuna looks again only where its own `ask` began the trial.
+        """
+        return self._optuna(optuna.samplers.RandomSampler(seed=0))
 
     # ------------------------------------------------------------------ claiming
 
@@ -240,17 +231,32 @@ class Study:
 
     def _take(self, connection: Connection, worker: str) -> Row | None:
         tables.locked(connection, self.study_id)
-        if tables.study_attr(connection, self.study_id, _DIGEST) != self.sweep.digest:
-            self._reload(Sweep.from_json(tables.study_attr(connection, self.study_id, _SWEEP)))
+        if tables.study_attr(connection, self.study_id, stored.DIGEST) != self.sweep.digest:
+            self._reload(
+                Sweep.from_json(tables.study_attr(connection, self.study_id, stored.SWEEP))
+            )
         budget = None if self.sweep.enumerated else self.sweep.trials or tables.NO_LIMIT
-        over = _out_of_time(connection, self.study_id, self.sweep)
+        over = stored.out_of_time(connection, self.study_id, self.sweep)
         return claims.take(connection, self.study_id, worker, budget, only_begun=over)
+
+    def _optuna(self, sampler: optuna.samplers.BaseSampler) -> optuna.Study:
+        return self.database.through_optuna(
+            lambda: optuna.load_study(
+                study_name=self.sweep.name,
+                storage=self.database.storage,
+                sampler=sampler,
+                pruner=self._pruner,
+            )
+        )
+
+    @cached_property
+    def _pruner(self) -> optuna.pruners.BasePruner:
+        return methods.pruner(self.sweep)
 
     def _reload(self, sweep: Sweep) -> None:
         """The sweep was extended meanwhile."""
         self.sweep = sweep
-        for name in ("optuna", "_space"):
-            self.__dict__.pop(name, None)
+        self.__dict__.pop("_space", None)
 
     @cached_property
     def _space(self) -> Space:
@@ -279,13 +285,14 @@ class Study:
         return cell if self._write(claims.settle, row, cell) else None
 
     def _suggest(self, row: Row) -> dict[str, Any]:
-        seed = self.database.read(lambda c: tables.study_attr(c, self.study_id, _SEED))
+        seed = self.database.read(lambda c: tables.study_attr(c, self.study_id, stored.SEED))
 
         def suggested() -> dict[str, Any]:
-            self.optuna.sampler = methods.sampler(self.sweep, seed, row.attrs["draw"])
-            trial = optuna.Trial(self.optuna, row.trial_id)
+            study = self._optuna(methods.sampler(self.sweep, seed, row.attrs["draw"]))
+            study.get_trials(deepcopy=False)  # Optuna sets parameters only of trials that it knows
+            trial = optuna.Trial(study, row.trial_id)
             distributions = self._space.distributions()
-            return {name: _suggest(trial, name, d) for name, d in distributions.items()}
+            return {name: methods.suggest(trial, name, d) for name, d in distributions.items()}
 
         return self.database.through_optuna(suggested)
 
@@ -306,133 +313,3 @@ class Study:
             lost=row.attrs.get("lost", 0),
             trial_id=row.trial_id,
         )
-
-
-def _suggest(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> Any:
-    if isinstance(distribution, CategoricalDistribution):
-        return trial.suggest_categorical(name, distribution.choices)
-    kind = trial.suggest_int if isinstance(distribution.low, int) else trial.suggest_float
-    d = distribution
-    return kind(name, d.low, d.high, log=d.log, step=d.step)
-
-
-def _stored(database: Database, name: str, missing_ok: bool = False) -> Sweep | None:
-    def read(connection: Connection) -> str | None:
-        study = tables.study_id(connection, name)
-        return None if study is None else tables.study_attr(connection, study, _SWEEP)
-
-    found = database.read(read)
-    if found is None and not missing_ok:
-        raise BadUse(_unknown(database, name))
-    return None if found is None else Sweep.from_json(found)
-
-
-def _unknown(database: Database, name: str) -> str:
-    names = list(database.read(lambda c: tables.studies_with(c, _SWEEP)))
-    there = f"; there are {', '.join(sorted(names))}" if names else ""
-    hint = did_you_mean(name, names) or there
-    return f"no sweep {name} was begun in {redacted(database.url)}{hint}"
-
-
-def _create(database: Database, sweep: Sweep) -> Sweep:
-    """Make the study with all its cells; returns the sweep that is there then.
-
-    Another process may be doing the same: the first to write is the one that counts.
-    """
-    space = Space(sweep)
-    trials = _new_trials(space, space.cells())
-    directions = [metric.goal for metric in sweep.metrics]
-    database.through_optuna(
-        lambda: optuna.create_study(
-            study_name=sweep.name,
-            storage=database.storage,
-            directions=directions,
-            load_if_exists=True,
-        )
-    )
-
-    def write(connection: Connection) -> str:
-        study = tables.study_id(connection, sweep.name)
-        tables.locked(connection, study)
-        there = tables.study_attr(connection, study, _SWEEP)
-        if there is None:
-            if tables.counts(connection, study) != {None: 0}:
-                raise BadUse(
-                    f"{redacted(database.url)} has a study {sweep.name} of Optuna's that is no "
-                    "sweep: give the sweep another name, or choose another STORAGE"
-                )
-            there = sweep.to_json()
-            seed = hashlib.sha256(there.encode("utf-8", "surrogatepass")).hexdigest()
-            tables.set_study_attr(connection, study, _SEED, seed)
-            _set_sweep(connection, study, sweep)
-            tables.add_trials(connection, study, trials)
-        return there
-
-    return Sweep.from_json(database.write(write))
-
-
-def _extend(database: Database, sweep: Sweep) -> None:
-    """Add the cells of `sweep` that are not there. Raises BadUse if there are others."""
-    space = Space(sweep)
-    trials = _new_trials(space, space.cells())
-    distributions = space.distributions()
-
-    def write(connection: Connection) -> None:
-        study = tables.study_id(connection, sweep.name)
-        tables.locked(connection, study)
-        check_extension(Sweep.from_json(tables.study_attr(connection, study, _SWEEP)), sweep)
-        if sweep.enumerated:
-            there = tables.keys(connection, study)
-            if gone := there - {trial.attrs["key"] for trial in trials}:
-                raise BadUse(
-                    f"sweep {sweep.name} has {len(gone)} cells that would not be in it any more; "
-                    "a sweep can only grow: give this one another name"
-                )
-            for name, distribution in distributions.items():
-                tables.redistribute(connection, study, name, distribution)
-            new = [trial for trial in trials if trial.attrs["key"] not in there]
-            tables.add_trials(connection, study, new)
-        _set_sweep(connection, study, sweep)
-
-    database.write(write)
-
-
-def _set_sweep(connection: Connection, study: int, sweep: Sweep) -> None:
-    tables.set_study_attr(connection, study, _SWEEP, sweep.to_json())
-    tables.set_study_attr(connection, study, _DIGEST, sweep.digest)
-
-
-def _new_trials(space: Space, cells: Sequence[Cell]) -> list[NewTrial]:
-    distributions = space.distributions()
-    return [
-        NewTrial(
-            TrialState.WAITING,
-            {
-                "key": cell.key,
-                "settings": dict(cell.settings),
-                "seed": cell.seed,
-                "label": cell.label,
-            },
-            {name: (value, distributions[name]) for name, value in cell.params.items()},
-        )
-        for cell in cells
-    ]
-
-
-def _progress(connection: Connection, study: int) -> Progress:
-    sweep = Sweep.from_json(tables.study_attr(connection, study, _SWEEP))
-    found = tables.counts(connection, study)
-    heads = sum(found.values()) - 2 * found[None]
-    states = {state: found.get(state, 0) for state in TrialState}
-    going = ("waiting", "running", "complete", "pruned")
-    counted = {name: states[TrialState[name.upper()]] for name in going}
-    total = heads if sweep.enumerated or not sweep.trials else max(heads, sweep.trials)
-    return Progress(total=total, failed=heads - sum(counted.values()), **counted)
-
-
-def _out_of_time(connection: Connection, study: int, sweep: Sweep) -> bool:
-    if sweep.hours is None:
-        return False
-    begun = tables.first_start(connection, study)
-    now = datetime.datetime.now(datetime.timezone.utc).replace(tzinfo=None)
-    return begun is not None and (now - begun).total_seconds() > 3600 * sweep.hours

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lib.sweep.tables import Row
+    from lib.sweep.rows import Row
 
 _STATES = {"FAIL": "failed"}  # waiting running complete pruned are Optuna's words
 
