@@ -3,10 +3,28 @@
 
 ##@ Sweeps
 
+# Every symbol of the configuration is a variable of `make matrix`, in the order of the menus.
+ifneq ($(filter matrix,$(MAKECMDGOALS)),)
+MATRIX_SYMBOLS := $(shell sed -n 's/^[[:space:]]*config[[:space:]]\{1,\}//p' $(KCONFIG_FILES) | awk '!seen[$$0]++')
+endif
+MATRIX_WORDS := NAME METRIC
+
+TAKES.list-sweeps := STORAGE
+TAKES.sweep-show := SWEEP JOBS TRIAL STORAGE
+TAKES.matrix := $(MATRIX_WORDS) JOBS GPUS STORAGE REUSE $(OVERRIDES) $(MATRIX_SYMBOLS)
 TAKES.sweep := SWEEP JOBS GPUS STORAGE REUSE EXTEND
 TAKES.sweep-worker := SWEEP JOBS GPUS STORAGE REUSE
 
-.PHONY: sweep sweep-worker
+.PHONY: list-sweeps sweep-show matrix sweep sweep-worker
+list-sweeps: | $(READY) ## the sweeps in sweeps/, and those that were begun
+	$(Q)$(PYTHON) -m scripts.sweep.list
+
+sweep-show: | $(READY) ## the cells of SWEEP=name, how long they will take: TRIAL=y tries it for a moment, JOBS=n
+	$(Q)$(PYTHON) -m scripts.sweep.show
+
+matrix: | $(READY) ## train all combinations: OPTIMIZER="sgd adamw" SEED="1 2 3" …; takes what sweep takes, and NAME=
+	$(Q)exec $(PYTHON) -m scripts.sweep.matrix $(filter $(ON_THE_LINE),$(MATRIX_WORDS) $(MATRIX_SYMBOLS))
+
 sweep: | $(READY) ## train what is missing of SWEEP=name: JOBS=n at a time, GPUS=0,1|all|none STORAGE=URL REUSE=y EXTEND=y
 	$(Q)exec $(PYTHON) -m scripts.sweep.run
 

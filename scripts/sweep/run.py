@@ -30,18 +30,24 @@ from lib.errors import BadUse
 from lib.files import ROOT
 from lib.sweep.description import Sweep
 from lib.sweep.live import open_display
-from lib.sweep.reading import read_sweep
 from lib.sweep.slots import Slot, chosen_gpus, make_slots, parse_jobs
 from lib.sweep.storage import default_storage
 from lib.sweep.study import Study, open_study
 from scripts.common import output_dir, parser
+from scripts.sweep.common import chosen_sweep
 
 
 def sweep_parser(doc: str) -> argparse.ArgumentParser:
+    """`training_parser` of a program that is given a sweep."""
+    made = training_parser(doc)
+    made.add_argument("sweep", metavar="SWEEP", nargs="?", default=os.environ.get("SWEEP", ""))
+    return made
+
+
+def training_parser(doc: str) -> argparse.ArgumentParser:
     """The flags of a program that trains a sweep: each is a variable of make, too."""
     made = parser(doc)
     given = os.environ.get
-    made.add_argument("sweep", metavar="SWEEP", nargs="?", default=given("SWEEP", ""))
     made.add_argument("--jobs", metavar="N", default=given("JOBS", ""))
     made.add_argument("--gpus", metavar="GPUS", default=given("GPUS", ""))
     made.add_argument("--storage", metavar="URL", default=given("STORAGE", ""))
@@ -107,7 +113,8 @@ def main() -> int:
     options = flags.parse_args()
     if not options.sweep:
         raise BadUse("SWEEP= is missing: make sweep SWEEP=name; `make list-sweeps` lists them")
-    return start(read_sweep(options.sweep), options, options.extend)
+    sweep = chosen_sweep(options.sweep, output_dir(options.output_dir), options.storage)
+    return start(sweep, options, options.extend)
 
 
 if __name__ == "__main__":
