@@ -12,7 +12,7 @@ MATRIX_WORDS := NAME METRIC
 TAKES.list-sweeps := STORAGE
 TAKES.sweep-show := SWEEP JOBS TRIAL STORAGE
 TAKES.matrix := $(MATRIX_WORDS) JOBS GPUS STORAGE REUSE $(OVERRIDES) $(MATRIX_SYMBOLS)
-TAKES.sweep := SWEEP JOBS GPUS STORAGE REUSE EXTEND
+TAKES.sweep := SWEEP JOBS GPUS STORAGE REUSE EXTEND LAUNCHER NODES PARTITION TIME CPUS SBATCH DRY
 TAKES.sweep-worker := SWEEP JOBS GPUS STORAGE REUSE
 
 .PHONY: list-sweeps sweep-show matrix sweep sweep-worker
@@ -25,7 +25,7 @@ sweep-show: | $(READY) ## the cells of SWEEP=name, how long they will take: TRIA
 matrix: | $(READY) ## train all combinations: OPTIMIZER="sgd adamw" SEED="1 2 3" …; takes what sweep takes, and NAME=
 	$(Q)exec $(PYTHON) -m scripts.sweep.matrix $(filter $(ON_THE_LINE),$(MATRIX_WORDS) $(MATRIX_SYMBOLS))
 
-sweep: | $(READY) ## train what is missing of SWEEP=name: JOBS=n at a time, GPUS=0,1|all|none STORAGE=URL REUSE=y EXTEND=y
+sweep: | $(READY) ## train what is missing of SWEEP=name: JOBS=n at a time, GPUS=0,1|all|none STORAGE=URL REUSE=y EXTEND=y; LAUNCHER=slurm NODES=n TIME=90 DRY=1
 	$(Q)exec $(PYTHON) -m scripts.sweep.run
 
 sweep-worker: | $(READY) ## train for a sweep that was begun elsewhere: SWEEP=name STORAGE=postgresql://… JOBS=n
@@ -44,3 +44,9 @@ sweep-best: | $(READY) ## print the best configuration as a defconfig: SWEEP=nam
 
 optuna-ui: | $(READY) ## all sweeps on Optuna's own page: PORT=8080
 	$(Q)$(PYTHON) -m scripts.sweep.ui
+
+TAKES.sweep-export := SWEEP FORMAT OUT STORAGE
+
+.PHONY: sweep-export
+sweep-export: | $(READY) ## a sweep for W&B's agents: SWEEP=name FORMAT=wandb OUT=file.yaml
+	$(Q)$(PYTHON) -m scripts.sweep.export

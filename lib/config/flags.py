@@ -50,7 +50,7 @@ def parse_flags(tree: Tree, model: str, argv: Sequence[str] | None) -> Flags:
     options = vars(_parser(tree, model).parse_strictly(argv))
     config, resume, tracker = (options.pop(name) for name in ("config", "resume", "tracker"))
     assignments = [
-        Assignment(name, text_of(value), f"flag {_flag(name)}") for name, value in options.items()
+        Assignment(name, text_of(value), f"flag {flag_of(name)}") for name, value in options.items()
     ]
     enabled = tracker_assignments(tracker, "flag --tracker") if tracker is not None else []
     return Flags(config, resume, enabled, assignments)
@@ -125,8 +125,9 @@ def _add_flag(tree: Tree, symbol: Symbol, group: argparse._ArgumentGroup) -> Non
     if needs:
         details += f"; needs {', '.join(needs)}"
     help_text = f"{text} ({details})".replace("%", "%%")
-    group.add_argument(_flag(name), dest=name, help=help_text, **options)
+    group.add_argument(flag_of(name), dest=name, help=help_text, **options)
 
 
-def _flag(name: str) -> str:
+def flag_of(name: str) -> str:
+    """The flag of a symbol: LEARNING_RATE has --learning-rate."""
     return f"--{name.lower().replace('_', '-')}"

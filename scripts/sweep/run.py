@@ -2,6 +2,8 @@
 """Train what is missing of a sweep: python -m scripts.sweep.run (which `make sweep` calls)
 
     make sweep SWEEP=name [JOBS=n] [GPUS=0,1|all|none] [STORAGE=URL] [REUSE=y] [EXTEND=y]
+    make sweep SWEEP=name LAUNCHER=slurm [NODES=n] [PARTITION=name] [TIME=90] [CPUS=n]
+               [SBATCH="--…"] [DRY=1] and the variables above
 
 SWEEP is the name of a file in sweeps/, or its path. One training runs on each GPU, or JOBS of them
 side by side, between which the cores are divided. Ctrl-C lets the trainings save and stops; the
@@ -11,8 +13,12 @@ STORAGE is the database of the sweep, by default a file below OUTPUT_DIR (docs/s
 in the environment if there is a password in it. REUSE=y takes completed runs with the same science
 instead of training them again. EXTEND=y adds cells or trials to a sweep whose file has grown.
 
-Exit codes: 0 all is done, 1 trials failed or something went wrong, 2 bad use, 130 Ctrl-C,
-143 SIGTERM.
+LAUNCHER=slurm submits a job with a worker for each of NODES machines, and ends. TIME is how long a
+machine is kept, as sbatch takes it, by default an hour; a job whose time is up goes on later. CPUS
+is how many of its cores, SBATCH has further options of sbatch, and DRY=1 only prints the script.
+
+Exit codes: 0 all is done, or submitted, 1 trials failed or something went wrong, 2 bad use,
+130 Ctrl-C, 143 SIGTERM.
 """
 
 from lib.cli import begin, run_main
@@ -110,10 +116,20 @@ def start(sweep: Sweep, options: argparse.Namespace, extend: bool = False) -> in
 def main() -> int:
     flags = sweep_parser(__doc__)
     flags.add_argument("--extend", action="store_true", default=yes("EXTEND"))
+    flags.add_argument("--launcher", metavar="slurm", default=os.environ.get("LAUNCHER", ""))
+    flags.add_argument("--dry", action="store_true", default=yes("DRY"))
     options = flags.parse_args()
     if not options.sweep:
         raise BadUse("SWEEP= is missing: make sweep SWEEP=name; `make list-sweeps` lists them")
+    if options.launcher not in ("", "slurm"):
+        raise BadUse(f"LAUNCHER={options.launcher}: there is slurm; without it this machine trains")
+    if options.dry and not options.launcher:
+        raise BadUse("DRY=1 prints the script of a launcher: give LAUNCHER=slurm, too")
     sweep = chosen_sweep(options.sweep, output_dir(options.output_dir), options.storage)
+    if options.launcher:
+        from scripts.sweep.slurm import launch
+
+        return launch(sweep, options)
     return start(sweep, options, options.extend)
 
 
