@@ -233,7 +233,7 @@ def _contour(board: Board, rows: Sequence[Configuration], x: Scale, y: Scale) ->
     for row in there:
         place = x.typed(row.params[x.name]), y.typed(row.params[y.name])
         cells.setdefault(place, []).append(row.mean())
-    if len(cells) < 2 or 2 * len(cells) < len(x.values) * len(y.values):
+    if len(cells) < 2 or 3 * len(cells) < 2 * len(x.values) * len(y.values):
         return None  # mostly empty: numbers drawn at random against names
     z = [
         [sum(c) / len(c) if (c := cells.get((a, b))) else None for a in x.values] for b in y.values

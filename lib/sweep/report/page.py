@@ -30,7 +30,7 @@ from lib.sweep.trials import Trial
 
 _HERE = Path(__file__).parent
 _MOST_ROWS = 500  # of trials
-_MOST_CONFIGURATIONS = 100
+_MOST_CONFIGURATIONS = 50
 _SECTIONS = {
     "pareto": "Pareto front",
     "parallel": "Parallel coordinates",
