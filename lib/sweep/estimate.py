@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """What a sweep will take, in time and on disk, from runs that were made before.
 
-    past = past_runs(output_dir, cells)
-    estimate(cells, past).seconds           # of one training after another; None where unknown
+    shapes = Shapes()
+    estimate(shapes_of(cells, shapes), past_runs(output_dir, shapes)).seconds
 
 A run tells about a cell if it has the same shape: everything that decides how long a step takes and
 how large a checkpoint is (model, data, device, batch). Its time is scaled by the length of the
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lib.config import dotconfig
+from lib.config.assign import apply
 from lib.config.science import is_science
 from lib.config.tree import Tree
 from lib.runs.open import open_runs
@@ -72,8 +73,9 @@ class Shapes:
     """Finds the shape in the text of a .config."""
 
     def __init__(self) -> None:
-        tree = Tree()
-        every = {s.name: menus for s, menus in tree.titles.items() if is_science(s.name, menus)}
+        self._tree = Tree()
+        titles = self._tree.titles
+        every = {s.name: menus for s, menus in titles.items() if is_science(s.name, menus)}
         self._science = every.keys() - {_SEED}
         self._shape = {
             name
@@ -91,6 +93,12 @@ class Shapes:
         science = [(n, v) for n, v in values.items() if n in self._science and v != "n"]
         shape = frozenset(pair for pair in science if pair[0] in self._shape)
         return Shape(frozenset(science), shape, unit, length)
+
+    def model(self, config_text: str) -> str:
+        """The name of the model. Raises ConfigError for what does not take."""
+        self._tree.unset_values()
+        apply(self._tree, [dotconfig.parse(config_text, "cell")[0]], followers=False)
+        return self._tree.syms["MODEL"].str_value
 
 
 def past_runs(output_dir: str | Path, shapes: Shapes) -> list[Past]:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What a sweep will train, and what that will take: python -m scripts.sweep.show SWEEP
 
-    make sweep-show SWEEP=name [JOBS=n] [TRIAL=y] [STORAGE=URL]
+    make sweep-show SWEEP=name [JOBS=n] [GPUS=…] [TRIAL=y] [STORAGE=URL]
 
 SWEEP is the name of a file in sweeps/, its path, or a sweep that was begun. Every cell is checked;
 a row is one configuration, with its seeds. What was left out of some cells, and which are the same,
@@ -19,7 +19,6 @@ if __name__ == "__main__":
 
 import argparse
 import math
-import os
 import random
 from collections.abc import Sequence
 
@@ -29,10 +28,9 @@ from lib.sweep.description import Sweep
 from lib.sweep.distributions import Range
 from lib.sweep.estimate import Estimate, Shapes, estimate, past_runs, shapes_of
 from lib.sweep.rehearsal import rehearse
-from lib.sweep.slots import parse_jobs
-from scripts.common import output_dir, parser
+from scripts.common import output_dir
 from scripts.sweep.common import chosen_sweep
-from scripts.sweep.run import yes
+from scripts.sweep.run import slots_of, sweep_parser, yes
 
 _REHEARSALS = 4
 _REHEARSAL_S = 15.0
@@ -106,10 +104,10 @@ def measured(cells: Sequence[Cell], shapes: Shapes, options: argparse.Namespace)
         firsts.setdefault((shape.shape, shape.unit), cell)
     if len(firsts) > _REHEARSALS:
         print(f"TRIAL=y: {len(firsts)} different shapes, of which {_REHEARSALS} are tried")
-    past = []
+    past, slot = [], slots_of(options)[0]
     for cell in list(firsts.values())[:_REHEARSALS]:
         print(f"trying {cell.label} for {_REHEARSAL_S:g} s of steps …", flush=True)
-        past.append(rehearse(cell, shapes, _REHEARSAL_S))
+        past.append(rehearse(cell, shapes, slot, _REHEARSAL_S))
     return estimate(of_cells, past)
 
 
@@ -135,14 +133,10 @@ def said(found: Estimate, total: float, jobs: int, trial: bool) -> list[str]:
 
 
 def main() -> int:
-    flags = parser(__doc__)
-    given = os.environ.get
-    flags.add_argument("sweep", metavar="SWEEP", nargs="?", default=given("SWEEP", ""))
-    flags.add_argument("--jobs", metavar="N", default=given("JOBS", ""))
-    flags.add_argument("--storage", metavar="URL", default=given("STORAGE", ""))
+    flags = sweep_parser(__doc__)
     flags.add_argument("--trial", action="store_true", default=yes("TRIAL"))
     options = flags.parse_args()
-    jobs = parse_jobs(options.jobs) or 1
+    jobs = len(slots_of(options))
     sweep = chosen_sweep(options.sweep, output_dir(options.output_dir), options.storage)
     space = Space(sweep)
     cells = space.cells()
