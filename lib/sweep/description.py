@@ -136,7 +136,7 @@ def sweep_of(
         for key, value in given.items()
         if key in PARTS and value is not None
     }
-    if "metric" not in given:
+    if given.get("metric") is None:
         check.wrong((), "metric is missing: metric: {name: val/loss}")
     if check.problems:
         raise ConfigError(check.problems)
