@@ -8,8 +8,8 @@ submit(cluster, "lr-grid", folder, job)         # ["1234_0", "1234_1"]
 
 One job of an array is one machine with one worker. Slurm sends SIGUSR2 before the time is up and
 when it needs the machine: the worker is ended, so that its trainings save, and the job is queued
-again until the sweep is done. STORAGE may have a password in it, so it reaches the job in its
-environment alone: it is in no script, no pickled job and no command line.
+again until the sweep is done. A STORAGE with a password in it reaches the job in its environment
+alone: it is in no script, no pickled job and no command line.
 """
 
 import os
@@ -74,7 +74,8 @@ class Cluster:
 class WorkerJob:
     """What a Slurm job runs: the worker `command` with `environment`, as a process of its own.
 
-    It is pickled, so `storage` is only whether the worker needs STORAGE from the environment.
+    It is pickled, so a STORAGE with a password is not part of `environment`; then `storage` says
+    that the worker needs it from the environment of the job.
     """
 
     command: Sequence[str]

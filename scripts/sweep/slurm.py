@@ -3,10 +3,12 @@
 
 import argparse
 import os
+import re
 import sys
 from pathlib import Path
 
 from lib.errors import BadUse
+from lib.runs.redact import redact
 from lib.sweep import slurm
 from lib.sweep.description import Sweep
 from lib.sweep.orders import sweep_folder
@@ -14,6 +16,12 @@ from lib.sweep.slots import parse_jobs
 from lib.sweep.storage import default_storage, normalised, redacted
 from lib.sweep.study import open_study
 from scripts.common import output_dir
+
+
+def has_password(url: str) -> bool:
+    """Whether `url` holds more of a secret than the name of a user."""
+    url = re.sub(r"://[^:@/]*@", "://", url)
+    return redact(url) != url
 
 
 def launch(sweep: Sweep, options: argparse.Namespace) -> int:
@@ -34,8 +42,9 @@ def launch(sweep: Sweep, options: argparse.Namespace) -> int:
     if open_study(sweep, storage, create=True, extend=options.extend).progress().done:
         print(f"{sweep.name}: all trials are done; next: make sweep-report SWEEP={sweep.name}")
         return 0
-    if options.storage:
-        os.environ["STORAGE"] = options.storage  # sbatch passes it on
+    secret = has_password(storage)
+    if secret:
+        os.environ["STORAGE"] = storage  # sbatch passes it on
     job = slurm.WorkerJob(
         command=[sys.executable, "-m", "scripts.sweep.worker", "--output-dir", str(runs)],
         environment={
@@ -43,8 +52,9 @@ def launch(sweep: Sweep, options: argparse.Namespace) -> int:
             "JOBS": options.jobs,
             "GPUS": options.gpus,
             "REUSE": "y" if options.reuse else "",
+            **({} if secret else {"STORAGE": storage}),
         },
-        storage=bool(options.storage),
+        storage=secret,
     )
     jobs = slurm.submit(cluster, sweep.name, folder, job)
     print(f"submitted {', '.join(jobs)}; the trials are kept in {redacted(storage)}")

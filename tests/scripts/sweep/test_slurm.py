@@ -12,6 +12,7 @@ import yaml
 from benchmarks.sweep_tree import make_tree
 from lib.files import ROOT
 from lib.runs.stored import load_run
+from scripts.sweep.slurm import has_password
 from tests import slurm as programs
 from tests.lib.sweep.test_slurm import command_lines
 from tests.postgres import postgres  # noqa: F401 (a fixture)
@@ -69,6 +70,21 @@ def in_progress(tree, said: str) -> bool:
 
 def read(path) -> str:
     return path.read_text() if path.exists() else ""
+
+
+@pytest.mark.parametrize(
+    ("url", "secret"),
+    [
+        ("postgresql://sweeper@host/sweeps", False),
+        ("postgresql://host/sweeps?sslmode=require", False),
+        ("sqlite:////disk/studies.sqlite", False),
+        ("postgresql://sweeper:" + "hunter22@host/sweeps", True),
+        ("postgresql+psycopg://sweeper:" + "%40x@host/sweeps", True),
+        ("postgresql://host/sweeps?user=sweeper&password=" + "hunter22", True),
+    ],
+)
+def test_what_must_not_be_written(url, secret):
+    assert has_password(url) is secret
 
 
 @pytest.mark.slow
