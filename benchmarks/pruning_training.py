@@ -52,15 +52,20 @@ class Method(NamedTuple):
     longer: float = 1.0
 
 
+_STATE = ("--pruning-method", "state", "--pruning-score")
+
 METHODS: dict[str, Method] = {
     "magnitude": Method(("--pruning-method", "magnitude")),
     "movement": Method(("--pruning-method", "movement")),
     "movement-from-start": Method(("--pruning-method", "movement-from-start")),
+    **{name: Method((*_STATE, name)) for name in STATE_SCORES},
     **{
-        name: Method(("--pruning-method", "state", "--pruning-score", name))
-        for name in STATE_SCORES
+        f"v-power {p}": Method((*_STATE, "v-power", "--pruning-score-power", str(p)))
+        for p in (0.125, 0.5)
     },
+    "lamp": Method(("--pruning-method", "lamp")),
     "GraNet-style": Method(("--pruning-method", "magnitude", "--regrowth", "0.5")),
+    "AC/DC": Method(("--pruning-method", "magnitude", "--pruning-schedule", "alternating")),
     "magnitude, erk": Method(("--pruning-method", "magnitude", "--pruning-scope", "erk")),
     # The original bitter2 is magnitude with more steps; not comparable with the other rows.
     "bitter2, 1.21× the steps": Method(
