@@ -36,8 +36,9 @@ class Colleagues:
             path.unlink(missing_ok=True)
         try:
             yield
-        finally:
+            # Not after an error: it may hold trials that it could not put back, on a full disk.
             path.unlink(missing_ok=True)
+        finally:
             lock.release(held)
 
     def is_dead(self, worker: str) -> bool:
