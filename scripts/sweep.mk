@@ -50,3 +50,15 @@ TAKES.sweep-export := SWEEP FORMAT OUT STORAGE
 .PHONY: sweep-export
 sweep-export: | $(READY) ## a sweep for W&B's agents: SWEEP=name FORMAT=wandb OUT=file.yaml
 	$(Q)$(PYTHON) -m scripts.sweep.export
+
+##@ Benchmarks
+
+TAKES.bench-sweep := N
+TAKES.bench-sweep-kills := N SEED
+
+.PHONY: bench-sweep bench-sweep-kills
+bench-sweep: | $(READY) ## what scheduling costs a sweep, and when the next trial starts after N=10000
+	$(Q)$(PYTHON) -m benchmarks.sweep
+
+bench-sweep-kills: | $(READY) ## kill sweeps of 40 cells N=10 times, go on, compare: SEED=1
+	$(Q)$(PYTHON) -m benchmarks.sweep_kills

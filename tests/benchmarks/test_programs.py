@@ -37,6 +37,11 @@ from lib.files import ROOT
         pytest.param(
             ["loop_overhead", "lenet5", '{"max-steps": 3}'], "overhead", marks=pytest.mark.slow
         ),
+        pytest.param(
+            ["sweep", "--trials", "2", "--finished", "20"],
+            "until the next one, s",
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
