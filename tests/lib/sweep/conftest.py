@@ -5,8 +5,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from benchmarks.sweep_tree import make_tree
 from lib.config.tree import Tree
 from lib.sweep import symbols, variables
+from tests.lib.sweep.forks import Forks
+from tests.postgres import postgres  # noqa: F401, a fixture
 
 
 @pytest.fixture(scope="module")
@@ -22,3 +25,16 @@ def one_tree() -> Iterator[None]:
         patch.setattr(symbols, "Tree", again)
         patch.setattr(variables, "Tree", again)
         yield
+
+
+@pytest.fixture(scope="session")
+def tree(tmp_path_factory):
+    """A copy of the project with a model that trains in an instant."""
+    return make_tree(tmp_path_factory.mktemp("sweeps") / "tree")
+
+
+@pytest.fixture(scope="session")
+def forks(tree):
+    """Starts sweeps in the tree without the seconds that imports take."""
+    with Forks(tree) as started:
+        yield started
