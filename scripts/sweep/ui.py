@@ -15,21 +15,15 @@ if __name__ == "__main__":
 
 import os
 import re
-import sys
 
 from lib.errors import BadUse
+from lib.signals import termination_raises
 from scripts.common import parser
 from scripts.sweep.reading import add_storage, storage_of
-from scripts.tracking.pages import HOST, check_free, serve
+from scripts.tracking.pages import HOST, check_free
 
 DEFAULT_PORT = 8080
 _PAGE = "optuna-ui"
-# The URL, which may hold a password, is in no command line.
-_SERVER = """
-import os
-from optuna_dashboard import run_server
-run_server(os.environ["STORAGE"], host={host!r}, port={port})
-"""
 
 
 def main() -> int:
@@ -38,15 +32,19 @@ def main() -> int:
     flags.add_argument("--port", metavar="PORT", default=os.environ.get("PORT", ""))
     given = flags.parse_args()
     port = port_of(given.port)
+    other = port + 1 if port < 65535 else DEFAULT_PORT
+    check_free(port, _PAGE, f"choose another one: PORT={other}")
     from lib.sweep.storage import normalised
     from lib.sweep.study import list_studies
 
     url = storage_of(given)
     list_studies(url)  # says what is wrong with the database, where the page would show nothing
-    other = port + 1 if port < 65535 else DEFAULT_PORT
-    check_free(port, _PAGE, f"choose another one: PORT={other}")
-    command = [sys.executable, "-c", _SERVER.format(host=HOST, port=port)]
-    return serve(_PAGE, port, command, STORAGE=normalised(url))
+    from optuna_dashboard import run_server
+
+    print(f"{_PAGE}: http://{HOST}:{port}  (Ctrl-C stops it)", flush=True)
+    with termination_raises():
+        run_server(normalised(url), host=HOST, port=port)  # returns on Ctrl-C
+    return 0
 
 
 def port_of(given: str) -> int:

@@ -15,6 +15,7 @@ from lib.runs import open_runs
 from lib.runs.stored import StoredRun
 from lib.sweep.storage import default_storage
 from lib.sweep.study import Study, open_study
+from tests.scripts.sweep import studies
 
 
 class Sweeps:
@@ -71,3 +72,13 @@ def sweeps(tiny_tree: Tree) -> Iterator[Sweeps]:
     yield Sweeps(tiny_tree)
     shutil.rmtree(tiny_tree.output_dir, ignore_errors=True)
     Path(tiny_tree.root / "said").unlink(missing_ok=True)
+
+
+@pytest.fixture(scope="session")
+def sweeps_done(tmp_path_factory):
+    """An output directory with a grid, a search for two metrics, and a sweep without a best."""
+    folder = tmp_path_factory.mktemp("sweeps")
+    studies.done(folder, "grid", studies.GRID, studies.of_the_grid)
+    studies.done(folder, "pareto", studies.PARETO, lambda c: [c.number, 9.0 - c.number // 2])
+    studies.done(folder, "broken", studies.CONSTRAINED, lambda c: [1.0], {"sparsity": 0.5})
+    return folder
