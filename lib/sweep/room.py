@@ -2,8 +2,8 @@
 """Whether the disk has room for another run, judged by the runs of the sweep so far.
 
 room = Room(output_dir)
-room.learn(run)                                 # after each completed run
-if lack := room.lacking(running=2, left=30): …  # what to say, empty if there is room
+room.learn(run)             # after each completed run
+if not room.fits(beside=2): raise Failure(room.full(left=30))
 """
 
 import shutil
@@ -26,23 +26,18 @@ class Room:
         """Take the size of a completed run into account."""
         self.largest = max(self.largest, disk_usage(run.dir))
 
-    def lacking(self, running: int, left: int) -> str:
-        """Empty if one more run fits beside `running` others; else a sentence.
-
-        It says how much is free and how much the `left` runs that are missing will take.
-        """
-        free = self._free()
-        if free >= _LEAST + self.largest * (running + 1):
-            return ""
-        return self.full(left)
+    def fits(self, beside: int) -> bool:
+        """Whether there is room for one more run beside so many that are growing."""
+        return self._free() >= _LEAST + self.largest * (beside + 1)
 
     def full(self, left: int) -> str:
-        """The sentence on a disk that is full."""
+        """That the disk is full, and what the `left` runs that are missing will take."""
         needed = _LEAST + self.largest * max(1, left)
         each = f" of about {size(self.largest)} each" if self.largest else ""
         return (
             f"the disk of {self._output_dir} is full: {size(self._free())} are free; what is "
-            f"missing ({left} run{'' if left == 1 else 's'}{each}) takes about {size(needed)}"
+            f"missing ({left} run{'' if left == 1 else 's'}{each}) takes about {size(needed)}. "
+            "Free some space"
         )
 
     def _free(self) -> int:

@@ -22,6 +22,7 @@ from functools import cached_property
 from typing import Any
 
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 from sqlalchemy import Connection
 
 from lib.errors import BadUse, Failure
@@ -32,7 +33,7 @@ from lib.sweep.claims import Claim
 from lib.sweep.description import Sweep
 from lib.sweep.extension import check_extension, differences
 from lib.sweep.rows import Row, trials_in
-from lib.sweep.storage import Database, redacted
+from lib.sweep.storage import Database, TakenAway, redacted
 from lib.sweep.trials import Progress, Trial, trials_of
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -122,7 +123,10 @@ class Study:
             trial = optuna.Trial(self.optuna, claim.trial_id)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # the same step again, after it was put back
-                trial.report(value, step)
+                try:
+                    trial.report(value, step)
+                except UpdateFinishedTrialError:
+                    raise TakenAway(f"trial {claim.number} is no longer this worker's") from None
             return self.sweep.pruner is not None and trial.should_prune()
 
         return self.database.through_optuna(reported)

@@ -20,17 +20,14 @@ from pathlib import Path
 from lib import lock
 from lib.errors import Failure
 from lib.runs.metadata import new_id
-from lib.runs.stored import StoredRun
-from lib.runs.words import add_note, change_tags
 from lib.signals import Terminated, forget_closed_terminal, termination_signals
-from lib.sweep import outcome as ends
 from lib.sweep.claims import BEAT_S, Claim
 from lib.sweep.colleagues import Colleagues
 from lib.sweep.jobs import Job, Pace, label_of
 from lib.sweep.live import Display
 from lib.sweep.orders import Orders, sweep_folder
-from lib.sweep.outcome import Outcome
-from lib.sweep.results import Unmeasured, facts_of, measured, values_text
+from lib.sweep.outcome import COMPLETED
+from lib.sweep.recorder import Hopeless, Recorder, missing
 from lib.sweep.reuse import Reusable
 from lib.sweep.room import Room
 from lib.sweep.slots import Slot
@@ -61,6 +58,7 @@ class Worker:
         self._colleagues = Colleagues(sweep_folder(output_dir, study.sweep.name) / "workers")
         self._study, self._sweep, self._display = study, study.sweep, display
         self._orders, self._room = Orders(study.sweep, output_dir), Room(output_dir)
+        self._recorder = Recorder(study, self._orders, self._room, display)
         self._reusable, self._pace = reusable, Pace(len(slots))
         self._free = list(slots)[::-1]
         self._jobs: list[Job] = []
@@ -70,7 +68,6 @@ class Worker:
         self._asked_at = self._beat_at = -float("inf")
         self._best = ""
         self._nothing_left = False
-        self._has_values = False  # whether any run had values of the metrics
 
     def run(self) -> None:
         """Train until every trial is done, here or elsewhere.
@@ -81,7 +78,7 @@ class Worker:
         with _heard(self._events.put), self._colleagues.joined(self.id):
             try:
                 self._progress = self._study.progress()
-                self._best = self._best_text()
+                self._best = self._recorder.best()
                 while self._turn():
                     pass
             finally:
@@ -100,7 +97,8 @@ class Worker:
             return False
         self._take_events()
         for job in list(self._jobs):
-            self._look(job)
+            with self._recording(job):
+                self._look(job)
         if time.monotonic() - self._beat_at >= BEAT_S:
             self._beat()
         self._display.show(self._pace.view(self._sweep, self._progress, self._jobs, self._best))
@@ -111,30 +109,27 @@ class Worker:
         while self._free and not (self._stop or self._error):
             if time.monotonic() - self._asked_at < _ASK_S:
                 return
-            if lack := self._room.lacking(len(self._jobs), self._missing()):
-                self._give_up(f"{lack}. Free some space, then go on: {self._again()}")
+            if not self._room.fits(beside=len(self._jobs)):
+                self._give_up(Hopeless(self._room.full(missing(self._study))))
                 return
             claim = self._study.claim(self.id)
             if claim is None:
                 self._asked_at = time.monotonic()
                 self._see_others()
                 return
-            self._take(claim)
+            with self._recording():
+                self._take(claim)
 
     def _see_others(self) -> None:
         """There is nothing to claim now: what dead workers held may come back, or all is done."""
-        lost = self._study.lost(self._colleagues.is_dead)
-        self._progress = progress = self._study.progress()
+        lost, progress = self._beat(), self._progress
         over = progress.waiting == 0 or self._study.out_of_time()
         self._nothing_left = progress.done or (not lost and progress.running == 0 and over)
-        if lost:
-            self._display.say(f"a worker died: {len(lost)} of its trials wait again")
-            self._asked_at = -float("inf")
 
     def _take(self, claim: Claim) -> None:
         """Begin with a claimed trial, or record at once what was trained before."""
         if self._reusable and (run := self._reusable.run_of(claim.key)):
-            self._complete(claim, run, "is reused", reused=True)
+            self._recorder.complete(claim, run, "is reused", reused=True)
             return
         job = Job(claim, self._free.pop(), self._orders.order(claim))
         self._jobs.append(job)
@@ -148,7 +143,7 @@ class Worker:
             return
         if complete := [run for run in runs if run.status == "completed"]:
             self._leave(job)
-            self._complete(job.claim, complete[-1], "was complete")
+            self._recorder.complete(job.claim, complete[-1], "was complete")
             return
         training = Training(order, job.slot)
         try:
@@ -163,23 +158,14 @@ class Worker:
     def _look(self, job: Job) -> None:
         """Report what a training has logged since the last look, and stop it if that is bad."""
         if job.training is None:
-            if self._stop or self._error:
-                self._leave(job)
-                self._study.put_back(job.claim)
-            else:
-                self._begin(job)
+            self._begin(job)
             return
-        try:
-            for step, value in job.training.look():
-                if self._is_judged(job) and self._study.report(job.claim, step, value):
-                    job.pruned = True
-                    job.training.stop(signal.SIGUSR2, f"given up by the pruner at step {step}")
-        except TakenAway:
-            self._let_go(job)
-
-    def _is_judged(self, job: Job) -> bool:
-        """Whether the pruner sees the evaluations of the trial; the journal has all of them."""
-        return self._sweep.pruner is not None and job.mine and not job.pruned
+        for step, value in job.training.look():
+            if self._sweep.pruner is None or job.pruned or not job.mine:
+                continue  # the journal has all of them
+            if self._study.report(job.claim, step, value):
+                job.pruned = True
+                job.training.stop(signal.SIGUSR2, f"given up by the pruner at step {step}")
 
     def _take_events(self) -> None:
         """Wait for the next event, at most until the next look; then take all there are."""
@@ -192,90 +178,51 @@ class Worker:
                     self._signalled(event)
                 event = self._events.get_nowait()
 
-    def _beat(self) -> None:
-        """Say that this worker lives, and see how the others are doing."""
+    def _beat(self) -> list[int]:
+        """Say that this worker lives, and see how the others are; returns what dead ones held."""
         self._beat_at = time.monotonic()
         held = [job for job in self._jobs if job.mine]
         taken = {claim.number for claim in self._study.beat([job.claim for job in held])}
         for job in held:
             if job.claim.number in taken:
                 self._let_go(job)
-        self._study.lost(self._colleagues.is_dead)
+        lost = self._study.lost(self._colleagues.is_dead)
+        if lost:
+            self._display.say(f"a worker died: what it trained waits again ({len(lost)})")
+            self._asked_at = -float("inf")
         self._progress = self._study.progress()
+        return lost
 
     # ----------------------------------------------------------------------------- how it ends
 
     def _ended(self, training: Training) -> None:
         """Record how a training ended, and free its slot."""
         job = next(job for job in self._jobs if job.training is training)
-        self._look(job)
+        with self._recording(job):
+            self._look(job)
         ended = training.outcome()
         self._leave(job)
         self._asked_at = -float("inf")
         if job.mine:
-            try:
-                self._record(job, ended)
-            except TakenAway as error:
-                self._display.say(f"{job.order.run_name}: {error}")
+            if ended.kind == COMPLETED:
+                self._pace.learn(time.monotonic() - job.began)
+            with self._recording(job):
+                self._recorder.record(job, ended)
         self._progress = self._study.progress()
+        self._best = self._recorder.best()
 
-    def _record(self, job: Job, ended: Outcome) -> None:
-        claim, name = job.claim, job.order.run_name
-        if ended.kind == ends.COMPLETED and ended.run is not None:
-            self._pace.learn(time.monotonic() - job.began)
-            self._room.learn(ended.run)
-            self._complete(claim, ended.run, "completed")
-        elif ended.kind == ends.STOPPED and job.pruned:
-            self._note(claim, ended)
-            self._study.prune(claim, ended.reason)
-            if ended.run is not None:
-                _describe(ended.run, ended.reason)
-            self._display.say(f"{name} pruned: {ended.reason}")
-        elif ended.kind in (ends.STOPPED, ends.LOST):
-            self._study.put_back(claim)
-            self._display.say(f"{name} goes back: {ended.reason}")
-        elif ended.kind == ends.DISK_FULL:
-            self._study.put_back(claim)
-            full = self._room.full(self._missing() + 1)
-            self._give_up(f"{full}. {name}: {ended.reason}. Then go on: {self._again()}")
-        else:
-            self._fail(job, ended)
-
-    def _fail(self, job: Job, ended: Outcome) -> None:
-        reason, changes = ended.reason, None
-        if ended.kind == ends.OUT_OF_MEMORY and (changes := self._orders.halved(job.claim)):
-            smaller = " ".join(f"{symbol}={value}" for symbol, value in changes.items())
-            reason = f"{reason}; the next attempt has {smaller}"
-        self._note(job.claim, ended)
-        again = self._study.fail(job.claim, reason, changes)
-        rest = "it is tried again" if again else f"what it printed: {job.order.log}"
-        self._display.say(f"{job.order.run_name} failed: {reason}; {rest}")
-
-    def _note(self, claim: Claim, ended: Outcome) -> None:
-        if ended.run is not None:
-            self._study.note_run(claim, ended.run.name)
-
-    def _complete(self, claim: Claim, run: StoredRun, how: str, reused: bool = False) -> None:
-        """Record a completed run. One without a value of the metric is a failure.
-
-        If no run has had one yet, the sweep cannot be right, and stops.
-        """
+    @contextmanager
+    def _recording(self, job: Job | None = None) -> Iterator[None]:
+        """Within the block a trial may turn out to be another worker's, or the sweep hopeless."""
         try:
-            values = measured(run, self._sweep.metrics)
-        except Unmeasured as error:
-            if not self._has_values and not self._progress.complete:
-                self._study.put_back(claim)
-                self._give_up(f"{error} Mend `metric` in the sweep, then: {self._again()}")
+            yield
+        except TakenAway as error:
+            if job is None:
+                self._display.say(str(error))
             else:
-                self._study.fail(claim, str(error))
-                self._display.say(f"{run.name} failed: {error}")
-            return
-        self._has_values = True
-        facts = facts_of(run, self._sweep)
-        self._study.complete(claim, values, run.name, facts, reused=reused)
-        self._best = self._best_text()
-        said = values_text(self._sweep, values)
-        self._display.say(f"{run.name} {how}: {said} ({label_of(claim)})")
+                self._let_go(job)
+        except Hopeless as error:
+            self._give_up(error)
 
     def _leave(self, job: Job) -> None:
         self._jobs.remove(job)
@@ -289,11 +236,11 @@ class Worker:
             if job.training is not None:
                 job.training.stop(signal.SIGTERM, "taken away")
 
-    def _give_up(self, reason: str) -> None:
+    def _give_up(self, error: Hopeless) -> None:
         """Start nothing more, and let the trainings in progress save and end."""
         if self._error is None:
-            self._error = Failure(reason)
-            self._tell_all(signal.SIGTERM)
+            self._error = Hopeless(f"{error}, then: make sweep SWEEP={self._sweep.name}")
+            self._stop_all(signal.SIGTERM)
 
     def _signalled(self, number: int) -> None:
         if number == signal.SIGHUP:
@@ -302,45 +249,31 @@ class Worker:
             self._stop = number
             if self._jobs:
                 self._display.say("stopping: the trainings save and end (Ctrl-C: at once)")
-            self._tell_all(signal.SIGTERM)
+            self._stop_all(signal.SIGTERM)
         elif number == signal.SIGINT:
-            self._tell_all(signal.SIGKILL)
+            self._stop_all(signal.SIGKILL)
 
-    def _tell_all(self, number: int) -> None:
-        for job in self._jobs:
+    def _stop_all(self, number: int) -> None:
+        """Stop the trainings; what has not started yet goes back."""
+        for job in list(self._jobs):
             if job.training is not None:
                 job.training.stop(number, _STOPPED)
+            else:
+                self._leave(job)
+                with self._recording(job):
+                    self._study.put_back(job.claim)
 
     def _abandon(self) -> None:
         """After an error: no training goes on without its worker."""
-        self._tell_all(signal.SIGTERM)
+        with suppress(Failure):
+            self._stop_all(signal.SIGTERM)
         while any(job.training and not job.training.ended for job in self._jobs):
-            if self._events.get() == signal.SIGINT:
-                self._tell_all(signal.SIGKILL)
+            with suppress(queue.Empty):
+                if self._events.get(timeout=_LOOK_S) == signal.SIGINT:
+                    self._stop_all(signal.SIGKILL)
         for job in self._jobs:
             with suppress(Failure):
                 self._study.put_back(job.claim)
-
-    # --------------------------------------------------------------------------- what is said
-
-    def _missing(self) -> int:
-        """How many runs are neither done nor in progress."""
-        return max(1, self._progress.total - self._progress.finished - self._progress.running)
-
-    def _best_text(self) -> str:
-        """The best trial so far; of two metrics there is no single one."""
-        best = self._study.best() if len(self._sweep.metrics) == 1 else None
-        return f"{values_text(self._sweep, best.values)} ({best.run}, {best.label})" if best else ""
-
-    def _again(self) -> str:
-        return f"make sweep SWEEP={self._sweep.name}"
-
-
-def _describe(run: StoredRun, reason: str) -> None:
-    """Say in a pruned run why it ended; what cannot be written is no reason to stop."""
-    with suppress(Failure):
-        add_note(run, f"pruned in its sweep: {reason}")
-        change_tags(run, "+pruned")
 
 
 @contextmanager

@@ -175,9 +175,10 @@ def test_values_of_a_run(tmp_path):
 
 def test_room_on_the_disk(tmp_path):
     room = Room(tmp_path / "not" / "there")
-    assert room.lacking(running=1, left=3) == ""
+    assert room.fits(beside=1)
     room.learn(run_in(tmp_path))
-    assert room.largest > 0 and room.lacking(running=1, left=3) == ""
+    assert room.largest > 0 and room.fits(beside=1)
     room.largest = 2**60
-    said = room.lacking(running=1, left=3)
-    assert "are free" in said and "3 runs of about 1048576.0 TiB each" in said
+    assert not room.fits(beside=0)
+    said = room.full(left=3)
+    assert "are free" in said and "(3 runs of about 1048576.0 TiB each)" in said
