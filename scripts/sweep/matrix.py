@@ -29,7 +29,7 @@ from lib.errors import BadUse
 from lib.sweep.cells import Space
 from lib.sweep.variables import sweep_of_variables
 from scripts.config.change import load_or_make, override, overrides
-from scripts.sweep.run import start, training_parser
+from scripts.sweep.common import training_parser
 
 
 def present() -> str:
@@ -65,6 +65,8 @@ def main() -> int:
     print(f"sweep {sweep.name}: {len(space.cells())} cells")
     for remark in space.remarks:
         print(f"note: {remark}")
+    from scripts.sweep.run import start  # Optuna takes a second
+
     return start(sweep, options)
 
 

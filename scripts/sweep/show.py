@@ -29,8 +29,7 @@ from lib.sweep.distributions import Range
 from lib.sweep.estimate import Estimate, Shapes, estimate, past_runs, shapes_of
 from lib.sweep.rehearsal import rehearse
 from scripts.common import output_dir
-from scripts.sweep.common import chosen_sweep
-from scripts.sweep.run import slots_of, sweep_parser, yes
+from scripts.sweep.common import chosen_sweep, slots_of, sweep_parser, yes
 
 _REHEARSALS = 4
 _REHEARSAL_S = 15.0

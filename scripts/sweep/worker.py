@@ -20,7 +20,8 @@ from lib.errors import BadUse
 from lib.sweep.storage import default_storage
 from lib.sweep.study import open_study
 from scripts.common import output_dir
-from scripts.sweep.run import slots_of, sweep_parser, train
+from scripts.sweep.common import slots_of, sweep_parser
+from scripts.sweep.run import train
 
 
 def main() -> int:
