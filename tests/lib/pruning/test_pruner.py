@@ -145,7 +145,7 @@ def test_scopes_and_patterns(scope, pattern):
         assert [row["pruned"] for row in pruner.layers()] == [18, 512, 32]
 
 
-@pytest.mark.parametrize("score", ["magnitude", "bitter9"])  # bitter9 has negative scores
+@pytest.mark.parametrize("score", ["magnitude", "v-power", "bitter9"])  # the last has negative ones
 def test_two_of_four_along_the_input(score):
     model = nn.Sequential(nn.Conv2d(4, 8, 3), nn.Flatten(), nn.Linear(128, 4))
     weights = prunable(model)
