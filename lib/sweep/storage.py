@@ -145,7 +145,7 @@ class Database:
                 if not again:
                     print(f"note: {error}; waiting for it", file=sys.stderr, flush=True)
                 again = True
-                time.sleep(_POLL_S)
+                _rest()
 
     def _explained(self, work: Callable[[], Result]) -> Result:
         """What `work` returns; errors of the database in words that help."""
@@ -228,6 +228,10 @@ class Database:
 
 class _Away(Exception):
     """The server does not answer now."""
+
+
+def _rest() -> None:
+    time.sleep(_POLL_S)
 
 
 def _is_away(error: object) -> bool:

@@ -107,7 +107,7 @@ def study_id(connection: Connection, name: str) -> int | None:
 def studies_with(connection: Connection, key: str) -> dict[str, int]:
     """{name: id} of the studies that have the user attribute `key`."""
     query = select(STUDIES.c.study_name, STUDIES.c.study_id).join(STUDY_ATTRS)
-    return dict(connection.execute(query.where(STUDY_ATTRS.c.key == key)).tuples().all())
+    return dict(connection.execute(query.where(STUDY_ATTRS.c.key == key)).all())
 
 
 def locked(connection: Connection, study: int) -> None:
@@ -260,7 +260,7 @@ def first_waiting(connection: Connection, study: int, started: bool) -> int | No
 def counts(connection: Connection, study: int) -> dict[TrialState | None, int]:
     """{state: trials}; None: those that are another attempt at an earlier one."""
     query = select(TRIALS.c.state, func.count()).where(TRIALS.c.study_id == study)
-    found = dict(connection.execute(query.group_by(TRIALS.c.state)).tuples().all())
+    found = dict(connection.execute(query.group_by(TRIALS.c.state)).all())
     again = select(func.count()).join_from(ATTRS, TRIALS)
     again = again.where(TRIALS.c.study_id == study, ATTRS.c.key == RETRY_OF)
     return {**found, None: connection.scalar(again)}
