@@ -192,11 +192,21 @@ def fail(
     return again
 
 
-def put_back(connection: Connection, study: int, claim: Claim) -> None:
-    """Let the trial wait again, for anybody; it stays the same trial."""
-    _own(connection, study, claim.trial_id, claim.worker)
-    tables.set_attrs(connection, claim.trial_id, {"worker": None})
-    tables.set_state(connection, claim.trial_id, TrialState.WAITING)
+def put_back(connection: Connection, study: int, claim: Claim, lost: str = "") -> bool:
+    """Let the trial wait again, for anybody; it stays the same trial.
+
+    `lost` says how its training was ended from outside. One that is lost too often is closed as
+    failed; then it returns False.
+    """
+    row = _own(connection, study, claim.trial_id, claim.worker)
+    if lost and (count := row.attrs.get("lost", 0) + 1) > MOST_LOST:
+        _close(connection, row, {"reason": f"{lost}, as {MOST_LOST} times before"})
+        return False
+    tables.set_attrs(
+        connection, row.trial_id, {"worker": None, **({"lost": count} if lost else {})}
+    )
+    tables.set_state(connection, row.trial_id, TrialState.WAITING)
+    return True
 
 
 def lose(

@@ -44,9 +44,12 @@ class Recorder:
             self.complete(claim, ended.run, "completed")
         elif ended.kind == ends.STOPPED and job.pruned:
             self._prune(claim, name, ended)
-        elif ended.kind in (ends.STOPPED, ends.LOST):
+        elif ended.kind == ends.STOPPED:
             self._study.put_back(claim)
             self._display.say(f"{name} goes back: {ended.reason}")
+        elif ended.kind == ends.LOST:
+            again = self._study.put_back(claim, lost=ended.reason)
+            self._display.say(f"{name} {'goes back' if again else 'failed'}: {ended.reason}")
         elif ended.kind == ends.DISK_FULL:
             self._study.put_back(claim)
             full = self._room.full(missing(self._study))

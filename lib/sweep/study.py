@@ -175,9 +175,13 @@ class Study:
         )
         return bool(again)
 
-    def put_back(self, claim: Claim) -> None:
-        """Let the trial wait again: this worker ends, and the trial goes on from its checkpoint."""
-        self._write(claims.put_back, claim)
+    def put_back(self, claim: Claim, lost: str = "") -> bool:
+        """Let the trial wait again: this worker ends, and the trial goes on from its checkpoint.
+
+        `lost`: its training was ended by somebody else, and so. Returns False when that happened so
+        often that the trial has failed.
+        """
+        return self._write(claims.put_back, claim, lost) is not False
 
     def lost(
         self,

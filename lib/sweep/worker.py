@@ -230,11 +230,14 @@ class Worker:
 
     def _let_go(self, job: Job) -> None:
         """The trial was taken away: this worker was thought dead, or somebody changed it."""
-        if job.mine:
-            job.mine = False
-            self._display.say(f"{job.order.run_name} was taken away: its training here stops")
-            if job.training is not None:
-                job.training.stop(signal.SIGTERM, "taken away")
+        if not job.mine:
+            return
+        job.mine = False
+        self._display.say(f"{job.order.run_name} was taken away: another worker has it")
+        if job.training is not None:
+            job.training.stop(signal.SIGTERM, "taken away")
+        elif job in self._jobs:  # it waits for the run, as the other worker does now
+            self._leave(job)
 
     def _give_up(self, error: Hopeless) -> None:
         """Start nothing more, and let the trainings in progress save and end."""

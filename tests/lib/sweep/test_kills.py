@@ -66,6 +66,20 @@ def test_a_training_outlives_neither_its_worker_nor_its_checkpoint(tree, forks):
 
 
 @pytest.mark.slow
+def test_a_training_that_is_killed_each_time_fails_in_the_end(tree, forks):
+    write(tree, "doomed", seeds=[1])
+    program = forks.start(SWEEP="doomed", set={"lib.sweep.claims:MOST_LOST": 2})
+    for _ in range(3):
+        (training,) = until(lambda: trainings(tree))
+        os.kill(training, signal.SIGKILL)
+        until(lambda gone=training: gone not in trainings(tree))
+    assert program.wait() == 1
+    (trial,) = trials_of("doomed", sqlite(tree))
+    assert trial.state.name == "FAIL"
+    assert trial.user_attrs["reason"] == "it was ended by SIGKILL, as 2 times before"
+
+
+@pytest.mark.slow
 def test_a_run_that_is_discarded_is_not_missed(tree, forks):
     """What the study has recorded counts: what was thrown away is not trained again."""
     write(tree, "discarded", seeds=[1, 2], set={"TINY_STEP_MS": 0})

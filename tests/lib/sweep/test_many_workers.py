@@ -75,6 +75,7 @@ def test_a_worker_that_slept_too_long(tree, forks, postgres, database):
 def test_a_machine_that_slept_too_long(tree, forks, postgres, database):
     """Its worker was taken for dead, and another one waits for the run that it holds."""
     write(tree, "frozen", seeds=[1], set={"TINY_STEP_MS": 100})
+    before = len(tree.said)
     sleeper = forks.start(SWEEP="frozen", JOBS="1", STORAGE=database)
     until(lambda: list(tree.output_dir.glob("frozen_*/metadata.yaml")))
     (training,) = trainings(tree)
@@ -82,10 +83,35 @@ def test_a_machine_that_slept_too_long(tree, forks, postgres, database):
     os.kill(training, signal.SIGSTOP)
     age_heartbeats(postgres, database)
     other = forks.start(SWEEP="frozen", JOBS="1", STORAGE=database)
-    until(lambda: "a worker died" in tree.said)
+    until(lambda: "a worker died" in tree.said[before:])
     time.sleep(1)
     assert trainings(tree) == [training]  # it is not trained twice at once
     sleeper.signal(signal.SIGCONT)
     os.kill(training, signal.SIGCONT)
     assert [sleeper.wait(), other.wait()] == [0, 0]
     ended_well(tree, "frozen", 1, database)
+
+
+def test_a_worker_that_waits_for_a_run_is_taken_for_dead(tree, forks, postgres, database):
+    """It lets go, and leaves the run to the one that waits now."""
+    write(tree, "queue", seeds=[1], set={"TINY_STEP_MS": 50})
+    start = {"SWEEP": "queue", "JOBS": "1", "STORAGE": database}
+    soon, before = {"lib.sweep.worker:BEAT_S": 0.2}, len(tree.said)
+    first = forks.start(**start)
+    until(lambda: list(tree.output_dir.glob("queue_*/metadata.yaml")))
+    (training,) = trainings(tree)
+    os.kill(training, signal.SIGSTOP)
+    first.signal(signal.SIGKILL)
+    second = forks.start(set=soon, **start)
+    until(lambda: "a worker died" in tree.said[before:])
+    running = "SELECT 1 FROM trials WHERE state = 'RUNNING'"
+    until(lambda: postgres.execute(database.rpartition("/")[2], running))
+    second.signal(signal.SIGSTOP)
+    age_heartbeats(postgres, database)
+    third = forks.start(set=soon, **start)
+    until(lambda: tree.said[before:].count("a worker died") == 2)
+    second.signal(signal.SIGCONT)
+    until(lambda: "was taken away" in tree.said[before:])
+    os.kill(training, signal.SIGCONT)
+    assert [second.wait(), third.wait()] == [0, 0]
+    ended_well(tree, "queue", 1, database)
