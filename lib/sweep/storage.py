@@ -41,6 +41,8 @@ FOLDER = ".sweeps"  # in OUTPUT_DIR
 PATIENCE_S = 300.0  # how long a server that went away is waited for
 BUSY_S = 60.0  # how long one worker waits for another one's transaction
 _POLL_S = 1.0
+# By default a network that drops everything is noticed after two hours.
+_KEEPALIVE = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
 _DRIVERS = {
     "sqlite": "sqlite",
     "postgresql": "postgresql+psycopg",
@@ -208,7 +210,17 @@ class Database:
             raise Failure(f"{redacted(self.url)}: {self._hide(str(error))}") from None
 
     def _options(self) -> dict[str, Any]:
-        return {"connect_args": {"timeout": BUSY_S}} if self.is_sqlite else {"pool_pre_ping": True}
+        if self.is_sqlite:
+            return {"connect_args": {"timeout": BUSY_S}}
+        from sqlalchemy import make_url
+
+        # A machine that falls asleep in a transaction would hold its locks until it wakes up.
+        idle = f"-c idle_in_transaction_session_timeout={1000 * BUSY_S:.0f}"
+        given = str(make_url(self.url).query.get("options", ""))
+        return {
+            "pool_pre_ping": True,
+            "connect_args": {"options": f"{given} {idle}".strip(), **_KEEPALIVE},
+        }
 
     def _prepared_file(self, create: bool) -> Path:
         """The file of the database, which its owner alone may read."""

@@ -7,7 +7,8 @@
 
 A fork begins without the two seconds that imports take. In the tree, this file is the program that
 forks; a fork is `scripts.sweep.run` with the variables given. `kill` ends it right before or after
-the first call of a function, `set` replaces constants: {"lib.sweep.x:NAME": value}.
+the first call of a function, `stop` puts it to sleep there, and `set` replaces constants:
+{"lib.sweep.x:NAME": value}.
 """
 
 import importlib
@@ -17,6 +18,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any, NamedTuple
 
 _LIMIT_S = 60.0
@@ -43,14 +45,18 @@ class Forks:
         self._process.wait()
 
     def start(
-        self, kill: str = "", set: "dict[str, Any] | None" = None, **variables: str
+        self,
+        kill: str = "",
+        stop: str = "",
+        set: "dict[str, Any] | None" = None,
+        **variables: str,
     ) -> "Fork":
         """A fork that runs the sweep of these variables."""
-        return Fork(self, int(self.ask(kill=kill, set=set or {}, variables=variables)))
+        return Fork(self, self.ask(kill=kill, stop=stop, set=set or {}, variables=variables))
 
-    def sweep(self, kill: str = "", **variables: Any) -> int:
+    def sweep(self, **how: Any) -> int:
         """`start` and `wait`: the exit code, -n if signal n ended it."""
-        return self.start(kill, **variables).wait()
+        return self.start(**how).wait()
 
     def ask(self, **what: Any) -> Any:
         assert self._process.stdin and self._process.stdout
@@ -67,6 +73,11 @@ class Fork(NamedTuple):
 
     def signal(self, number: int) -> None:
         os.kill(self.pid, number)
+
+    @property
+    def sleeps(self) -> bool:
+        """Whether it was stopped by SIGSTOP."""
+        return Path(f"/proc/{self.pid}/stat").read_text().rpartition(") ")[2].startswith("T")
 
     def wait(self, limit: float = _LIMIT_S) -> int:
         """Its exit code, -n if signal n ended it; it is killed after `limit` seconds."""
@@ -107,15 +118,18 @@ def _code(pid: int, ended: dict[int, int]) -> int | None:
     return ended.get(pid)
 
 
-def _sweep(program: Any, kill: str, set: dict[str, Any], variables: dict[str, str]) -> None:
+def _sweep(
+    program: Any, kill: str, stop: str, set: dict[str, Any], variables: dict[str, str]
+) -> None:
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)
     sys.argv = ["sweep"]
     os.environ.update(variables)
     for where, value in set.items():
         setattr(*_place(where), value)
-    if kill:
-        _kill_at(*kill.split())
+    for number, place in ((signal.SIGKILL, kill), (signal.SIGSTOP, stop)):
+        if place:
+            _signal_at(number, *place.split())
     try:
         importlib.import_module("lib.cli").run_main(program.main)
     except SystemExit as error:
@@ -136,16 +150,21 @@ def _place(where: str) -> tuple[Any, str]:
     return owner, last
 
 
-def _kill_at(when: str, where: str) -> None:
+def _signal_at(number: int, when: str, where: str) -> None:
+    """Send itself the signal before or after the first call of the function at `where`."""
     owner, name = _place(where)
     original = getattr(owner, name)
 
-    def killed(*arguments: Any, **named: Any) -> Any:
+    def interrupted(*arguments: Any, **named: Any) -> Any:
+        setattr(owner, name, original)
+        if when == "before":
+            os.kill(os.getpid(), number)
+        result = original(*arguments, **named)
         if when == "after":
-            original(*arguments, **named)
-        os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), number)
+        return result
 
-    setattr(owner, name, killed)
+    setattr(owner, name, interrupted)
 
 
 if __name__ == "__main__":

@@ -61,28 +61,42 @@ def age_heartbeats(server, url):
 def test_a_worker_that_slept_too_long(tree, forks, postgres, database):
     """It was taken for dead; its training came to its end, and counts."""
     write(tree, "asleep", seeds=[1, 2])
-    sleeper = forks.start(SWEEP="asleep", JOBS="1", STORAGE=database)
+    start = {"SWEEP": "asleep", "STORAGE": database, "set": {"lib.sweep.storage:BUSY_S": 2}}
+    sleeper = forks.start(**start)
     until(lambda: list(tree.output_dir.glob("asleep_*/metadata.yaml")))
     sleeper.signal(signal.SIGSTOP)
     age_heartbeats(postgres, database)
-    assert forks.sweep(SWEEP="asleep", JOBS="1", STORAGE=database) == 0
+    assert forks.sweep(**start) == 0
     assert "was complete" in tree.said
     sleeper.signal(signal.SIGCONT)
     assert sleeper.wait() == 0
     ended_well(tree, "asleep", 2, database)
 
 
+def test_a_machine_that_fell_asleep_in_a_transaction(tree, forks, database):
+    """The server ends the transaction, so that the others do not wait for its locks."""
+    write(tree, "locked", seeds=[1, 2], set={"TINY_STEP_MS": 0})
+    start = {"SWEEP": "locked", "STORAGE": database, "set": {"lib.sweep.storage:BUSY_S": 2}}
+    sleeper = forks.start(stop="after lib.sweep.claims:take", **start)
+    until(lambda: sleeper.sleeps)
+    assert forks.sweep(**start) == 0
+    sleeper.signal(signal.SIGCONT)
+    assert sleeper.wait() == 0
+    ended_well(tree, "locked", 2, database)
+
+
 def test_a_machine_that_slept_too_long(tree, forks, postgres, database):
     """Its worker was taken for dead, and another one waits for the run that it holds."""
     write(tree, "frozen", seeds=[1], set={"TINY_STEP_MS": 100})
     before = len(tree.said)
-    sleeper = forks.start(SWEEP="frozen", JOBS="1", STORAGE=database)
+    start = {"SWEEP": "frozen", "STORAGE": database, "set": {"lib.sweep.storage:BUSY_S": 2}}
+    sleeper = forks.start(**start)
     until(lambda: list(tree.output_dir.glob("frozen_*/metadata.yaml")))
     (training,) = trainings(tree)
     sleeper.signal(signal.SIGSTOP)
     os.kill(training, signal.SIGSTOP)
     age_heartbeats(postgres, database)
-    other = forks.start(SWEEP="frozen", JOBS="1", STORAGE=database)
+    other = forks.start(**start)
     until(lambda: "a worker died" in tree.said[before:])
     time.sleep(1)
     assert trainings(tree) == [training]  # it is not trained twice at once
@@ -95,20 +109,21 @@ def test_a_machine_that_slept_too_long(tree, forks, postgres, database):
 def test_a_worker_that_waits_for_a_run_is_taken_for_dead(tree, forks, postgres, database):
     """It lets go, and leaves the run to the one that waits now."""
     write(tree, "queue", seeds=[1], set={"TINY_STEP_MS": 50})
-    start = {"SWEEP": "queue", "JOBS": "1", "STORAGE": database}
-    soon, before = {"lib.sweep.worker:BEAT_S": 0.2}, len(tree.said)
+    soon = {"lib.sweep.worker:BEAT_S": 0.2, "lib.sweep.storage:BUSY_S": 2}
+    start = {"SWEEP": "queue", "STORAGE": database, "set": soon}
+    before = len(tree.said)
     first = forks.start(**start)
     until(lambda: list(tree.output_dir.glob("queue_*/metadata.yaml")))
     (training,) = trainings(tree)
     os.kill(training, signal.SIGSTOP)
     first.signal(signal.SIGKILL)
-    second = forks.start(set=soon, **start)
+    second = forks.start(**start)
     until(lambda: "a worker died" in tree.said[before:])
     running = "SELECT 1 FROM trials WHERE state = 'RUNNING'"
     until(lambda: postgres.execute(database.rpartition("/")[2], running))
     second.signal(signal.SIGSTOP)
     age_heartbeats(postgres, database)
-    third = forks.start(set=soon, **start)
+    third = forks.start(**start)
     until(lambda: tree.said[before:].count("a worker died") == 2)
     second.signal(signal.SIGCONT)
     until(lambda: "was taken away" in tree.said[before:])
