@@ -12,7 +12,7 @@ from typing import Any
 
 from lib.sweep.report.board import Board, value_text
 
-_FAR = 20.0  # positive numbers this many times apart are shown on a logarithmic scale
+_FAR = 10.0  # positive numbers this many times apart are shown on a logarithmic scale
 
 
 @dataclass(frozen=True)

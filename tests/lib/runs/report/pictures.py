@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""The picture of a report for docs/images: its page in headless Chromium, as PNG.
+"""The picture of a report of runs or a sweep for docs/images: its page in Chromium, as PNG.
 
     python -m tests.lib.runs.report.pictures report.html docs/images/report.png [SELECTOR]
 
-The page is smoothed a little, SELECTOR (default: the header) is at the top, and the pointer is over
+Curves are smoothed a little, SELECTOR (default: the header) is at the top, and the pointer is over
 the first chart.
 """
 
@@ -21,8 +21,10 @@ from tests.lib.runs.report.browser import open_browser
 
 _SMOOTH = """
 const slider = document.getElementById('smoothing');
-slider.value = 3;
-slider.dispatchEvent(new Event('input', {bubbles: true}));
+if (slider) {
+  slider.value = 3;
+  slider.dispatchEvent(new Event('input', {bubbles: true}));
+}
 document.querySelector('.chart').scrollIntoView();
 """
 
