@@ -10,10 +10,11 @@ from pathlib import Path
 
 from lib.config import dotconfig
 from lib.config.assign import apply
-from lib.config.dotconfig import ConfigError
-from lib.config.tree import Tree, Value
+from lib.config.dotconfig import Assignment, ConfigError
+from lib.config.tree import Tree
 from lib.files import write_atomic
 from lib.runs.directory import make_private
+from lib.sweep.cells import Cell
 from lib.sweep.claims import Claim
 from lib.sweep.description import Sweep
 from lib.sweep.storage import FOLDER
@@ -34,17 +35,20 @@ class Orders:
         self.sweep, self.output_dir = sweep, output_dir
         self.folder = sweep_folder(output_dir, sweep.name)
         self._tree = Tree()
+        models = self._tree.choice_options["MODEL"]
+        self._models = {symbol.name: name for name, symbol in models.items()}
 
     def order(self, claim: Claim) -> Order:
         """What to train for `claim`; writes the configuration of its cell. Raises OSError."""
-        values = self._values(claim.cell.config_text)
+        given = {a.name: a.value for a in _assignments(claim.cell)}
+        model = next(name for symbol, name in self._models.items() if given.get(symbol) == "y")
         make_private(self.folder / "cells")
         config = self.folder / "cells" / f"{claim.key}.config"
-        write_atomic(config, claim.cell.config_text)
-        tags = " ".join([*str(values["TRACKER_TAGS"]).replace(",", " ").split(), self._tag()])
+        write_atomic(config, claim.cell.config_text, sync=False)  # made again if it is lost
+        tags = " ".join([*given.get("TRACKER_TAGS", "").replace(",", " ").split(), self._tag()])
         about = {"group": self.sweep.name, "tags": tags, "job-type": "sweep"}
         return Order(
-            program=f"{values['MODEL']}/train.py",
+            program=f"{model}/train.py",
             config=config.absolute(),
             launch_id=claim.launch_id,
             run_name=self.run_name(claim),
@@ -64,7 +68,9 @@ class Orders:
         A step has as many examples as before where GRAD_ACCUM can make up for it. None if a batch
         has a single example.
         """
-        values = self._values(claim.cell.config_text)
+        self._tree.unset_values()
+        apply(self._tree, [_assignments(claim.cell)])
+        values = self._tree.values()
         size, accumulated = values["BATCH_SIZE"], values.get("GRAD_ACCUM")
         assert isinstance(size, int)
         smaller = next((n for n in range(size // 2, 0, -1) if size % n == 0), None)
@@ -78,11 +84,10 @@ class Orders:
     def _tag(self) -> str:
         return f"sweep:{self.sweep.name}"
 
-    def _values(self, config_text: str) -> dict[str, Value]:
-        """The values of all symbols in a cell's configuration."""
-        self._tree.unset_values()
-        assignments, problems = dotconfig.parse(config_text, "the configuration of a cell")
-        if problems:
-            raise ConfigError(problems)
-        apply(self._tree, [assignments])
-        return self._tree.values()
+
+def _assignments(cell: Cell) -> list[Assignment]:
+    """What the configuration of a cell says."""
+    assignments, problems = dotconfig.parse(cell.config_text, f"cell {cell.key}")
+    if problems:
+        raise ConfigError(problems)
+    return assignments
