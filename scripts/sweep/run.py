@@ -55,14 +55,17 @@ def train(study: Study, folder: Path, slots: list[Slot], reuse: bool) -> int:
 def conclude(study: Study) -> int:
     """Print what came out and what to type next; returns the exit code."""
     progress, name = study.progress(), study.sweep.name
+    failed = [t for t in study.trials() if t.state == "failed" and not (t.superseded or t.reused)]
     counts = [f"{progress.complete} completed"]
-    counts += [f"{n} {of}" for of in ("pruned", "failed") if (n := getattr(progress, of))]
+    counts += [f"{progress.pruned} pruned"] if progress.pruned else []
+    counts += [f"{len(failed)} failed"] if failed else []
+    if left := progress.total - progress.finished - progress.running:
+        counts.append(f"{left} not begun: the hours of the sweep are over")
     print(f"{name}: {', '.join(counts)}")
-    for trial in study.trials():
-        if trial.state == "failed" and not trial.superseded:
-            print(f"  failed: {trial.label} seed {trial.seed}: {trial.reason}")
+    for trial in failed:
+        print(f"  failed: {trial.label} seed {trial.seed}: {trial.reason}")
     print(f"next: make sweep-report SWEEP={name}")
-    return 1 if progress.failed else 0
+    return 1 if failed else 0
 
 
 def start(sweep: Sweep, options: argparse.Namespace, extend: bool = False) -> int:
