@@ -209,7 +209,7 @@ class MLflow(Backend):
         end_time = None if ended is None else int(ended * 1000)
         self._client.set_terminated(self._run_id, _STATUS.get(status, "KILLED"), end_time)
         if self._parent:
-            self._parent.close(self._run_id, ended)
+            self._parent.close(self._run_id)
 
     def _medium(self, row: Row, name: str, item: dict[str, Any]) -> None:
         """Make all files before the first one is sent."""

@@ -49,15 +49,16 @@ class Parent:
         if parent.info.status != "RUNNING":
             self._client.update_run(self._id, status="RUNNING")
 
-    def close(self, child: str, ended: float | None) -> None:
+    def close(self, child: str) -> None:
         """After the run `child` has ended: put it below the parent that counts now, and end that
-        one, too, if none of its trials is running.
+        one with its last trial if none is running.
         """
-        parent = self._settle()
+        self._settle()
         self._client.set_tag(child, MLFLOW_PARENT_RUN_ID, self._id)
-        if not self._search(f"{self._below(self._id)} and attributes.status = 'RUNNING'", 1):
-            end_time = max(int((ended or 0) * 1000), parent.info.end_time or 0)
-            self._client.set_terminated(self._id, "FINISHED", end_time or None)
+        below = self._below(self._id)
+        if not self._search(f"{below} and attributes.status = 'RUNNING'", 1):
+            last = self._search(below, 1, ["attributes.end_time DESC"])
+            self._client.set_terminated(self._id, "FINISHED", last[0].info.end_time)
 
     def _settle(self) -> Run:
         """The parent that counts; any other one is merged into it."""
@@ -77,5 +78,8 @@ class Parent:
     def _below(self, parent: str) -> str:
         return f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{parent}'"
 
-    def _search(self, condition: str, limit: int = 50_000) -> Sequence[Run]:
-        return self._client.search_runs([self._experiment], condition, max_results=limit)
+    def _search(
+        self, condition: str, limit: int = 50_000, order: list[str] | None = None
+    ) -> Sequence[Run]:
+        experiments = [self._experiment]
+        return self._client.search_runs(experiments, condition, max_results=limit, order_by=order)

@@ -97,8 +97,9 @@ def test_many_trials_at_once_agree_on_one_parent(client):
             barrier.wait(30)
             parent.open(1000.0 - number)
             run = client.create_run(experiment, tags=parent.link, run_name=f"trial{number}")
-            client.set_terminated(run.info.run_id, "FINISHED", 2_000_000)
-            parent.close(run.info.run_id, 2000.0)
+            barrier.wait(30)
+            client.set_terminated(run.info.run_id, "FINISHED", 2_000_000 + number)
+            parent.close(run.info.run_id)
         except Exception as error:
             errors.append(error)
 
@@ -108,7 +109,9 @@ def test_many_trials_at_once_agree_on_one_parent(client):
     for thread in threads:
         thread.join()
     assert errors == []
-    (below,) = parents(client, experiment).values()
+    ((parent, below),) = parents(client, experiment).items()
+    info = client.get_run(parent.split()[-1]).info
+    assert (info.status, info.end_time) == ("FINISHED", 2_000_005)
     assert below == [f"trial{number}" for number in range(6)]
 
 
@@ -125,7 +128,7 @@ def test_two_parents_are_merged_and_another_sweep_is_left_alone(client):
     )
     link = {"mlflow.parentRunId": late.info.run_id}
     ended = client.create_run(experiment, tags=link, run_name="ended")
-    client.set_terminated(ended.info.run_id)
+    client.set_terminated(ended.info.run_id, "FINISHED", 12_000)
     running = client.create_run(experiment, tags=link, run_name="running")
     early = client.create_run(
         experiment, start_time=8000, tags={"adamwprune.sweep": "mine"}, run_name="mine"
@@ -135,10 +138,10 @@ def test_two_parents_are_merged_and_another_sweep_is_left_alone(client):
     assert parent.link == {"mlflow.parentRunId": early.info.run_id}
     found = parents(client, experiment)
     assert found[f"mine {early.info.run_id}"] == ["ended", "running"] and len(found) == 2
-    parent.close(ended.info.run_id, 12.0)
+    parent.close(ended.info.run_id)
     assert client.get_run(early.info.run_id).info.status == "RUNNING"  # one of its trials is
     client.set_terminated(running.info.run_id, "FAILED", 13_000)
-    parent.close(running.info.run_id, 13.0)
+    parent.close(running.info.run_id)
     info = client.get_run(early.info.run_id).info
     assert (info.status, info.end_time) == ("FINISHED", 13_000)
     parent.open(14.0)
