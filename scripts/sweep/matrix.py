@@ -56,8 +56,13 @@ def given_words(words: list[str]) -> dict[str, str]:
 
 def main() -> int:
     flags = training_parser(__doc__)
-    flags.add_argument("words", metavar="WORD", nargs="+", help='SYMBOL="value …", or SYMBOL')
+    flags.add_argument("words", metavar="WORD", nargs="*", help='SYMBOL="value …", or SYMBOL')
     options = flags.parse_args()
+    if not options.words:
+        raise BadUse(
+            'make matrix needs values to combine: make matrix LEARNING_RATE="0.001 0.002" '
+            'SEED="1 2 3"; `make sweep-show SWEEP=name` shows what a file describes'
+        )
     variables = given_words(options.words)
     name, metric = variables.pop("NAME", ""), variables.pop("METRIC", "")
     sweep = sweep_of_variables(variables, name, base=present(), metric=metric)

@@ -88,6 +88,7 @@ def test_what_it_took_is_known_then(tree, trained):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        ([], "make matrix needs values to combine"),
         (["LEARNING_RAT=1 2"], "there is no variable LEARNING_RAT: did you mean LEARNING_RATE="),
         (["LEARNING_RATE=1 x"], "LEARNING_RATE=x: wrong type, want a real number"),
         (["SEED=1 2", "NAME=Capital"], "`Capital`: a sweep's name has lower-case letters"),
