@@ -202,3 +202,17 @@ def test_bad_use_begins_nothing(sweeps):
     code, said = sweeps.run("grid", "--gpus", "all")
     assert code == 2 and "GPUS=all: this machine has no GPU" in said
     assert not sweeps.folder.exists()
+
+
+def test_a_worker_that_was_thought_dead_lets_its_trial_go(sweeps):
+    """Its training stops, and the next attempt goes on with the run."""
+    pruner = {"name": "median", "startup_trials": 100}  # which has it report each evaluation
+    sweeps.write("slow", set=SLOW, axes=ONE, seeds=[1], pruner=pruner)
+    worker = sweeps.start("slow")
+    sweeps.wait_for_checkpoints(1)
+    assert len(sweeps.study("slow").lost(lambda worker: True)) == 1
+    assert worker.wait(timeout=60) == 0
+    assert "was taken away" in sweeps.tree.said
+    assert_right(sweeps, "slow", cells=1, steps=30)
+    assert [run.status for run in sweeps.runs] == ["completed"]
+    assert len(sweeps.runs[0].metadata["resumes"]) == 1
