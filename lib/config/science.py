@@ -6,6 +6,10 @@ and trackers. Everything that is not listed here counts, so that a new symbol is
 somebody lists it; a new menu must be listed on one side or the other.
 """
 
+import hashlib
+import json
+from collections.abc import Mapping
+
 MENUS_OF_SCIENCE = (
     "Model",
     "Data",
@@ -40,3 +44,9 @@ SYMBOLS_WITHOUT = frozenset(
 def is_science(name: str, menu: tuple[str, ...]) -> bool:
     """Whether the symbol `name`, in menus with the titles `menu`, can change a run's numbers."""
     return name not in SYMBOLS_WITHOUT and not (menu and menu[0] in MENUS_WITHOUT)
+
+
+def hash_of(science: Mapping[str, object]) -> str:
+    """16 hex digits, equal where {symbol: value} of a run's science is."""
+    text = json.dumps(science, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

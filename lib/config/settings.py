@@ -9,8 +9,6 @@
 All values go through Kconfig, so that its ranges, dependencies and choices hold for flags too.
 """
 
-import hashlib
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -23,7 +21,7 @@ from lib.config.assign import apply
 from lib.config.changes import checked_changes
 from lib.config.dotconfig import Assignment, ConfigError, shorten
 from lib.config.flags import Flags, config_flag, parse_flags
-from lib.config.science import is_science
+from lib.config.science import hash_of, is_science
 from lib.config.trackers import enabled_trackers
 from lib.config.tree import Clean, Tree, Value
 from lib.errors import BadUse, did_you_mean
@@ -73,19 +71,22 @@ class Settings:
         return enabled_trackers(self._values)
 
     @property
+    def science(self) -> dict[str, Value]:
+        """The symbols that can change a run's numbers and have an effect, with their values."""
+        return {
+            entry.name: self._values.get(entry.name, entry.text)
+            for entry in self._tree.entries()
+            if is_science(entry.name, entry.menu)
+        }
+
+    @property
     def science_hash(self) -> str:
         """16 hex digits, equal where everything is that can change a run's numbers.
 
         Symbols that have no effect do not count, so that the hash stays the same when a symbol is
         added that the run could not have set.
         """
-        science = {
-            entry.name: self._values.get(entry.name, entry.text)
-            for entry in self._tree.entries()
-            if is_science(entry.name, entry.menu)
-        }
-        text = json.dumps(science, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return hash_of(self.science)
 
     def changes(self, run_dir: Path) -> dict[str, list[Value]]:
         """{symbol: [value of the run in `run_dir`, value here]} of what differs.

@@ -14,6 +14,7 @@ is pruned) is left out of that cell. Anything else that Kconfig refuses is an er
 import itertools
 import math
 import random
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
@@ -21,19 +22,21 @@ from typing import TYPE_CHECKING, NamedTuple
 from lib.config import dotconfig
 from lib.config.assign import apply
 from lib.config.dotconfig import Assignment, ConfigError
+from lib.config.science import hash_of
 from lib.config.settings import Settings
 from lib.config.symbols import unmet
-from lib.config.tree import Value, text_of
+from lib.config.tree import PREFIX, Value, text_of
 from lib.errors import BadUse
 from lib.sweep import remarks
 from lib.sweep.description import Sweep
 from lib.sweep.distributions import Values, distribution
-from lib.sweep.symbols import ARM, Symbols
+from lib.sweep.symbols import ARM, SEED, Symbols
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 _MOST = 100_000  # cells
+_SEED_LINE = re.compile(rf"^{PREFIX}{SEED}=.*$", re.MULTILINE)
 _PROBES = 200  # configurations that are tried before a search begins
 
 Point = Mapping[str, str]  # {axis: text}, with the arm as ARM
@@ -210,14 +213,24 @@ class Space:
         }
 
     def _cells_of(self, one: Settled, seeds: Iterable[int]) -> list[Cell]:
-        """The cells of the point that the tree has just been given, one for each seed."""
+        """The cells of the point that the tree has just been given, one for each seed.
+
+        Nothing depends on the seed, so that it is all that differs.
+        """
         params = {name: self._symbols.typed(name, text) for name, text in one.point.items()}
-        cells = []
-        for seed in seeds:
-            self._symbols.set_seed(seed)
-            key, text = Settings(self._tree).science_hash, self._tree.config_text()
-            cells.append(Cell(key, params, one.settings, seed, _label(one.point), text))
-        return cells
+        science, label = Settings(self._tree).science, _label(one.point)
+        before, after = _SEED_LINE.split(self._tree.config_text(), maxsplit=1)
+        return [
+            Cell(
+                key=hash_of({**science, SEED: seed}),
+                params=params,
+                settings=one.settings,
+                seed=seed,
+                label=label,
+                config_text=f"{before}{PREFIX}{SEED}={seed}{after}",
+            )
+            for seed in seeds
+        ]
 
 
 def _label(point: Point) -> str:

@@ -18,9 +18,9 @@ from lib.sweep.description import Sweep
 from lib.sweep.distributions import Axis, Range, Values
 
 ARM = "arm"
-_SEED = "SEED"
+SEED = "SEED"
 _HELD = {
-    _SEED: "give seeds: [1, 2] instead",
+    SEED: "give seeds: [1, 2] instead",
     "OUTPUT_DIR": "all runs of a sweep are where `make runs` looks",
     "TRACKER_RUN_NAME": "each run of a sweep is named after the sweep",
     "TRACKER_GROUP": "the group of the runs is the name of the sweep",
@@ -37,7 +37,7 @@ class Symbols:
         self._problems: list[str] = []
         self._targets: dict[tuple[str, str], Target] = {}
         self._base = self._read_base()
-        default_seed = int(self.tree.syms[_SEED].str_value)
+        default_seed = int(self.tree.syms[SEED].str_value)
         self.seeds = sweep.seeds or (default_seed,)
         self.fixed = self._assignments(sweep.fixed, "set")
         self.arms = {n: self._assignments(of, "arms", n) for n, of in sweep.arms.items()}
@@ -57,11 +57,7 @@ class Symbols:
 
     def seed(self, seed: int) -> Assignment:
         """The assignment of a seed."""
-        return Assignment(_SEED, str(seed), self._sweep.place("seeds"))
-
-    def set_seed(self, seed: int) -> None:
-        """Give the tree another seed of `seeds`; nothing else depends on it."""
-        self.tree.syms[_SEED].set_value(str(seed))
+        return Assignment(SEED, str(seed), self._sweep.place("seeds"))
 
     def target(self, assignment: Assignment) -> Target:
         """What an assignment, which `resolve` has taken before, sets."""
