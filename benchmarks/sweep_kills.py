@@ -7,9 +7,9 @@
 Sweeps of 40 cells of a tiny model (benchmarks/tiny), in a copy of the tree: one that nobody
 disturbs; one by `make sweep JOBS=2` with its study in SQLite; and one by three processes with their
 study in PostgreSQL, where that is installed, whose server is killed, too. What is killed is drawn
-from the seed, of what is running then: the parent (`make sweep`), a worker (`make sweep-worker`), a
-training, all of these at once, or the database. A kill follows a random number of completed runs
-after a random time; a program that was killed is started again a little later.
+from the seed: the parent (`make sweep`), a worker (`make sweep-worker`), a training, all of these
+at once, or the database. A kill follows a random number of completed runs, and then what it is to
+hit, by a random time up to a second; a program that was killed is started again.
 
 In the end there must be one completed run and one complete trial for each cell, with the numbers of
 the undisturbed sweep, each evaluation once in its journal, and no process left over. Prints a table
@@ -42,7 +42,7 @@ from lib.text import duration
 
 SEEDS = 8
 _POLL_S = 0.05
-_LONGEST_PAUSE_S = 1.0  # after the run that a kill waits for, and before what died starts again
+_LONGEST_PAUSE_S = 1.0  # before a kill, and before what died is started again
 _RESTARTS = 20  # of all programs of a sweep, more than those that are killed
 _WEIGHTS = {"sweep": 3, "worker": 4, "training": 3, "all": 1, "database": 1}
 
@@ -76,10 +76,7 @@ class Campaign:
             self._start()
             for moment in moments:
                 self._until(lambda moment=moment: self._completed() >= moment)
-                self._pause()
-                self._until(lambda: not self._running or bool(processes(self.tree)))
-                if self._running:
-                    self._strike()
+                self._strike()
                 self._pause()
             self._until(lambda: not self._running)
         finally:
@@ -118,22 +115,27 @@ class Campaign:
         time.sleep(self.chance.uniform(0, _LONGEST_PAUSE_S))
 
     def _strike(self) -> None:
-        """Kill one of what is there now: there may be no training at this moment."""
-        there = processes(self.tree)
-        if not there:  # it has ended just now
-            return
-        roles = sorted({each.role for each in there}) + (["all"] if len(there) > 1 else [])
-        roles += ["database"] if self.database else []
+        """Choose what to kill, wait until there is one, and kill it a random time later."""
+        workers = ["worker"] if len(self.programs) > 1 else []
+        roles = ["sweep", "training", "all", *workers, *(["database"] if self.database else [])]
         role = self.chance.choices(roles, [_WEIGHTS[role] for role in roles])[0]
+        wanted = {"all": "training", "database": "training"}.get(role, role)
+        self._until(
+            lambda: not self._running or wanted in {each.role for each in processes(self.tree)}
+        )
+        self._pause()
         if role == "database":
             assert self.database is not None
             self.database()
-        else:
-            fitting = [each for each in there if role in (each.role, "all")]
-            for each in fitting if role == "all" else [self.chance.choice(fitting)]:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(each.pid, signal.SIGKILL)
-        self.struck[role] += 1
+            self.struck[role] += 1
+            return
+        there = processes(self.tree)
+        fitting = [each for each in there if role in (each.role, "all")] or there
+        for each in fitting if role == "all" else [self.chance.choice(fitting)] if fitting else []:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(each.pid, signal.SIGKILL)
+        if fitting:
+            self.struck[role if role == "all" else fitting[0].role] += 1
 
     def _completed(self) -> int:
         """How many runs say that they are completed."""

@@ -206,8 +206,12 @@ class Worker:
         if job.mine:
             if ended.kind == COMPLETED:
                 self._pace.learn(time.monotonic() - job.began)
+                # What a grid trains next does not depend on this result: no slot waits for it.
+                if self._sweep.enumerated and self._progress.complete:
+                    self._fill()
             with self._recording(job):
                 self._recorder.record(job, ended)
+            self._asked_at = -float("inf")  # also if there was nothing to claim a moment ago
         self._progress = self._study.progress()
         self._best = self._recorder.best()
 
