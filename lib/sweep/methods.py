@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -86,7 +87,9 @@ def _hyperband(options: Mapping[str, Any]) -> BasePruner:
 def _patient(options: Mapping[str, Any]) -> BasePruner:
     from optuna.pruners import PatientPruner
 
-    return PatientPruner(None, **{"patience": 3, **options})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # experimental since 2.8; the version is pinned
+        return PatientPruner(None, **{"patience": 3, **options})
 
 
 PRUNERS: dict[str, Callable[[Mapping[str, Any]], BasePruner]] = {
