@@ -9,6 +9,7 @@ It takes of Slurm what submitit uses: arrays, --output, --export, requeueing. A 
 again once its processes are gone, with SLURM_RESTART_COUNT.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -35,12 +36,17 @@ class Slurm:
         return f"{self.folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
 
     def signal(self, task: str, number: int = signal.SIGUSR2) -> None:
-        """Send a signal to what srun started, once it is there."""
+        """Send a signal to what srun started, once it is there, and all that this has started."""
+        import psutil  # not for the programs
+
         while not (pid := self.folder / f"{task}.pid").exists():
             time.sleep(0.02)
-        os.kill(int(pid.read_text()), number)
+        step = psutil.Process(int(pid.read_text()))
+        for process in (step, *step.children(recursive=True)):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
 
-    def wait(self, task: str, restarts: int = 0, seconds: float = 60) -> int:
+    def wait(self, task: str, restarts: int = 0, seconds: float = 180) -> int:
         """The exit code of a task that has been started again `restarts` times."""
         deadline = time.monotonic() + seconds
         while not (done := self.folder / f"{task}.{restarts}.code").exists():

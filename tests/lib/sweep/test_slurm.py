@@ -21,10 +21,13 @@ import os, signal, sys, time
 from pathlib import Path
 log = Path(sys.argv[1]) / os.environ["SLURM_ARRAY_TASK_ID"]
 def stop(number, frame):
+    for each in (signal.SIGTERM, signal.SIGUSR2):
+        signal.signal(each, signal.SIG_IGN)
     time.sleep(0.3)  # a training that saves
     log.with_suffix(".saved").touch()
     sys.exit(143)
-signal.signal(signal.SIGTERM, stop)
+for number in (signal.SIGTERM, signal.SIGUSR2):
+    signal.signal(number, stop)
 with log.open("a") as file:
     print(os.environ["SWEEP"], os.environ["STORAGE"], file=file)
 if log.with_suffix(".saved").exists() or os.environ["SLURM_ARRAY_TASK_ID"] == "1":

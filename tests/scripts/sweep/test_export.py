@@ -36,7 +36,7 @@ def test_a_training_of_an_agent_is_the_run_of_the_agent(tmp_path):
     parts = {"metric": {"name": "val/loss"}, "set": fixed, "axes": axes, "seeds": [1, 2]}
     tree.write_sweep("lr", {"defconfig": "lenet5-digits", **parts})
     exported = tree.popen("-m", "scripts.sweep.export", SWEEP="lr", FORMAT="wandb")
-    assert exported.wait(60) == 0, tree.said
+    assert exported.wait(180) == 0, tree.said
     folder = tree.output_dir / ".sweeps" / "lr" / "wandb"
     assert f"wandb sweep {folder.relative_to(tree.root)}/sweep.yaml" in tree.said
     for path in (folder, *folder.iterdir()):
@@ -47,7 +47,7 @@ def test_a_training_of_an_agent_is_the_run_of_the_agent(tmp_path):
     environment = {**tree.environment, "WANDB_MODE": "offline", "PYTHONPATH": str(tree.root)}
     agent = subprocess.run(
         [sys.executable, "-c", AGENT, told],
-        cwd=tree.root, env=environment, capture_output=True, text=True, timeout=120,
+        cwd=tree.root, env=environment, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert agent.returncode == 0, agent.stdout + agent.stderr
     (run,) = tree.output_dir.glob("lenet5_*")

@@ -35,10 +35,10 @@ def test_two_machines_one_of_which_is_taken_away(tmp_path, postgres):  # noqa: F
     variables = {"LAUNCHER": "slurm", "NODES": "2", "JOBS": "1", "TIME": "30", "PATH": slurm.path}
     storage = postgres.new_database()
     submitted = tree.popen("-m", "scripts.sweep.run", "lr", STORAGE=storage, **variables)
-    assert submitted.wait(60) == 0, tree.said
+    assert submitted.wait(180) == 0, tree.said
     assert "submitted 1_0, 1_1; the trials are kept in postgresql://" in tree.said
     folder = tree.output_dir / ".sweeps" / "lr" / "slurm"
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while not in_progress(tree, read(folder / "1_0_0_log.out")):
         assert time.monotonic() < deadline, read(folder / "1_0_0_log.out")
         time.sleep(0.05)
@@ -58,7 +58,7 @@ def test_two_machines_one_of_which_is_taken_away(tmp_path, postgres):  # noqa: F
     assert not [path for path in files if postgres.password.encode() in path.read_bytes()]
 
     again = tree.popen("-m", "scripts.sweep.run", "lr", STORAGE=storage, **variables)
-    assert again.wait(60) == 0 and "lr: all trials are done" in tree.said
+    assert again.wait(180) == 0 and "lr: all trials are done" in tree.said
     assert not (slurm.folder / "2.sh").exists()
 
 
