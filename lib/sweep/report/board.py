@@ -21,7 +21,6 @@ from lib.sweep.description import Sweep
 from lib.sweep.trials import Trial
 
 COMPLETE, PRUNED, FAILED, RUNNING, WAITING = "complete", "pruned", "failed", "running", "waiting"
-DUPLICATE = "duplicate"  # the reason of a trial that another one stands for
 _OPEN = (RUNNING, WAITING, PRUNED, FAILED)  # of a cell that is not complete, the first that it has
 
 Params = tuple[tuple[str, Any], ...]
@@ -85,7 +84,8 @@ class Configuration:
 @dataclass(frozen=True)
 class Board:
     """`rows` are all configurations, in order. `front` are the keys of those on the Pareto front of
-    two metrics. `counts` is the number of trials by state, failed ones that were tried again apart.
+    two metrics. `counts` is the number of trials by state; failed ones that were tried again, and
+    those in which a search drew a cell for the second time, are counted apart.
     """
 
     sweep: Sweep
@@ -110,15 +110,15 @@ class Board:
 
 def board_of(sweep: Sweep, trials: Iterable[Trial]) -> Board:
     """The configurations of these trials."""
-    counted = tuple(trial for trial in trials if trial.reason != DUPLICATE)
-    rows = _configurations([trial for trial in counted if trial.key])
+    trials = tuple(trials)
+    rows = _configurations([trial for trial in trials if trial.key and not _repeats(trial)])
     lower = [metric.goal == "minimize" for metric in sweep.metrics]
     front = (
         frozenset(row.key for row in pareto_front(rows, lower)) if len(lower) > 1 else frozenset()
     )
     rows.sort(key=lambda row: _place(row, lower[0], row.key in front))
-    counts = Counter("tried again" if t.superseded else t.state for t in counted)
-    return Board(sweep, tuple(rows), counted, front, counts)
+    counts = Counter(_counted_as(trial) for trial in trials)
+    return Board(sweep, tuple(rows), trials, front, counts)
 
 
 def pareto_front(rows: Iterable[Configuration], lower: Sequence[bool]) -> list[Configuration]:
@@ -157,6 +157,17 @@ def value_text(value: Any) -> str:
 def params_key(params: Mapping[str, Any]) -> Params:
     """Equal for equal parameters, in whatever order."""
     return tuple(sorted(params.items()))
+
+
+def _repeats(trial: Trial) -> bool:
+    """Whether a search drew the cell of an earlier trial: it was not trained again."""
+    return trial.reused and bool(trial.reason)
+
+
+def _counted_as(trial: Trial) -> str:
+    if _repeats(trial):
+        return "drawn again"
+    return "tried again" if trial.superseded else trial.state
 
 
 def _configurations(trials: Sequence[Trial]) -> list[Configuration]:

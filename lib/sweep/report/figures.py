@@ -18,13 +18,13 @@ from lib.sweep.report.board import COMPLETE, Board, Configuration, value_text
 from lib.sweep.report.importance import Importances
 from lib.sweep.report.scale import Scale, scales
 
-_MOST_LINES = 1000  # of parallel coordinates: the best
+_MOST_LINES = 300  # of parallel coordinates: the best
 _SHADES = 12  # colours from the best to the worst
 _MOST_CONTOURS = 6
 _MOST_TICKS = 6
 _GRID = 40  # points along each axis of an interpolated contour
 _FEWEST_SCATTERED = 6
-_MOST_POINTS = 5000
+_MOST_POINTS = 2000
 _HOVER = "%{text}<extra></extra>"
 
 

@@ -31,6 +31,7 @@ from lib.sweep.trials import Trial
 _HERE = Path(__file__).parent
 _MOST_ROWS = 500  # of trials
 _MOST_CONFIGURATIONS = 50
+_MOST_BARS = 30
 _SECTIONS = {
     "pareto": "Pareto front",
     "parallel": "Parallel coordinates",
@@ -112,6 +113,8 @@ def counts(board: Board) -> str:
 def _forest(board: Board, found: Differences, metric: int) -> Figure:
     """Each difference with its confidence interval, around zero."""
     rows = [d for d in found.rows if d.metric == metric and math.isfinite(d.outcome.difference)]
+    count = len(rows)
+    rows = rows[:_MOST_BARS]
     reach = [_reach(difference) for difference in rows]
     points = {
         "type": "scatter",
@@ -128,6 +131,8 @@ def _forest(board: Board, found: Differences, metric: int) -> Figure:
         "yaxis": {"type": "category", "autorange": "reversed"},
     }
     note = f"Bars are {100 * (1 - ALPHA):g} % intervals, each for itself."
+    if count > len(rows):
+        note += f" The first {len(rows)} of {count:,} are drawn."
     return Figure("differences", name, [points], layout, note, wide=True)
 
 

@@ -83,6 +83,19 @@ def test_what_a_search_could_not_resolve_is_no_configuration():
     assert len(board.trials) == 2
 
 
+def test_a_cell_that_a_search_drew_again_counts_once():
+    again = {"reused": True, "reason": "the same configuration as trial 0"}
+    trials = [
+        trial(0, arm("dense"), 1, 1.0),
+        trial(1, arm("dense"), 1, 1.0, **again),
+        trial(2, arm("dense"), 1, state="failed", **again),
+    ]
+    board = board_of(sweep(axes={}), trials)
+    (row,) = board.rows
+    assert ([t.number for t in row.trials], row.n, row.reused) == ([0], 1, 0)
+    assert board.counts == {"complete": 1, "drawn again": 2}
+
+
 def test_an_infinite_value_is_last_among_those_that_have_one():
     trials = cells([(arm("dense"), [math.inf]), (arm("magnitude"), [9.0])])
     assert labels(board_of(sweep(axes={}), trials)) == ["arm=magnitude", "arm=dense"]
