@@ -5,8 +5,8 @@
     estimate(shapes_of(cells, shapes), past_runs(output_dir, shapes)).seconds
 
 A run tells about a cell if it has the same shape: everything that decides how long a step takes and
-how large a checkpoint is (model, data, device, batch). Its time is scaled by the length of the
-training. Runs that differ from the cell in nothing but the seed are preferred.
+how large a checkpoint is (model, data, device, batch). The time of its steps is scaled
+by the length of the training. Runs that differ in nothing but the seed are preferred.
 """
 
 import statistics
@@ -46,11 +46,16 @@ class Shape:
 
 @dataclass(frozen=True)
 class Past:
-    """What a completed run took."""
+    """What a completed run took: `seconds`, of which `fixed` do not depend on the length."""
 
     shape: Shape
     seconds: float
     size: int
+    fixed: float = 0.0
+
+    def scaled(self, length: float) -> float:
+        """Seconds of a training of this length."""
+        return self.fixed + (self.seconds - self.fixed) * length / self.shape.length
 
 
 @dataclass(frozen=True)
@@ -105,13 +110,15 @@ def past_runs(output_dir: str | Path, shapes: Shapes) -> list[Past]:
     """The completed runs in `output_dir`, the newest last."""
     found = []
     for run in open_runs(output_dir, where="status=completed", limit=_MOST):
-        seconds = run.field("duration")
+        seconds, steps = run.field("duration"), run.value("final/training_time_s")
         try:
             text = (run.dir / ".config").read_text(encoding="utf-8")
         except (OSError, ValueError):
             continue
-        if seconds:
-            found.append(Past(shapes.of(text), float(seconds), int(run.field("size") or 0)))
+        shape, size = shapes.of(text), int(run.field("size") or 0)
+        if seconds and shape.length:
+            fixed = 0.0 if steps is None else max(0.0, seconds - steps)
+            found.append(Past(shape, float(seconds), size, fixed))
     return found
 
 
@@ -132,7 +139,7 @@ def estimate(cells: Sequence[Shape], past: Iterable[Past]) -> Estimate:
             continue
         known, equal = known + 1, equal + bool(same)
         used |= {id(run) for run in alike}
-        seconds += statistics.median(r.seconds * cell.length / r.shape.length for r in alike)
+        seconds += statistics.median(run.scaled(cell.length) for run in alike)
         size += statistics.median(run.size for run in alike)
     return Estimate(len(cells), known, equal, len(used), seconds, round(size))
 

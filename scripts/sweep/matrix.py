@@ -27,6 +27,7 @@ from lib.config import store
 from lib.config.tree import Tree
 from lib.errors import BadUse
 from lib.sweep.cells import Space
+from lib.sweep.reading import sweep_files
 from lib.sweep.variables import sweep_of_variables
 from scripts.config.change import load_or_make, override, overrides
 from scripts.sweep.common import training_parser
@@ -65,6 +66,8 @@ def main() -> int:
         )
     variables = given_words(options.words)
     name, metric = variables.pop("NAME", ""), variables.pop("METRIC", "")
+    if name in {path.stem for path in sweep_files()}:
+        raise BadUse(f"NAME={name}: sweeps/{name}.yaml has this name: choose another one")
     sweep = sweep_of_variables(variables, name, base=present(), metric=metric)
     space = Space(sweep)
     print(f"sweep {sweep.name}: {len(space.cells())} cells")

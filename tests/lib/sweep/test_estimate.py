@@ -46,6 +46,8 @@ def test_runs_of_the_same_shape_are_scaled_by_the_length(shapes):
     assert (found.known, found.equal, found.runs) == (2, 0, 1)
     assert found.seconds == pytest.approx(2 * 8 * 10 / 4)
     assert found.size == 100
+    with_start = [Past(shapes.of(shorter.config_text), 9.0, 50, fixed=1.0)]
+    assert estimate(shapes_of(wanted, shapes), with_start).seconds == pytest.approx(2 * (1 + 20))
     unknown = estimate(shapes_of(wanted, shapes), of_others)
     assert (unknown.known, unknown.seconds) == (0, 0)
 
@@ -61,6 +63,7 @@ def test_completed_runs_are_found(shapes, tmp_path, monkeypatch):
     about = {"files": settings.files(redact_named), "info": info_from_settings(settings)}
     with Run.create(tmp_path, "done", **about) as run:
         run.log({"val/loss": 1.0}, 1)
+        run.summary({"final/training_time_s": 50.0})
         run._before_s = 60.0  # as if it had been resumed after a minute
     with pytest.raises(ZeroDivisionError), Run.create(tmp_path, "failed", **about):
         raise ZeroDivisionError
@@ -68,6 +71,7 @@ def test_completed_runs_are_found(shapes, tmp_path, monkeypatch):
         pass
     (found,) = past_runs(tmp_path, shapes)
     assert found.seconds == pytest.approx(60, abs=5)
+    assert found.fixed == pytest.approx(found.seconds - 50)
     assert found.size > 0
     assert found.shape == shapes.of(cells(seeds=[3])[0].config_text)
     assert past_runs(tmp_path / "missing", shapes) == []

@@ -92,6 +92,7 @@ def test_what_it_took_is_known_then(tree, trained):
         (["LEARNING_RAT=1 2"], "there is no variable LEARNING_RAT: did you mean LEARNING_RATE="),
         (["LEARNING_RATE=1 x"], "LEARNING_RATE=x: wrong type, want a real number"),
         (["SEED=1 2", "NAME=Capital"], "`Capital`: a sweep's name has lower-case letters"),
+        (["SEED=1 2", "NAME=digits-grid"], "sweeps/digits-grid.yaml has this name"),
         (["SEED=1 2", "JOBS=x"], "JOBS=x"),
         (["RUN=1 2"], "RUN has no effect here"),
     ],
