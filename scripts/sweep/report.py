@@ -2,7 +2,7 @@
 """What came out of a sweep: configurations with their seeds aggregated, the best first.
 
     make sweep-report SWEEP=name [FORMAT=table|html|markdown|latex|csv] [OUT=file]
-                      [BASELINE="arm=magnitude"] [TABLE=leaderboard|pivot|differences]
+                      [BASELINE=magnitude] [TABLE=leaderboard|pivot|differences]
                       [LIMIT=20] [STORAGE=postgresql://…]
     python -m scripts.sweep.report [--format …] [--out …] [--baseline …] … SWEEP
 
@@ -10,9 +10,10 @@ A row shows the mean over seeds ± the sample standard deviation. A configuratio
 missing comes after those with all seeds, one that violates a constraint after both. A grid of two
 axes is shown as a table of rows and columns, too.
 
-BASELINE compares each configuration with the one that differs from it in these parameters alone,
-paired by seed: the mean difference, its 95 % interval by Student's t, a paired t-test corrected by
-Holm's method for all comparisons, and the exact sign-flip permutation test.
+BASELINE, an arm or parameters ("OPTIMIZER=adamw LEARNING_RATE=0.1"), compares each configuration
+with the one that differs from it in these alone, paired by seed: the mean difference, its 95 %
+interval by Student's t, a paired t-test corrected by Holm's method for all comparisons, and the
+exact sign-flip permutation test.
 
 FORMAT=html is one file that needs no network, OUTPUT_DIR/.sweeps/NAME/report.html unless OUT says
 otherwise. The other formats are printed, or written to OUT, whose ending (.html .md .tex .csv) is

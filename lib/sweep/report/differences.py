@@ -72,7 +72,8 @@ class Differences:
 
 
 def differences(board: Board, baseline: str) -> Differences:
-    """Against the configurations that `baseline`, as `arm=dense LEARNING_RATE=0.1`, names.
+    """Against the configurations that `baseline`, as `arm=dense LEARNING_RATE=0.1`, names; a word
+    alone is an arm.
 
     Raises BadUse for a parameter or a value that the sweep does not have.
     """
@@ -158,8 +159,10 @@ def _parsed(board: Board, baseline: str) -> dict[str, Any]:
     fixed: dict[str, Any] = {}
     for word in words:
         name, equals, text = word.partition("=")
-        if not equals:
-            example = said(dict([next(iter(board.rows[0].params.items()), ("arm", "dense"))]))
+        if not equals and board.sweep.arms:
+            name, text = "arm", word
+        elif not equals:
+            example = said(dict(list(board.rows[0].params.items())[:1])) if board.rows else "arm=a"
             raise BadUse(f'BASELINE={baseline}: {word} must be name=value, such as "{example}"')
         there = {value_text(r.params[name]): r.params[name] for r in board.rows if name in r.params}
         if not there:

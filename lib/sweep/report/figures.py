@@ -228,7 +228,13 @@ def _contour(board: Board, rows: Sequence[Configuration], x: Scale, y: Scale) ->
     numeric = x.numeric and y.numeric
     if numeric and len(there) >= _FEWEST_SCATTERED and len(x.values) * len(y.values) > len(there):
         surface = _interpolated(there, x, y)
-        return surface and Figure("contours", title, surface, layout, "Interpolated linearly.")
+        return surface and Figure(
+            "contours",
+            title,
+            surface,
+            layout,
+            "Interpolated linearly, whatever the other parameters are.",
+        )
     cells: dict[tuple[Any, Any], list[float]] = {}
     for row in there:
         place = x.typed(row.params[x.name]), y.typed(row.params[y.name])

@@ -126,7 +126,7 @@ def test_each_metric_is_compared_and_counted():
     [
         ("arm=densee", "did you mean dense"),
         ("TARGET_SPARSTY=0.5", "did you mean TARGET_SPARSITY"),
-        ("arm", "must be name=value"),
+        ("dens", "did you mean dense"),
         ("arm='dense", "No closing quotation"),
         ("arm=dense TARGET_SPARSITY=0.9", "no configuration has all of these"),
         (" ", "is empty"),
@@ -135,6 +135,14 @@ def test_each_metric_is_compared_and_counted():
 def test_a_baseline_that_is_not_there(board, baseline, said):
     with pytest.raises(BadUse, match=said):
         differences(board, baseline)
+
+
+def test_a_word_alone_is_an_arm_if_there_are_arms(board):
+    assert differences(board, "dense").rows == differences(board, "arm=dense").rows
+    trials = cells([({"LEARNING_RATE": 0.1}, [1.0]), ({"LEARNING_RATE": 0.2}, [2.0])])
+    axes = {"LEARNING_RATE": ["0.1", "0.2"]}
+    with pytest.raises(BadUse, match=r'such as "LEARNING_RATE=0\.1"'):
+        differences(board_of(sweep(arms=None, axes=axes), trials), "0.1")
 
 
 def test_a_number_may_be_written_differently(board):
