@@ -6,10 +6,10 @@ job = WorkerJob(command, environment, storage)  # what each machine runs
 print(script(cluster, "lr-grid", folder))       # as it would be submitted; needs no Slurm
 submit(cluster, "lr-grid", folder, job)         # ["1234_0", "1234_1"]
 
-One job of an array is one machine with one worker. Slurm sends SIGUSR2 before the time is up and
-when it needs the machine: the worker is ended, so that its trainings save, and the job is queued
-again until the sweep is done. A STORAGE with a password in it reaches the job in its environment
-alone: it is in no script, no pickled job and no command line.
+One job of an array is one machine with one worker. Slurm sends SIGUSR2 before the time is up, and
+on some clusters before it preempts a job: the worker is ended, so that its trainings save, and the
+job is queued again until the sweep is done. A STORAGE with a password in it reaches the job in its
+environment alone: it is in no script, no pickled job and no command line.
 """
 
 import os
