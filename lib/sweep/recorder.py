@@ -76,11 +76,6 @@ class Recorder:
         said = values_text(self._sweep, values)
         self._display.say(f"{run.name} {how}: {said} ({label_of(claim)})")
 
-    def best(self) -> str:
-        """The best trial so far, in words; of two metrics there is no single one."""
-        best = self._study.best() if len(self._sweep.metrics) == 1 else None
-        return f"{values_text(self._sweep, best.values)} ({best.run}, {best.label})" if best else ""
-
     def _prune(self, claim: Claim, name: str, ended: Outcome) -> None:
         self._note(claim, ended)
         self._study.prune(claim, ended.reason)
@@ -109,3 +104,9 @@ def missing(study: Study) -> int:
     """How many trials are neither done nor running, at least 1."""
     progress = study.progress()
     return max(1, progress.total - progress.finished - progress.running)
+
+
+def best_text(study: Study) -> str:
+    """The best trial so far, in words; of two metrics there is no single one."""
+    best = study.best() if len(study.sweep.metrics) == 1 else None
+    return f"{values_text(study.sweep, best.values)} ({best.run}, {best.label})" if best else ""

@@ -27,7 +27,7 @@ from lib.sweep.jobs import Job, Pace, label_of
 from lib.sweep.live import Display
 from lib.sweep.orders import Orders, sweep_folder
 from lib.sweep.outcome import COMPLETED
-from lib.sweep.recorder import Hopeless, Recorder, missing
+from lib.sweep.recorder import Hopeless, Recorder, best_text, missing
 from lib.sweep.reuse import Reusable
 from lib.sweep.room import Room
 from lib.sweep.slots import Slot
@@ -78,7 +78,7 @@ class Worker:
         with _heard(self._events.put), self._colleagues.joined(self.id):
             try:
                 self._progress = self._study.progress()
-                self._best = self._recorder.best()
+                self._best = best_text(self._study)
                 while self._turn():
                     pass
             finally:
@@ -213,7 +213,7 @@ class Worker:
                 self._recorder.record(job, ended)
             self._asked_at = -float("inf")  # also if there was nothing to claim a moment ago
         self._progress = self._study.progress()
-        self._best = self._recorder.best()
+        self._best = best_text(self._study)
 
     @contextmanager
     def _recording(self, job: Job | None = None) -> Iterator[None]:

@@ -54,6 +54,8 @@ def train(study: Study, folder: Path, slots: list[Slot], reuse: bool) -> int:
 
 def conclude(study: Study) -> int:
     """Print what came out and what to type next; returns the exit code."""
+    from lib.sweep.recorder import best_text
+
     progress, name = study.progress(), study.sweep.name
     failed = [t for t in study.trials() if t.state == "failed" and not (t.superseded or t.reused)]
     counts = [f"{progress.complete} completed"]
@@ -64,6 +66,8 @@ def conclude(study: Study) -> int:
     print(f"{name}: {', '.join(counts)}")
     for trial in failed:
         print(f"  failed: {trial.label} seed {trial.seed}: {trial.reason}")
+    if best := best_text(study):
+        print(f"best: {best}")
     print(f"next: make sweep-report SWEEP={name}")
     return 1 if failed else 0
 
