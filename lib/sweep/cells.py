@@ -29,7 +29,7 @@ from lib.config.tree import PREFIX, Value, text_of
 from lib.errors import BadUse
 from lib.sweep import remarks
 from lib.sweep.description import Sweep
-from lib.sweep.distributions import Values, distribution
+from lib.sweep.distributions import Range, Values, distribution
 from lib.sweep.symbols import ARM, SEED, Symbols
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class Space:
                 one = self._settle(point, self.seeds[0])
             except ConfigError as error:
                 for problem in error.problems:
-                    refused.setdefault(problem, []).append(_label(point))
+                    refused.setdefault(problem, []).append(self._label(point))
                 continue
             known = settled.setdefault(tuple(one.point.items()), one)
             known.left_out.update(one.left_out)
@@ -111,7 +111,7 @@ class Space:
             raise ConfigError(remarks.refusals(refused, count))
         if unused := remarks.unused(self.sweep, list(settled.values())):
             raise ConfigError(unused)
-        found = [(_label(one.point), one.left_out) for one in settled.values()]
+        found = [(self._label(one.point), one.left_out) for one in settled.values()]
         self.remarks = [*remarks.left_out(found), *remarks.equal(count, len(settled), same)]
         return list(cells.values())
 
@@ -218,7 +218,7 @@ class Space:
         Nothing depends on the seed, so that it is all that differs.
         """
         params = {name: self._symbols.typed(name, text) for name, text in one.point.items()}
-        science, label = Settings(self._tree).science, _label(one.point)
+        science, label = Settings(self._tree).science, self._label(one.point)
         before, after = _SEED_LINE.split(self._tree.config_text(), maxsplit=1)
         return [
             Cell(
@@ -232,8 +232,12 @@ class Space:
             for seed in seeds
         ]
 
-
-def _label(point: Point) -> str:
-    """`bitter7, TARGET_SPARSITY=0.9`"""
-    words = (text if name == ARM else f"{name}={text}" for name, text in point.items())
-    return ", ".join(words) or "base"
+    def _label(self, point: Point) -> str:
+        """`bitter7, TARGET_SPARSITY=0.9`; what a search suggests with six digits."""
+        words = []
+        for name, text in point.items():
+            axis = self.axes[name]
+            if not self.sweep.enumerated and isinstance(axis, Range) and not axis.whole:
+                text = f"{float(text):.6g}"
+            words.append(text if name == ARM else f"{name}={text}")
+        return ", ".join(words) or "base"

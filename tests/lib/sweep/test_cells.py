@@ -15,7 +15,7 @@ from lib.config.tree import Tree
 from lib.errors import BadUse
 from lib.runs.run import info_from_settings
 from lib.sweep.cells import Space
-from lib.sweep.description import sweep_of
+from lib.sweep.description import Sweep, sweep_of
 
 pytestmark = pytest.mark.usefixtures("one_tree")
 
@@ -183,6 +183,14 @@ def test_what_a_search_asks_for():
         space.resolve({"BATCHSIZE": 0}, seed=4)
 
 
+def test_the_label_of_what_a_search_suggests_is_short():
+    axes = {"LEARNING_RATE": {"min": 0.001, "max": 0.1}}
+    space = Space(sweep(method="tpe", trials=9, axes=axes))
+    cell = space.resolve({"LEARNING_RATE": 0.016119438763730575}, seed=0)
+    assert cell.label == "LEARNING_RATE=0.0161194"
+    assert cell.settings == {"LEARNING_RATE": "0.016119438763730575"}
+
+
 def test_a_retry_is_the_same_cell_with_other_settings():
     space = Space(sweep(**PRUNING))
     cell = space.cells()[-1]
@@ -203,6 +211,28 @@ def test_a_thousand_cells_take_three_seconds():
     before = time.process_time()
     assert len(space.cells()) == 1002
     assert time.process_time() - before < 3
+
+
+OTHER = Tree()
+
+
+@given(st.text(max_size=30))
+@settings(deadline=None, max_examples=30)
+def test_any_text_reaches_the_training_as_it_is(tmp_path_factory, text):
+    one = sweep(set={"DESCRIPTION": text, "DATA_DIR": text}, seeds=[5, 6])
+    assert Sweep.from_json(one.to_json()) == one
+    try:
+        cells = Space(one).cells()
+    except BadUse:  # NUL, or a directory that the data must not be in
+        return
+    path = tmp_path_factory.getbasetemp() / "text.config"
+    for cell in cells:
+        path.write_bytes(cell.config_text.encode())
+        OTHER.unset_values()
+        store.load(OTHER, path)
+        read = Settings(OTHER)
+        found = (read.DESCRIPTION, read.SEED, read.science_hash)
+        assert found == (text, cell.seed, cell.key)
 
 
 KEYS = {}
