@@ -37,6 +37,7 @@ from lib.sweep.training import Training, runs_of
 
 _LOOK_S = 0.5  # between two looks at the journals
 _ASK_S = 2.0  # between two questions whether there is a trial, while others train the rest
+_CUT_OFF = 3  # heartbeats that were missed in a row
 _STOPPED = "the sweep was stopped"
 
 
@@ -180,13 +181,15 @@ class Worker:
 
     def _beat(self) -> list[int]:
         """Say that this worker lives, and see how the others are; returns what dead ones held."""
-        self._beat_at = time.monotonic()
         held = [job for job in self._jobs if job.mine]
         taken = {claim.number for claim in self._study.beat([job.claim for job in held])}
+        before, self._beat_at = self._beat_at, time.monotonic()
         for job in held:
             if job.claim.number in taken:
                 self._let_go(job)
-        lost = self._study.lost(self._colleagues.is_dead)
+        # While the database was away, nobody could beat: the others are given a moment to do so.
+        was_cut_off = _CUT_OFF * BEAT_S < self._beat_at - before < float("inf")
+        lost = [] if was_cut_off else self._study.lost(self._colleagues.is_dead)
         if lost:
             self._display.say(f"a worker died: what it trained waits again ({len(lost)})")
             self._asked_at = -float("inf")
