@@ -4,12 +4,13 @@
 Processes are forked, since all imports take seconds; nothing here imports torch.
 """
 
+import contextlib
 import functools
 import os
 import shutil
 import signal
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,25 @@ def ended(child: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
+@contextlib.contextmanager
+def _listening(heard: Callable[..., None]) -> Iterator[None]:
+    """Call `heard` before each statement and each commit."""
+    events = ("before_cursor_execute", "commit")
+    for name in events:
+        event.listen(Engine, name, heard)
+    yield
+    for name in events:
+        event.remove(Engine, name, heard)
+
+
+def count_statements(work: Callable[[], Any]) -> int:
+    """How many statements and commits `work` takes."""
+    seen = []
+    with _listening(lambda *_: seen.append(1)):
+        work()
+    return len(seen)
+
+
 def killed_at_statement(number: int, work: Callable[[], Any]) -> bool:
     """Do `work` in a process that is killed before statement or commit `number` (1…).
 
@@ -86,9 +106,8 @@ def killed_at_statement(number: int, work: Callable[[], Any]) -> bool:
             if seen == number:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-        event.listen(Engine, "before_cursor_execute", count)
-        event.listen(Engine, "commit", count)
-        work()
+        with _listening(count):
+            work()
 
     code = ended(started(counted))
     assert code in (0, -signal.SIGKILL)
