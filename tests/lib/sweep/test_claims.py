@@ -8,9 +8,11 @@ import signal
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from lib.sweep import tables
 from lib.sweep.storage import TakenAway
 from lib.sweep.study import Study, open_study
 from tests.lib.sweep.made import (
@@ -108,6 +110,28 @@ def test_a_kill_while_the_database_is_made_leaves_one_that_can_be_made(tmp_path)
         shutil.rmtree(folder)
         number += 17
     assert number > 50
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_workers_that_look_at_the_same_time_take_different_trials(tmp_path, kind, request):
+    """Each would find the same trial waiting, if nothing kept the others out until it is taken."""
+    server = request.getfixturevalue("postgres") if kind == "postgresql" else None
+    url = server.new_database() if server else new_database(tmp_path)
+    open_study(made_sweep(), url)
+    look = tables.first_waiting
+
+    def look_and_dawdle(*arguments: Any) -> int | None:
+        found = look(*arguments)
+        time.sleep(0.5)
+        return found
+
+    def take() -> None:
+        tables.first_waiting = look_and_dawdle
+        claim = open_study("some", url).claim(f"worker-{os.getpid()}")
+        (tmp_path / str(claim.number)).touch()
+
+    assert [ended(child) for child in [started(take) for _ in range(3)]] == [0] * 3
+    assert all((tmp_path / str(number)).exists() for number in range(3))
 
 
 def work(url: str, log: Path, sweep: str) -> None:
