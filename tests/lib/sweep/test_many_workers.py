@@ -21,20 +21,20 @@ def database(postgres):
 
 
 def test_two_create_and_train_the_same_sweep(tree, forks):
-    write(tree, "twins", seeds=range(6), set={"TINY_STEP_MS": 0})
+    write(tree, "twins", seeds=range(4), set={"TINY_STEP_MS": 0})
     both = [forks.start(SWEEP="twins", JOBS="1") for _ in range(2)]
     assert [program.wait() for program in both] == [0, 0]
-    ended_well(tree, "twins", cells=6)
+    ended_well(tree, "twins", cells=4)
 
 
 def test_killed_at_random_with_their_database(tmp_path, postgres):
     tree = make_tree(tmp_path / "tree")
     tree.write_sweep("workers", sweep_kills.description(16, step_ms=25))
     url = postgres.new_database()
-    campaign = sweep_kills.several(tree, random.Random(7), 16, 4, "workers", url)
+    campaign = sweep_kills.several(tree, random.Random(7), 16, 3, "workers", url)
     campaign.database, campaign.limit_s = (lambda: (postgres.kill(), postgres.start())), 150
     campaign.play()
-    assert campaign.struck.total() == 4
+    assert campaign.struck.total() == 3
     ended_well(tree, "workers", 16, url)
     assert postgres.password not in tree.said
     for path in tree.output_dir.rglob("*"):
