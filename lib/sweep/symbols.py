@@ -46,7 +46,7 @@ class Symbols:
             self.axes[name] = self._canonical(name, axis)
         if self._problems:
             raise ConfigError(self._problems)
-        for seed in self.seeds:
+        for seed in (min(self.seeds), max(self.seeds)):  # the range has no gaps
             apply(self.tree, [[self.seed(seed)]])
 
     def reset(self) -> None:
