@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Trainings that are killed with SIGKILL in a child process, and comparisons of what they leave."""
 
-import os
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,28 +11,6 @@ import torch
 from lib.runs.journal import current_rows
 from lib.train import checkpoint
 from lib.train.checkpoint.find import named
-
-
-def in_child(work: Callable[[], Any]) -> int:
-    """Call `work` in a forked process; returns its exit code, -n if signal n ended it.
-
-    A child begins without the seconds that imports take. It must not use threads of PyTorch, which
-    a fork does not copy: the trainings of the tests have NUM_THREADS=1.
-    """
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            work()
-            code = 0
-        finally:
-            os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
-def kill_self() -> None:
-    """End this process as `kill -9` does."""
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def in_first_evaluation(monkeypatch: pytest.MonkeyPatch, do: Callable[[], Any]) -> None:

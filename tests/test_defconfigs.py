@@ -9,7 +9,7 @@ import pytest
 from lib.config.settings import load_settings
 from lib.runs import metadata
 from lib.runs.journal import read_rows
-from tests.killed import in_child
+from tests.forked import in_child
 from tests.models import ROOT, restored_torch, traits
 
 DEFCONFIGS = sorted((ROOT / "defconfigs").iterdir())

@@ -20,7 +20,8 @@ from lib.train import checkpoint
 from lib.train.learner import Learner
 from lib.train.loop import Loop
 from lib.train.saver import Saver
-from tests.killed import differences, in_child, in_first_evaluation, kill_self, science
+from tests.forked import in_child, kill_self
+from tests.killed import differences, in_first_evaluation, science
 from tests.models import ENVIRONMENT, MODELS, ROOT, Finished, SmallModel, restored_torch, traits
 
 PRUNED = ("--optimizer", "adamwprune", "--pruning-frequency", "1", "--pruning-unit", "steps")

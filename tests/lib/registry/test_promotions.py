@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Aliases and their history on a real server: in any order, at once, by hand, and killed."""
+"""Aliases and their history on a real server: in any order, at once, by hand, and forked."""
 
 import json
 import uuid
@@ -14,7 +14,7 @@ from mlflow.tracking import MlflowClient
 from lib.errors import BadUse
 from lib.registry.promotions import Promotion, before, history, promote
 from lib.registry.versions import Name, the_name, the_version
-from tests import killed
+from tests import forked
 
 pytestmark = pytest.mark.slow
 ALL = {1, 2, 3}
@@ -90,14 +90,14 @@ def test_killed_while_promoting(registry, three, monkeypatch, step, call, when):
     def dying(client, *args):
         calls.append(args)
         if len(calls) == call and when == "before":
-            killed.kill_self()
+            forked.kill_self()
         real(client, *args)
         if len(calls) == call:
-            killed.kill_self()
+            forked.kill_self()
 
     with monkeypatch.context() as patched:
         patched.setattr(MlflowClient, step, dying)
-        assert killed.in_child(lambda: move(registry, three, 2)) == -9
+        assert forked.in_child(lambda: move(registry, three, 2)) == -9
     model = the_name(registry, three)
     effect = [1, 2] if (step, when) == ("set_registered_model_alias", "after") or call == 2 else [1]
     assert model.aliases["production"] == effect[-1]

@@ -16,7 +16,7 @@ from lib.registry.register import bring_up_to_date, existing, facts_of
 from lib.registry.versions import names, the_name, the_version, versions
 from lib.runs.run import Run
 from lib.runs.stored import load_run
-from tests import killed
+from tests import forked
 from tests.lib.registry.made import METRICS
 
 pytestmark = pytest.mark.slow
@@ -146,13 +146,13 @@ def test_killed_while_registering(registered, monkeypatch, step, when):
 
     def dying(client, *args, **kwargs):
         if when == "before":
-            killed.kill_self()
+            forked.kill_self()
         real(client, *args, **kwargs)
-        killed.kill_self()
+        forked.kill_self()
 
     with monkeypatch.context() as patched:
         patched.setattr(MlflowClient, step, dying)
-        assert killed.in_child(registered.register) == -9
+        assert forked.in_child(registered.register) == -9
     client, name = registered.client, registered.name
     whole = step == "create_model_version" and when == "after"
     left = versions(client, names(client, name))

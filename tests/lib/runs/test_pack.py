@@ -23,7 +23,7 @@ from lib.runs.pack.packing import write_pack
 from lib.runs.pack.unpacking import unpack
 from lib.runs.run import Run
 from lib.runs.stored import find_runs, load_run
-from tests.killed import in_child, kill_self
+from tests.forked import in_child, kill_self
 
 NOTHING_LEFT: list[str] = []
 

@@ -19,7 +19,7 @@ from lib.runs.run import Run
 from lib.runs.stored import load_run
 from lib.runs.verify import verify_files
 from lib.runs.words import add_note, change_tags, conclude
-from tests.killed import in_child, kill_self
+from tests.forked import in_child, kill_self
 
 TAGS = st.lists(st.sampled_from("abcde"), unique=True)
 

@@ -19,6 +19,7 @@ from sqlalchemy import Engine, event
 from lib.files import ROOT
 from lib.sweep.description import Sweep, sweep_of
 from lib.sweep.storage import Database
+from tests.forked import in_child
 
 _FOLDER = tempfile.TemporaryDirectory(prefix="adamwprune-tests-", ignore_cleanup_errors=True)
 DEFCONFIG = (ROOT / "defconfigs" / "lenet5-digits").read_text()
@@ -52,24 +53,6 @@ def _empty_database() -> Path:
     folder = Path(_FOLDER.name)
     Database(url_in(folder), create=True)
     return folder / "studies.sqlite"
-
-
-def started(work: Callable[[], Any]) -> int:
-    """Begin `work` in a forked process; returns its pid."""
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            work()
-            code = 0
-        finally:
-            os._exit(code)
-    return child
-
-
-def ended(child: int) -> int:
-    """Wait for the process; its exit code, -n if signal n ended it."""
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 @contextlib.contextmanager
@@ -109,6 +92,6 @@ def killed_at_statement(number: int, work: Callable[[], Any]) -> bool:
         with _listening(count):
             work()
 
-    code = ended(started(counted))
+    code = in_child(counted)
     assert code in (0, -signal.SIGKILL)
     return code != 0

@@ -15,14 +15,13 @@ import pytest
 from lib.sweep import tables
 from lib.sweep.storage import TakenAway
 from lib.sweep.study import Study, open_study
+from tests.forked import ended, started
 from tests.lib.sweep.made import (
     SPACE,
     count_statements,
-    ended,
     killed_at_statement,
     made_sweep,
     new_database,
-    started,
     url_in,
 )
 from tests.postgres import postgres  # noqa: F401, a fixture

@@ -16,7 +16,8 @@ from lib.files import ROOT
 from lib.sweep import storage
 from lib.sweep.storage import Database, default_storage, normalised, redacted
 from lib.sweep.study import list_studies, open_study
-from tests.lib.sweep.made import ended, made_sweep, started, url_in
+from tests.forked import ended, started
+from tests.lib.sweep.made import made_sweep, url_in
 from tests.postgres import postgres  # noqa: F401, a fixture
 
 

@@ -22,7 +22,7 @@ from lib.runs.index.database import Database
 from lib.runs.index.rows import SCHEMA, VERSION
 from lib.runs.query.fields import FIELDS
 from lib.runs.stored_run import HOW, load_run
-from tests.killed import in_child, kill_self
+from tests.forked import in_child, kill_self
 
 NAMES = ("a", "b", "c")
 METRICS = ("train/loss", "val/loss", "val/accuracy")

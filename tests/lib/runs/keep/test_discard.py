@@ -19,7 +19,7 @@ from lib.runs.keep.ledger import describe, discarded, tried_before
 from lib.runs.removal import InUse
 from lib.runs.run import Run
 from lib.runs.stored import find_runs, load_run
-from tests.killed import in_child, kill_self
+from tests.forked import in_child, kill_self
 from tests.lib.runs.keep.conftest import RUNS, train
 
 

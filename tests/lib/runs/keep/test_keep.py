@@ -21,7 +21,7 @@ from lib.runs.keep.keep import keep
 from lib.runs.keep.repository import Repository
 from lib.runs.keep.tags import new_tag, tags_of
 from lib.runs.run import Run
-from tests.killed import in_child, kill_self
+from tests.forked import in_child, kill_self
 from tests.lib.runs.keep.conftest import RUNS, train
 
 FILES = ["outputs/training/a.dvc", "outputs/training/a.summary.yaml"]

@@ -20,7 +20,7 @@ from lib.runs.keep.remote import push, remote_states
 from lib.runs.keep.repository import Repository
 from lib.runs.keep.tags import run_of
 from lib.runs.stored import load_run
-from tests.killed import in_child, kill_self
+from tests.forked import in_child, kill_self
 from tests.lib.runs.keep.conftest import RUNS, add_remote, make_tree, train
 
 pytestmark = pytest.mark.slow

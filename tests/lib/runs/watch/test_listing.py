@@ -8,7 +8,7 @@ import time
 from lib.runs import metadata
 from lib.runs.run import Run
 from lib.runs.watch.listing import Listing
-from tests.killed import in_child, kill_self
+from tests.forked import in_child, kill_self
 
 
 def names(listing, limit=99):
