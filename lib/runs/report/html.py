@@ -4,8 +4,8 @@
     page = render_page(HERE / "report.html", HERE / "report.js", data, runs=…)
     write_page(page, Path("report.html"))
 
-Styles, our script, plotly.js, the data (JSON) and the images are in the file. Its Content Security
-Policy allows exactly these two scripts, by their hashes, and no connection at all: a text from a
+Styles, our scripts, plotly.js, the data (JSON) and the images are in the file. Its Content Security
+Policy allows exactly these scripts, by their hashes, and no connection at all: a text from a
 run that slipped through as markup could neither run nor load anything. Every text is escaped by
 jinja2. The file is about 5 MB, nearly all of it plotly.js.
 """
@@ -36,12 +36,16 @@ def write_page(page: str, path: Path) -> None:
 
 
 def render_page(template: Path, script: Path, data: Any, **fields: Any) -> str:
-    """The page of `template`, which extends base.html; `script` finds `data` in #data."""
+    """The page of `template`, which extends base.html; `script` finds `data` in #data.
+
+    charts.js runs before `script`.
+    """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
     from plotly.offline import get_plotlyjs
 
-    scripts = [get_plotlyjs().replace("\r\n", "\n"), script.read_text(encoding="utf-8")]
+    files = (_HERE / "charts.js", script)
+    scripts = [get_plotlyjs().replace("\r\n", "\n"), *(f.read_text("utf-8") for f in files)]
     templates = Environment(
         loader=FileSystemLoader([template.parent, _HERE]),
         autoescape=True,

@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: MIT
-// Draws the curves of a report with plotly.js, and filters its tables of settings.
+// Draws the curves of a report with plotly.js, and filters its tables of settings. charts.js comes first.
 "use strict";
 
 const { runs, charts } = JSON.parse(document.getElementById("data").textContent);
 const single = runs.length === 1;
 const control = (id) => document.getElementById(id);
-const dark = matchMedia("(prefers-color-scheme: dark)");
-let printing = false;
 
 // Of one run, colours tell the splits apart; of several, colours tell the runs and dashes the splits.
 const SPLIT_COLOUR = { "": "#4477aa", train: "#4477aa", val: "#ee6677", test: "#228833" };
@@ -119,14 +117,6 @@ function state() {
   };
 }
 
-const CONFIG = {
-  responsive: true,
-  displaylogo: false,
-  showSendToCloud: false, // nothing leaves the page
-  plotlyServerURL: "",
-  modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
-};
-
 function draw(element) {
   const chart = charts[Number(element.dataset.chart)];
   const now = state();
@@ -136,22 +126,6 @@ function draw(element) {
   const said = element.parentElement.querySelector(".on-log");
   said.hidden = lost === 0;
   said.textContent = `${lost} values are 0 or less and have no place on a logarithmic axis`;
-}
-
-function redraw() {
-  for (const element of document.querySelectorAll(".chart[data-drawn]")) draw(element);
-}
-
-// A chart is drawn when it comes near the window: twenty runs have many.
-function drawOnSight() {
-  const seen = new IntersectionObserver((entries) => {
-    for (const entry of entries) {
-      if (!entry.isIntersecting) continue;
-      seen.unobserve(entry.target);
-      draw(entry.target);
-    }
-  }, { rootMargin: "400px" });
-  for (const element of document.querySelectorAll(".chart")) seen.observe(element);
 }
 
 function watchControls() {
@@ -170,9 +144,6 @@ function watchControls() {
       redraw();
     });
   }
-  dark.addEventListener("change", redraw);
-  addEventListener("beforeprint", () => { printing = true; redraw(); });
-  addEventListener("afterprint", () => { printing = false; redraw(); });
 }
 
 function filterSettings(section) {
@@ -199,6 +170,7 @@ function filterSettings(section) {
 if (control("controls")) {
   watchControls();
   drawOnSight();
+  followColours();
 }
 document.querySelectorAll(".settings").forEach((section) => {
   if (section.querySelector(".wanted")) filterSettings(section);

@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: MIT
-// Draws the charts of a sweep's report with plotly.js, in the colours of the page.
+// Draws the charts of a sweep's report with plotly.js. charts.js comes first.
 "use strict";
 
 const figures = JSON.parse(document.getElementById("data").textContent);
-const dark = matchMedia("(prefers-color-scheme: dark)");
-let printing = false;
 
 const COLOURS = ["#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377"];
 // Low to high, for surfaces; reversed where high is better, so that dark is always good.
@@ -45,14 +43,6 @@ function layout(figure) {
   };
 }
 
-const CONFIG = {
-  responsive: true,
-  displaylogo: false,
-  showSendToCloud: false, // nothing leaves the page
-  plotlyServerURL: "",
-  modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
-};
-
 function draw(element) {
   const figure = figures[Number(element.dataset.chart)];
   const data = figure.data.map((trace) => painted(trace, figure.high_is_better));
@@ -60,18 +50,5 @@ function draw(element) {
   element.dataset.drawn = "yes";
 }
 
-function redraw() {
-  for (const element of document.querySelectorAll(".chart[data-drawn]")) draw(element);
-}
-
-const seen = new IntersectionObserver((entries) => {
-  for (const entry of entries) {
-    if (!entry.isIntersecting) continue;
-    seen.unobserve(entry.target);
-    draw(entry.target);
-  }
-}, { rootMargin: "400px" });
-for (const element of document.querySelectorAll(".chart")) seen.observe(element);
-dark.addEventListener("change", redraw);
-addEventListener("beforeprint", () => { printing = true; redraw(); });
-addEventListener("afterprint", () => { printing = false; redraw(); });
+drawOnSight();
+followColours();
