@@ -111,9 +111,13 @@ def trainings_of(pid: int) -> Iterator[int]:
 
 def _children_of(pid: int) -> list[int]:
     found: list[int] = []
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+    try:
+        threads = list(Path(f"/proc/{pid}/task").iterdir())
+    except OSError:  # it has ended
+        return found
+    for thread in threads:
         with contextlib.suppress(OSError):
-            found += map(int, task.read_text().split())
+            found += map(int, (thread / "children").read_text().split())
     return found
 
 
