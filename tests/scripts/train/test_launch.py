@@ -70,7 +70,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 from lib.config.settings import load_settings
 time.sleep(0.3)
 settings = load_settings("lenet5")
-print("trains", settings.LEARNING_RATE, settings.BATCH_SIZE)
+# One write: two processes share the pipe.
+print(f"trains {settings.LEARNING_RATE} {settings.BATCH_SIZE}\\n", end="", flush=True)
 time.sleep(float(os.environ.get("LINGER", 0)))
 """
 
