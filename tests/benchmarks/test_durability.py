@@ -20,11 +20,11 @@ from tests.killed import edited
 
 
 @pytest.mark.slow
-def test_ten_kills(tmp_path):
+def test_a_kill_of_each_kind(tmp_path):
     """Of all kinds but those that wait for the start of real processes."""
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "benchmarks.durability", "--jobs", "1", "--kills", "10"),
+            *(sys.executable, "-m", "benchmarks.durability", "--jobs", "1", "--kills", "6"),
             *("--skip", "process,forwarder,rank", "--folder", str(tmp_path / "found")),
         ],
         cwd=ROOT,
@@ -36,7 +36,7 @@ def test_ten_kills(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     kinds = [line for line in done.stdout.splitlines() if line.startswith("| ")]
     assert len(kinds) == 1 + 6 + 1
-    assert kinds[-1].startswith("| **all** | 1")
+    assert all(int(line.split("|")[2]) >= 1 for line in kinds[1:])
     assert kinds[-1].endswith("| 0 | 0 | 0 | 0 | 0 | 0 |")
 
 

@@ -81,7 +81,7 @@ def test_a_kill_at_any_statement_loses_no_cell(tmp_path):
     url = new_database(tmp_path)
     last = count_statements(lambda: steps(url))
     assert last > 100
-    for number in [*range(3, last, 17), last]:
+    for number in [*range(3, last, 29), last]:
         url = new_database(tmp_path)
         assert killed_at_statement(number, lambda url=url: steps(url))
         study = open_study(made_sweep(), url)
@@ -107,7 +107,7 @@ def test_a_kill_while_the_database_is_made_leaves_one_that_can_be_made(tmp_path)
         study = open_study(made_sweep(), url_in(folder))
         assert study.progress().waiting == CELLS
         shutil.rmtree(folder)
-        number += 17
+        number += 29
     assert number > 50
 
 

@@ -15,7 +15,7 @@ from lib.tracking import cursor
 from scripts.tracking.read_back import read
 from tests.lib.conftest import TRACKERS, forward, forwarder, make_run
 
-KILLS = int(os.environ.get("KILLS", 10))
+KILLS = int(os.environ.get("KILLS", 5))
 
 
 @pytest.mark.slow
