@@ -53,7 +53,7 @@ def test_two_machines_one_of_which_is_taken_away(tmp_path, postgres):  # noqa: F
     ]  # fmt: skip
     assert sum(len(run.metadata.get("resumes", ())) for run in runs) == 1  # it went on, saved
     said = read(folder / "1_0_0_log.out")
-    assert "goes back: the sweep was stopped" in said
+    assert " goes back: " in said  # the worker may be told first, or its training
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert not [path for path in files if postgres.password.encode() in path.read_bytes()]
 
