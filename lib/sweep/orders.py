@@ -24,7 +24,7 @@ _KEY_IN_NAME = 8  # hex digits of a cell's key, enough to tell its runs apart
 
 
 def sweep_folder(output_dir: Path, name: str) -> Path:
-    """Where everything of the sweep is that is no run and not in the study."""
+    """Where everything of the sweep is kept, apart from its runs and the study."""
     return output_dir / FOLDER / name
 
 

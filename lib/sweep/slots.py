@@ -66,7 +66,7 @@ def chosen_gpus(given: str, present: int, environ: Mapping[str, str] | None = No
     for word in words:
         if not re.fullmatch("[0-9]{1,4}", word) or int(word) >= len(there):
             allowed = f"0 to {len(there) - 1}" if there else "none"
-            raise BadUse(f"GPUS={given}: {word} is no GPU here; there are {allowed}")
+            raise BadUse(f"GPUS={given}: {word} is not a GPU here; there are {allowed}")
     if len(set(words)) < len(words):
         raise BadUse(f"GPUS={given}: a GPU is named twice; for two trainings on each give JOBS")
     return [there[int(word)] for word in words]

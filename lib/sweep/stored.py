@@ -72,8 +72,8 @@ def create(database: Database, sweep: Sweep) -> Sweep:
         if there is None:
             if tables.counts(connection, study) != {None: 0}:
                 raise BadUse(
-                    f"{redacted(database.url)} has a study {sweep.name} of Optuna's that is no "
-                    "sweep: give the sweep another name, or choose another STORAGE"
+                    f"{redacted(database.url)} has a study {sweep.name} of Optuna's that is not "
+                    "a sweep: give the sweep another name, or choose another STORAGE"
                 )
             there = sweep.to_json()
             seed = hashlib.sha256(there.encode("utf-8", "surrogatepass")).hexdigest()

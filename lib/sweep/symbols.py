@@ -141,8 +141,8 @@ class Symbols:
             return axis
         if not is_science(name, self.tree.titles[symbols[0]]):
             self._problems.append(
-                f"{place}: {name}: changes none of a run's numbers, so that it is no axis; it can "
-                "be in set"
+                f"{place}: {name}: changes none of a run's numbers, so it cannot be an axis; it "
+                "can be in set"
             )
         if isinstance(axis, Range):
             return self._canonical_range(name, axis, symbols[0], place)
@@ -166,5 +166,5 @@ class Symbols:
             step = None if axis.step is None else float(axis.step)
             return Range(float(axis.low), float(axis.high), axis.log, step)
         else:
-            self._problems.append(f"{place}: {name}: is no number; give a list of values")
+            self._problems.append(f"{place}: {name}: is not a number; give a list of values")
         return axis

@@ -45,8 +45,8 @@ _LIBC = ctypes.CDLL(None)  # loaded here: between fork and exec is no time for i
 
 @dataclass(frozen=True)
 class Order:
-    """What to train: `program` is <model>/train.py, `flags` are settings of the run that are no
-    science, `launch_id` names the launch, `log` takes the output.
+    """What to train: `program` is <model>/train.py, `flags` are settings of the run that do not
+    change its numbers, `launch_id` names the launch, `log` takes the output.
     """
 
     program: str
@@ -140,7 +140,7 @@ class Training:
         return self.follower.read() if self.follower else []
 
     def outcome(self) -> Outcome:
-        """How it ended. Raises nothing: a run that cannot be read is none."""
+        """How it ended. Raises nothing: a run that cannot be read counts as missing."""
         assert self._process is not None and self._process.returncode is not None
         order = self.order
         runs = runs_of(order.output_dir, order.run_name, order.launch_id)

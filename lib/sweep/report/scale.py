@@ -59,7 +59,7 @@ def _scale(board: Board, name: str, values: Sequence[Any]) -> Scale:
 
 
 def _number(value: Any) -> float:
-    """NaN for what is none."""
+    """NaN for what is not a number."""
     if isinstance(value, bool):
         return math.nan
     try:

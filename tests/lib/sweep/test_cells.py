@@ -129,7 +129,7 @@ REFUSED = [
     ({"method": "random", "trials": 2, "axes": {"LEARNING_RATE": {"min": 0, "max": 2}}},
      "LEARNING_RATE=0: out of range"),
     ({"method": "random", "trials": 2, "axes": {"DATA_FILES": {"min": 0, "max": 2}}},
-     "is no number; give a list of values"),
+     "is not a number; give a list of values"),
     ({"method": "tpe", "trials": 2, "axes": {"OPTIMIZER": ["sgd"], "ADAM_BETA1": ["0.5"]}},
      "ADAM_BETA1: has an effect in no cell"),
 ]  # fmt: skip

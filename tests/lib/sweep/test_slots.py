@@ -50,7 +50,7 @@ def test_gpus_that_are_hidden_do_not_count():
         ("0", 0, "there are none"),
         ("2", 2, "there are 0 to 1"),
         ("-1", 2, "-1 is no GPU"),
-        ("cuda:0", 2, "cuda:0 is no GPU"),
+        ("cuda:0", 2, "cuda:0 is not a GPU"),
         ("0,0", 2, "named twice"),
     ],
 )

@@ -294,7 +294,7 @@ def test_a_grid_does_not_shrink(url):
 def test_a_study_of_somebody_elses_is_left_alone(url):
     theirs = optuna.create_study(storage=url, study_name="some")
     theirs.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=1)
-    with pytest.raises(BadUse, match="is no sweep"):
+    with pytest.raises(BadUse, match="is not a sweep"):
         open_study(made_sweep(), url)
     assert list_studies(url) == {}
     assert len(optuna.load_study(storage=url, study_name="some").trials) == 1

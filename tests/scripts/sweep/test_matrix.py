@@ -37,7 +37,7 @@ def make(tree, *words, **environment):
 
 @pytest.fixture(scope="module")
 def trained(tree):
-    """What `make matrix` said; SEED in the environment is nobody's word."""
+    """What `make matrix` said; SEED in the environment is not a word."""
     done = make(tree, "matrix", *VARIABLES, f"HYPOTHESIS={HOSTILE}", NAME="windows", SEED="9")
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
