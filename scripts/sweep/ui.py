@@ -15,9 +15,10 @@ if __name__ == "__main__":
 
 import os
 import re
+import threading
 
 from lib.errors import BadUse
-from lib.signals import termination_raises
+from lib.signals import Terminated, termination_raises
 from scripts.common import parser
 from scripts.sweep.reading import add_storage, storage_of
 from scripts.tracking.pages import HOST, check_free
@@ -42,9 +43,19 @@ def main() -> int:
     from optuna_dashboard import run_server
 
     print(f"{_PAGE}: http://{HOST}:{port}  (Ctrl-C stops it)", flush=True)
+    # In a thread of its own: in the middle of a request the server would swallow Ctrl-C.
+    serving = threading.Thread(
+        target=run_server, args=(normalised(url),), kwargs={"host": HOST, "port": port}, daemon=True
+    )
+    serving.start()
     with termination_raises():
-        run_server(normalised(url), host=HOST, port=port)  # returns on Ctrl-C
-    return 0
+        try:
+            serving.join()
+        except Terminated:
+            raise
+        except KeyboardInterrupt:
+            return 0
+    return 1  # the server's own message says why
 
 
 def port_of(given: str) -> int:

@@ -49,7 +49,7 @@ def test_gpus_that_are_hidden_do_not_count():
         ("all", 0, "has no GPU"),
         ("0", 0, "there are none"),
         ("2", 2, "there are 0 to 1"),
-        ("-1", 2, "-1 is no GPU"),
+        ("-1", 2, "-1 is not a GPU"),
         ("cuda:0", 2, "cuda:0 is not a GPU"),
         ("0,0", 2, "named twice"),
     ],

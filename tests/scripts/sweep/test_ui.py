@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: MIT
 """`make optuna-ui`: Optuna's dashboard on this machine alone."""
 
+import contextlib
+import http.client
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from pathlib import Path
@@ -56,12 +59,23 @@ def test_the_page_shows_the_sweeps_and_stops_on_ctrl_c(tmp_path):
         assert "<html" in ask(f"http://127.0.0.1:{port}/dashboard/", process)
         with pytest.raises(OSError), socket.create_connection((own_address(), port), timeout=2):
             pass
+        visitor = threading.Thread(target=visit_until_the_end, args=(port,))
+        visitor.start()  # Ctrl-C in the middle of a request
+        time.sleep(0.5)
     finally:
         os.killpg(process.pid, signal.SIGINT)
         output, _ = process.communicate(timeout=60)
+    visitor.join()
     assert process.returncode == 0
     assert f"optuna-ui: http://127.0.0.1:{port}" in output
     assert "Traceback" not in output
+
+
+def visit_until_the_end(port):
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        while True:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/studies", timeout=30) as page:
+                page.read()
 
 
 def own_address():
