@@ -43,7 +43,7 @@ def begin() -> None:
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else Ctrl-C is ignored
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # see `become`
-    from lib.signals import note_save
+    from .signals import note_save
 
     if signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL:  # else it is ignored
         signal.signal(signal.SIGUSR1, note_save)
@@ -61,7 +61,7 @@ def become(program: str, *arguments: str) -> NoReturn:
     """
     import signal
 
-    from lib.signals import noted_saves
+    from .signals import noted_saves
 
     sys.stdout.flush()
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGUSR1})
@@ -74,8 +74,8 @@ def run_main(main: Callable[[], int | None]) -> NoReturn:
     """Call `main` and exit with its result or with the code of the error it raised."""
     import signal
 
-    from lib.errors import Failure
-    from lib.signals import Terminated
+    from .errors import Failure
+    from .signals import Terminated
 
     try:
         if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:

@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from lib import lock
+from . import lock
 
 ROOT = Path(__file__).resolve().parent.parent  # of the project
 _SETTLED_S = 60.0  # far longer than a maker takes to lock its folder

@@ -15,7 +15,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from lib.errors import BadUse
+from .errors import BadUse
 
 _CURE = (
     "start ranks with make NPROC=… or torchrun; for a single process: "

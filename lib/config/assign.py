@@ -8,13 +8,13 @@ with symbol, value, reason and the place in the Kconfig files; all problems are 
 import re
 from collections.abc import Iterable, Sequence
 
-from lib.config import intervals
-from lib.config.conflicts import contradictions
-from lib.config.dotconfig import PREFIX, Assignment, ConfigError, shorten
-from lib.config.symbols import Choice, has_prompt, location, unmet
-from lib.config.synonyms import SYNONYMS
-from lib.config.tree import BOOL, INT, Symbol, Tree
-from lib.errors import did_you_mean, near
+from ..errors import did_you_mean, near
+from . import intervals
+from .conflicts import contradictions
+from .dotconfig import PREFIX, Assignment, ConfigError, shorten
+from .symbols import Choice, has_prompt, location, unmet
+from .synonyms import SYNONYMS
+from .tree import BOOL, INT, Symbol, Tree
 
 MAKE_VARIABLES = ("DEFCONFIG", "FRAGMENTS", "NPROC", "RUN", "SET", "TRACKER")
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")

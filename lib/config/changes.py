@@ -10,12 +10,12 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
-from lib.config.dotconfig import ConfigError, shorten
-from lib.config.resume import HIDDEN, fits, load_run
-from lib.config.science import is_science
-from lib.config.symbols import menus
-from lib.config.tree import BOOL, Tree, Value, text_of
-from lib.files import ROOT
+from ..files import ROOT
+from .dotconfig import ConfigError, shorten
+from .resume import HIDDEN, fits, load_run
+from .science import is_science
+from .symbols import menus
+from .tree import BOOL, Tree, Value, text_of
 
 # Science that may change: how long the training lasts, what its updates are scaled by, what is
 # measured and when, and what computes it. What is not listed stays, so that a new symbol does.

@@ -7,8 +7,8 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-from lib.config.dotconfig import ConfigError
-from lib.config.tree import Value
+from .dotconfig import ConfigError
+from .tree import Value
 
 _TEMPLATE = '''\
 # SPDX-License-Identifier: MIT

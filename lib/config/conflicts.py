@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
-from lib.files import ROOT
+from ..files import ROOT
 
 Values = Mapping[str, bool | int | float | str | None]
 _FILE_NAME = re.compile(r"[\w.-]*\w[\w.-]*", re.ASCII)

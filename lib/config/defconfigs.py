@@ -7,9 +7,9 @@ find_defconfig("some-name")             # defconfigs/some-name
 from contextlib import suppress
 from pathlib import Path
 
-from lib.config.dotconfig import shorten
-from lib.errors import BadUse, near
-from lib.files import ROOT
+from ..errors import BadUse, near
+from ..files import ROOT
+from .dotconfig import shorten
 
 DEFCONFIGS = ROOT / "defconfigs"
 

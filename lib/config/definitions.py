@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lib.config.symbols import MenuNode
-    from lib.config.tree import Tree
+    from .symbols import MenuNode
+    from .tree import Tree
 
 _GOING_ON = re.compile(r", \w+ will be used$")
 _NUMBER = re.compile(r"-?[0-9]+|MODULES")  # which kconfiglib keeps among the symbols

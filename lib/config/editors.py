@@ -7,14 +7,14 @@ import textwrap
 from pathlib import Path
 from types import ModuleType
 
-from lib.config import dotconfig
-from lib.config.assign import Rejected, apply, resolve
-from lib.config.conflicts import contradictions
-from lib.config.dotconfig import Assignment, ConfigError, shorten
-from lib.config.store import config_path, locked, write_config
-from lib.config.tree import Symbol, Tree, editor
-from lib.errors import Failure
-from lib.files import write_atomic
+from ..errors import Failure
+from ..files import write_atomic
+from . import dotconfig
+from .assign import Rejected, apply, resolve
+from .conflicts import contradictions
+from .dotconfig import Assignment, ConfigError, shorten
+from .store import config_path, locked, write_config
+from .tree import Symbol, Tree, editor
 
 
 class EditedTree(Tree):

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
-from lib.config.dotconfig import Assignment, shorten
-from lib.config.symbols import conditions, menus, prompt_of, selectors, unmet
-from lib.config.synonyms import SYNONYMS
-from lib.config.trackers import WORDS, tracker_assignments
-from lib.config.tree import BOOL, Symbol, Tree, text_of
-from lib.errors import did_you_mean
+from ..errors import did_you_mean
+from .dotconfig import Assignment, shorten
+from .symbols import conditions, menus, prompt_of, selectors, unmet
+from .synonyms import SYNONYMS
+from .trackers import WORDS, tracker_assignments
+from .tree import BOOL, Symbol, Tree, text_of
 
 
 class Flags(NamedTuple):

@@ -20,11 +20,11 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from lib import lock
-from lib.config import store
-from lib.config.dotconfig import ConfigError
-from lib.config.tree import Tree
-from lib.errors import Failure
+from .. import lock
+from ..errors import Failure
+from . import store
+from .dotconfig import ConfigError
+from .tree import Tree
 
 PATH = "LAUNCH_CONFIG"  # variables in the environment of each rank
 DIGEST = "LAUNCH_CONFIG_SHA256"

@@ -12,12 +12,12 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from lib.config import dotconfig
-from lib.config.assign import apply
-from lib.config.dotconfig import Assignment, ConfigError, shorten
-from lib.config.tree import Symbol, Tree, Value, expand_home, text_of
-from lib.errors import BadUse, did_you_mean
-from lib.files import ROOT
+from ..errors import BadUse, did_you_mean
+from ..files import ROOT
+from . import dotconfig
+from .assign import apply
+from .dotconfig import Assignment, ConfigError, shorten
+from .tree import Symbol, Tree, Value, expand_home, text_of
 
 AUTO = "auto"  # go on with the run of this launch if there is one
 HIDDEN = "[redacted]"  # what stands in a run's files in place of a secret (lib/runs/redact.py)

@@ -15,17 +15,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lib.config import configpy, frozen, store
-from lib.config import resume as resuming
-from lib.config.assign import apply
-from lib.config.changes import checked_changes
-from lib.config.dotconfig import Assignment, ConfigError, shorten
-from lib.config.flags import Flags, config_flag, parse_flags
-from lib.config.science import hash_of, is_science
-from lib.config.trackers import enabled_trackers
-from lib.config.tree import Clean, Tree, Value
-from lib.errors import BadUse, did_you_mean
-from lib.files import ROOT
+from ..errors import BadUse, did_you_mean
+from ..files import ROOT
+from . import configpy, frozen, store
+from . import resume as resuming
+from .assign import apply
+from .changes import checked_changes
+from .dotconfig import Assignment, ConfigError, shorten
+from .flags import Flags, config_flag, parse_flags
+from .science import hash_of, is_science
+from .trackers import enabled_trackers
+from .tree import Clean, Tree, Value
 
 
 class Settings:

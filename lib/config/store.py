@@ -15,13 +15,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from lib import lock
-from lib.config import configpy, dotconfig
-from lib.config.assign import apply
-from lib.config.dotconfig import ConfigError
-from lib.config.tree import Tree, Value, text_of
-from lib.errors import Failure
-from lib.files import ROOT, write_atomic
+from .. import lock
+from ..errors import Failure
+from ..files import ROOT, write_atomic
+from . import configpy, dotconfig
+from .assign import apply
+from .dotconfig import ConfigError
+from .tree import Tree, Value, text_of
 
 CONFIG_PY = ROOT / "config.py"
 LAUNCHES = ROOT / ".launches"  # what running trainings were launched with, and the tree's lock

@@ -9,8 +9,8 @@ case. What is named is enabled, all others are disabled.
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from lib.config.dotconfig import Assignment, ConfigError, shorten
-from lib.errors import did_you_mean
+from ..errors import did_you_mean
+from .dotconfig import Assignment, ConfigError, shorten
 
 
 class Tracker(NamedTuple):
@@ -22,11 +22,12 @@ class Tracker(NamedTuple):
     check: str = ""  # module:function, asked before a run starts: see lib/tracking/launch.py
 
 
-_BACKENDS = "lib.tracking.backends"
+_TRACKING = __package__.rpartition(".")[0] + ".tracking"
+_BACKENDS = f"{_TRACKING}.backends"
 TRACKERS = {
     "trackio": Tracker("ENABLE_TRACKIO", f"{_BACKENDS}.trackio:Trackio", "trackio"),
     "wandb": Tracker(
-        "ENABLE_WANDB", f"{_BACKENDS}.wandb:Wandb", "wandb", "lib.tracking.wandb_login:check"
+        "ENABLE_WANDB", f"{_BACKENDS}.wandb:Wandb", "wandb", f"{_TRACKING}.wandb_login:check"
     ),
     "mlflow": Tracker("ENABLE_MLFLOW", f"{_BACKENDS}.mlflow:MLflow", "mlflow"),
     "tensorboard": Tracker(

@@ -28,11 +28,11 @@ from typing import NamedTuple
 import kconfiglib
 from kconfiglib import BOOL, INT, STRING, Symbol, expr_value
 
-from lib.config import dotconfig, intervals
-from lib.config.definitions import definition_problems
-from lib.config.dotconfig import PREFIX, ConfigError
-from lib.config.symbols import conjuncts, has_prompt, help_of, home, menus
-from lib.files import ROOT
+from ..files import ROOT
+from . import dotconfig, intervals
+from .definitions import definition_problems
+from .dotconfig import PREFIX, ConfigError
+from .symbols import conjuncts, has_prompt, help_of, home, menus
 
 Value = bool | int | float | str | None
 Clean = Callable[[str, str], str]  # (symbol, its text) → the text to write in its place

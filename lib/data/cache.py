@@ -16,9 +16,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from lib import lock
-from lib.errors import Failure
-from lib.files import write_atomic
+from .. import lock
+from ..errors import Failure
+from ..files import write_atomic
 
 Tensors = dict[str, Tensor]
 FINGERPRINT = "fingerprint"  # the key in the header of the file

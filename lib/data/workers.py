@@ -23,11 +23,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, BinaryIO
 
-from lib.errors import Failure
-from lib.files import ROOT
-from lib.signals import blocked
+from ..errors import Failure
+from ..files import ROOT
+from ..signals import blocked
 
-_COMMAND = [sys.executable, "-c", "from lib.data.workers import serve; serve()"]
+_COMMAND = [sys.executable, "-c", f"from {__name__} import serve; serve()"]
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 _LENGTHS = struct.Struct("<Q")

@@ -21,10 +21,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from lib.optim.adamwprune import AdamWPrune
-from lib.optim.adamwspam import AdamWSPAM, Spam
-from lib.pruning.build import Unpruned
-from lib.pruning.pruner import Pruner
+from ..pruning.build import Unpruned
+from ..pruning.pruner import Pruner
+from .adamwprune import AdamWPrune
+from .adamwspam import AdamWSPAM, Spam
 
 Groups = list[dict[str, Any]]
 

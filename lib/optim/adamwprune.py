@@ -13,8 +13,8 @@ gives the same results as these, bit for bit.
 
 from typing import Any
 
-from lib.optim.adamwspam import AdamWSPAM, Spam
-from lib.pruning.pruner import Pruner
+from ..pruning.pruner import Pruner
+from .adamwspam import AdamWSPAM, Spam
 
 BASES = ("adamw", "adamwadv", "adamwspam")
 

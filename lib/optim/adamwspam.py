@@ -19,7 +19,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.nn import Parameter
 
-from lib.pruning.step_hooks import attach_hooks, on_gradients
+from ..pruning.step_hooks import attach_hooks, on_gradients
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from lib.errors import BadUse
-from lib.optim import build_optimizer
-from lib.optim.adamwspam import Spam
-from lib.optim.schedule import lr_at
-from lib.pruning.build import Unpruned, build_pruner
-from lib.pruning.pruner import Pruner
+from ..errors import BadUse
+from ..pruning.build import Unpruned, build_pruner
+from ..pruning.pruner import Pruner
+from . import build_optimizer
+from .adamwspam import Spam
+from .schedule import lr_at
 
 
 def optimizer_from_settings(

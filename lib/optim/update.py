@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from lib.pruning.build import Unpruned
-from lib.pruning.pruner import Pruner
+from ..pruning.build import Unpruned
+from ..pruning.pruner import Pruner
 
 
 def apply_update(

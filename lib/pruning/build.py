@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import Parameter
 
-from lib.pruning.pruner import Pruner
-from lib.pruning.schedules import Schedule
-from lib.pruning.scores import SCORES
-from lib.pruning.targets import prunable
+from .pruner import Pruner
+from .schedules import Schedule
+from .scores import SCORES
+from .targets import prunable
 
 METHODS = ("none", "magnitude", "lamp", "movement", "movement-from-start", "state")
 

@@ -15,9 +15,9 @@ from safetensors.torch import save as to_safetensors
 from torch import Tensor
 from torch.sparse import _semi_structured_conversions as two_four
 
-from lib.errors import Failure
-from lib.files import write_atomic
-from lib.pruning.sparse_file import bound, save_sparse
+from ..errors import Failure
+from ..files import write_atomic
+from .sparse_file import bound, save_sparse
 
 Weights = Mapping[str, Tensor]
 

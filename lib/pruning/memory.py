@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from lib.pruning.scores import Score
+from .scores import Score
 
 
 def new_memory(score: Score, weights: Mapping[str, Parameter]) -> dict[str, Tensor]:

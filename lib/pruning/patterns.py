@@ -12,7 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from lib.pruning.schedules import Schedule
+from .schedules import Schedule
 
 
 class Pattern(Protocol):

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.sparse import to_sparse_semi_structured
 
-from lib.pruning.export import is_2to4
+from .export import is_2to4
 
 _ROUNDS = 25  # at most
 _LEAST_ROUNDS = 7

@@ -23,19 +23,19 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.nn import Parameter
 
-from lib.pruning.budgets import SCOPES, budgets
-from lib.pruning.masks import apply_mask, count
-from lib.pruning.memory import accumulate, new_memory
-from lib.pruning.patterns import PATTERNS, check_fits
-from lib.pruning.ranking import scored, scored_units, units_pruned
-from lib.pruning.regrowth import exchange
-from lib.pruning.schedules import Schedule
-from lib.pruning.scores import SCORES, score_of
-from lib.pruning.select import prune_smallest
-from lib.pruning.shards import totals, whole_shapes
-from lib.pruning.slices import count_kept
-from lib.pruning.state import checked, packed
-from lib.pruning.step_hooks import attach_hooks, attached, on_gradients
+from .budgets import SCOPES, budgets
+from .masks import apply_mask, count
+from .memory import accumulate, new_memory
+from .patterns import PATTERNS, check_fits
+from .ranking import scored, scored_units, units_pruned
+from .regrowth import exchange
+from .schedules import Schedule
+from .scores import SCORES, score_of
+from .select import prune_smallest
+from .shards import totals, whole_shapes
+from .slices import count_kept
+from .state import checked, packed
+from .step_hooks import attach_hooks, attached, on_gradients
 
 KEY = "pruner"  # in the optimizer's state_dict
 

@@ -8,10 +8,10 @@ from typing import Any
 import torch.distributed as dist
 from torch import Tensor
 
-from lib.pruning.patterns import Pattern
-from lib.pruning.scores import Score, State, root_eps
-from lib.pruning.select import Scored, ScoreError
-from lib.pruning.slices import count_kept, slice_of
+from .patterns import Pattern
+from .scores import Score, State, root_eps
+from .select import Scored, ScoreError
+from .slices import count_kept, slice_of
 
 
 def scored(

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 import torch.distributed as dist
 from torch import Tensor
 
-from lib.pruning.select import Scored, ScoreError, prune_smallest
-from lib.pruning.shards import totals
-from lib.pruning.slices import count_kept, slice_of
+from .select import Scored, ScoreError, prune_smallest
+from .shards import totals
+from .slices import count_kept, slice_of
 
 
 def exchange(

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from lib.pruning.lamp import layer_adaptive
+from .lamp import layer_adaptive
 
 # Added to √v, relative to the largest √v of the tensor. An absolute epsilon would dominate the
 # score: with clipped gradients v is about 1e-9, and (v + 1e-8)^¼ is nearly constant.

@@ -22,8 +22,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from lib.errors import Failure
-from lib.pruning.slices import clear, count_kept, each_slice, live_below, positions_of, slice_size
+from ..errors import Failure
+from .slices import clear, count_kept, each_slice, live_below, positions_of, slice_size
 
 LOWER = 18  # bits below the first digit
 DIGIT = 9  # bits of each of the two that follow

@@ -30,8 +30,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lib.errors import Failure
-from lib.files import write_atomic
+from ..errors import Failure
+from ..files import write_atomic
 
 MAGIC = b"AWPRUNE1"
 _START = struct.Struct("<8sI")

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from lib.pruning.masks import pack, unpack
+from .masks import pack, unpack
 
 Named = Mapping[str, Tensor]
 

@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lib.registry.kept import dvc_md5, kept_runs
-from lib.registry.promotions import history, last_version
-from lib.registry.versions import PAGE, Name, Version, names, versions
-from lib.runs.keep.partial import is_partial
-from lib.runs.safe_yaml import load_mapping
-from lib.train.checkpoint import manifest
-from lib.train.checkpoint.digest import digest_in
-from lib.train.checkpoint.find import named
+from ..runs.keep.partial import is_partial
+from ..runs.safe_yaml import load_mapping
+from ..train.checkpoint import manifest
+from ..train.checkpoint.digest import digest_in
+from ..train.checkpoint.find import named
+from .kept import dvc_md5, kept_runs
+from .promotions import history, last_version
+from .versions import PAGE, Name, Version, names, versions
 
 _AT_ONCE = 8  # requests
 _DELETED = "deleted"  # instead of the run_id of a run that MLflow can restore
@@ -181,7 +181,7 @@ def _run_id(folder: Path, name: str) -> str:
 
 
 def _has_run(client: Any) -> Any:
-    from lib.tracking.backends.mlflow import RUN_TAG
+    from ..tracking.backends.mlflow import RUN_TAG
 
     pages = client.search_experiments(max_results=PAGE)
     experiments = [experiment.experiment_id for experiment in pages]
@@ -198,7 +198,7 @@ def _living_runs(client: Any, ids: set[str]) -> Mapping[str, str]:
     """run_id of this project by MLflow's id, of the runs that are there; _DELETED for some."""
     from mlflow.exceptions import MlflowException
 
-    from lib.tracking.backends.mlflow import RUN_TAG
+    from ..tracking.backends.mlflow import RUN_TAG
 
     def look(mlflow_run: str) -> tuple[str, str | None]:
         try:

@@ -3,7 +3,7 @@
 
 from pathlib import Path
 
-from lib.runs.keep.pointer import SUFFIX, DamagedPointer, is_run, path_of, read
+from ..runs.keep.pointer import SUFFIX, DamagedPointer, is_run, path_of, read
 
 
 def dvc_md5(output_dir: str | Path, run_name: str) -> str:

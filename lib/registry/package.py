@@ -23,8 +23,8 @@ import torch
 from mlflow.models import Model, ModelSignature
 from mlflow.types import Schema, TensorSpec
 
-from lib.errors import Failure
-from lib.registry.program import Program
+from ..errors import Failure
+from .program import Program
 
 TOLERANCE = 1e-5  # of the largest logit: another kernel may add up in another order
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from lib.errors import BadUse, Failure
+from ..errors import BadUse, Failure
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 _ARRAYS = (".npy", ".npz", ".json", ".csv")
@@ -114,8 +114,8 @@ def _pixels(file: Path, border: int | None, channels: int, size: int) -> np.ndar
     import torch  # only here: numbers need none of it
     from torch.nn import functional as F
 
-    from lib.data.images.decode import BrokenImage, decode, middle
-    from lib.data.images.in_memory import canvas
+    from ..data.images.decode import BrokenImage, decode, middle
+    from ..data.images.in_memory import canvas
 
     encoded = file.read_bytes()
     try:
@@ -138,7 +138,7 @@ def _text(text: str, about: dict[str, Any]) -> Inputs:
 
 
 def _tokenizer(about: dict[str, Any]) -> Any:
-    from lib.data.text.tokenizers import load_tokenizer
+    from ..data.text.tokenizers import load_tokenizer
 
     return load_tokenizer(str(about.get("tokenizer")))
 

@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lib.data.images.from_settings import SOURCES
-from lib.data.images.normalization import Normalization
-from lib.data.images.small_sets import InOneFile
-from lib.errors import Failure
-from lib.runs.stored import StoredRun
-from lib.train.classification import CLASSES
+from ..data.images.from_settings import SOURCES
+from ..data.images.normalization import Normalization
+from ..data.images.small_sets import InOneFile
+from ..errors import Failure
+from ..runs.stored import StoredRun
+from ..train.classification import CLASSES
 
 ANY = -1  # a dimension whose size is left open
 

@@ -17,8 +17,8 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from lib.errors import BadUse
-from lib.registry.versions import Name, the_name
+from ..errors import BadUse
+from .versions import Name, the_name
 
 MAX_TEXT = 2000  # characters of a reason; MLflow takes tags of 5000 bytes
 _PREFIX = "promotion."

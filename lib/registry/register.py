@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lib.errors import BadUse, Failure
-from lib.registry.kept import dvc_md5
-from lib.registry.versions import Version, names, versions
-from lib.runs.stored import StoredRun
-from lib.tracking.describe import describe, timestamp
-from lib.train.checkpoint import CheckpointError, manifest
-from lib.train.checkpoint.digest import verify
-from lib.train.checkpoint.find import listed
+from ..errors import BadUse, Failure
+from ..runs.stored import StoredRun
+from ..tracking.describe import describe, timestamp
+from ..train.checkpoint import CheckpointError, manifest
+from ..train.checkpoint.digest import verify
+from ..train.checkpoint.find import listed
+from .kept import dvc_md5
+from .versions import Version, names, versions
 
 _EVALUATED = "val/"  # the metrics of weights; others are of a step
 IN_WANDB = "wandb_artifact"  # tag of a version: the artifact that W&B has of it
@@ -79,7 +79,7 @@ def facts_of(run: StoredRun, checkpoint: Path, which: str) -> Facts:
 
 def find_mlflow_run(client: Any, run_dir: Path) -> str:
     """MLflow's id of a run, by the tag that the forwarder sets; "" if it was never sent there."""
-    from lib.tracking.backends.mlflow import RUN_TAG
+    from ..tracking.backends.mlflow import RUN_TAG
 
     about = describe(run_dir)
     experiment = client.get_experiment_by_name(about.project)

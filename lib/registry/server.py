@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from lib.errors import Failure
-from lib.runs.redact import redact
+from ..errors import Failure
+from ..runs.redact import redact
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -69,7 +69,7 @@ def answering(uri: str) -> Iterator["MlflowClient"]:
     A request that hangs is given up after MLFLOW_HTTP_REQUEST_TIMEOUT (20 s) and two more tries.
     """
     os.environ["MLFLOW_TRACKING_URI"] = uri  # also for what MLflow itself looks up by a global
-    from lib.tracking.backends.mlflow import MlflowClient, MlflowException
+    from ..tracking.backends.mlflow import MlflowClient, MlflowException
 
     logging.getLogger("mlflow").setLevel(logging.WARNING)  # not what it waits for
     try:
@@ -79,7 +79,7 @@ def answering(uri: str) -> Iterator["MlflowClient"]:
 
 
 def _said(uri: str, error: Exception) -> Failure:
-    from lib.tracking.backends import brief
+    from ..tracking.backends import brief
 
     text, where = redact(brief(error)), redact(uri)
     code = getattr(error, "error_code", "")

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lib.errors import BadUse, did_you_mean
+from ..errors import BadUse, did_you_mean
 
 PAGE = 1000  # entries of one request
 

@@ -18,11 +18,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lib.errors import Failure
-from lib.files import ROOT
-from lib.runs.redact import redact
-from lib.tracking.describe import describe
-from lib.tracking.wandb_login import wandb_mode
+from ..errors import Failure
+from ..files import ROOT
+from ..runs.redact import redact
+from ..tracking.describe import describe
+from ..tracking.wandb_login import wandb_mode
 
 LIMIT_S = 300.0  # for an upload
 _REGISTRY = "wandb-registry-model"  # the one that W&B makes for each organisation
@@ -40,7 +40,7 @@ def is_on(run_dir: Path) -> bool:
 
 def mirror(run_dir: Path, checkpoint: Path, name: str, aliases: Sequence[str]) -> str:
     """Log the checkpoint and return a line that says where it is. Raises Failure."""
-    command = [sys.executable, "-m", "lib.registry.wandb_artifact"]
+    command = [sys.executable, "-m", f"{__package__}.wandb_artifact"]
     command += [str(run_dir), str(checkpoint.resolve()), name, *aliases]
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     try:
@@ -57,7 +57,7 @@ def mirror(run_dir: Path, checkpoint: Path, name: str, aliases: Sequence[str]) -
 
 
 def _log(run_dir: Path, checkpoint: Path, name: str, aliases: list[str]) -> str:
-    from lib.tracking.backends.wandb import wandb  # sets what keeps the SDK quiet
+    from ..tracking.backends.wandb import wandb  # sets what keeps the SDK quiet
 
     about = describe(run_dir)
     mode, _ = wandb_mode(bool(about.settings.get("WANDB_OFFLINE")))

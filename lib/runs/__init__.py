@@ -34,7 +34,7 @@ __all__ = ["open_run", "open_runs"]
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        from lib.runs import open as module
+        from . import open as module
 
         return getattr(module, name)
     raise AttributeError(f"module {__name__} has no attribute {name}")

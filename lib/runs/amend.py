@@ -15,8 +15,8 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
-from lib.errors import Failure
-from lib.runs import metadata, status
+from ..errors import Failure
+from . import metadata, status
 
 WORDS = ("tags", "tag_changes", "notes", "conclusion", "earlier_conclusions")
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lib.runs.journal import current_rows
+from .journal import current_rows
 
 
 @dataclass(frozen=True)

@@ -13,17 +13,17 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from lib import lock
-from lib.errors import Failure
-from lib.files import atomic, is_abandoned, link_or_copy
-from lib.runs import metadata, words
-from lib.runs.best import with_best
-from lib.runs.directory import check_name, check_space, make_directory, make_private
-from lib.runs.journal import Journal, current_rows
-from lib.runs.media_files import NoMediaFile, media_file
-from lib.runs.resumes import current_parts
-from lib.runs.run import FOLDERS, RunError
-from lib.runs.stored import StoredRun
+from .. import lock
+from ..errors import Failure
+from ..files import atomic, is_abandoned, link_or_copy
+from . import metadata, words
+from .best import with_best
+from .directory import check_name, check_space, make_directory, make_private
+from .journal import Journal, current_rows
+from .media_files import NoMediaFile, media_file
+from .resumes import current_parts
+from .run import FOLDERS, RunError
+from .stored import StoredRun
 
 _UNFINISHED = ".branch-"  # hidden until it is whole
 _OWN = {"metadata.yaml", ".lock", ".status.lock", ".reserve"}

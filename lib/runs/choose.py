@@ -8,10 +8,10 @@ for run in chosen_runs("outputs/training", "baseline_* colder", where="val/loss<
 import fnmatch
 from pathlib import Path
 
-from lib.errors import BadUse, near
-from lib.runs.open import open_runs
-from lib.runs.stored import run_named
-from lib.runs.stored_run import StoredRun, load_run
+from ..errors import BadUse, near
+from .open import open_runs
+from .stored import run_named
+from .stored_run import StoredRun, load_run
 
 _WILD = frozenset("*?[")
 

@@ -8,7 +8,7 @@ import shutil
 from datetime import datetime
 from pathlib import Path
 
-from lib.errors import BadUse, Failure
+from ..errors import BadUse, Failure
 
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
 _MIN_FREE_BYTES = 16 * 2**20

@@ -39,8 +39,8 @@ from typing import Any
 
 import orjson
 
-from lib.runs.resumes import current_parts, last_bytes
-from lib.runs.scalars import PLAIN, arrived, to_scalars
+from .resumes import current_parts, last_bytes
+from .scalars import PLAIN, arrived, to_scalars
 
 _JSON = orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY
 _NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}

@@ -22,10 +22,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lib.files import link_or_copy, write_atomic
-from lib.runs.directory import make_private
-from lib.runs.media_files import sha256
-from lib.runs.redact import redact, redact_tree
+from ..files import link_or_copy, write_atomic
+from .directory import make_private
+from .media_files import sha256
+from .redact import redact, redact_tree
 
 _HEAD = 50  # rows of a table that the journal has, for trackers without tables
 

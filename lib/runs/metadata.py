@@ -18,9 +18,9 @@ from typing import Any
 
 import yaml
 
-from lib.files import ROOT, write_atomic
-from lib.launch_env import launch_env
-from lib.runs.safe_yaml import load_mapping, to_plain
+from ..files import ROOT, write_atomic
+from ..launch_env import launch_env
+from .safe_yaml import load_mapping, to_plain
 
 VERSION = "0.1.0"
 
@@ -52,7 +52,7 @@ def git_state(root: Path = ROOT) -> tuple[dict[str, Any], str]:
     state["untracked"] = untracked[:_UNTRACKED_LIMIT] + rest
     if not state["dirty"] or state["commit"] is None:
         return state, ""
-    from lib.runs.redact import redact_diff  # takes 40 ms, which a listing does not need
+    from .redact import redact_diff  # takes 40 ms, which a listing does not need
 
     diff = ask_git(root, "diff", "--no-color", "--no-ext-diff", "--no-textconv", "HEAD") or ""
     if len(diff) > _DIFF_LIMIT:
@@ -173,7 +173,7 @@ def new_id() -> str:
 
 def command() -> str:
     """The command line of this process, without secrets."""
-    from lib.runs.redact import redact_command
+    from .redact import redact_command
 
     return redact_command(sys.orig_argv)
 
@@ -245,7 +245,7 @@ def resumed_fields(old: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str
 
 def save(path: Path, metadata: Mapping[str, Any]) -> None:
     """Write metadata.yaml atomically, redacted, in the order of the keys. Raises OSError."""
-    from lib.runs.redact import redact_tree
+    from .redact import redact_tree
 
     plain = redact_tree(to_plain(metadata))
     text = yaml.dump(plain, Dumper=yaml.CSafeDumper, sort_keys=False, allow_unicode=True, width=100)

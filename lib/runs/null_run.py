@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from lib.runs.media_log import NullMediaLog
-from lib.signals import termination_raises
+from ..signals import termination_raises
+from .media_log import NullMediaLog
 
 
 class Tracking(Protocol):

@@ -13,11 +13,11 @@ import sqlite3
 from contextlib import suppress
 from pathlib import Path
 
-from lib.errors import BadUse
-from lib.runs.index.catalog import Catalog, open_catalog
-from lib.runs.query.select import Names, select
-from lib.runs.stored import run_named
-from lib.runs.stored_run import StoredRun, load_run
+from ..errors import BadUse
+from .index.catalog import Catalog, open_catalog
+from .query.select import Names, select
+from .stored import run_named
+from .stored_run import StoredRun, load_run
 
 OUTPUT_DIR = "outputs/training"
 

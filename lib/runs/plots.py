@@ -17,13 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lib import text
-from lib.files import write_atomic
-from lib.runs import metadata
-from lib.runs.best import Evaluation, best_evaluation
-from lib.runs.curve import Curve, Points
-from lib.runs.directory import make_private
-from lib.runs.journal import current_rows
+from .. import text
+from ..files import write_atomic
+from . import metadata
+from .best import Evaluation, best_evaluation
+from .curve import Curve, Points
+from .directory import make_private
+from .journal import current_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

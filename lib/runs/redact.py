@@ -24,7 +24,7 @@ from operator import itemgetter
 from pathlib import PurePosixPath
 from typing import Any
 
-from lib.runs.secret_patterns import HARMLESS, HINT, NAMED, REACH, SHAPES, STRING, URL, WORD
+from .secret_patterns import HARMLESS, HINT, NAMED, REACH, SHAPES, STRING, URL, WORD
 
 REDACTED = "[redacted]"
 

@@ -13,10 +13,10 @@ import os
 import shutil
 from pathlib import Path
 
-from lib import lock
-from lib.errors import Failure
-from lib.runs import metadata
-from lib.runs.stored import StoredRun
+from .. import lock
+from ..errors import Failure
+from . import metadata
+from .stored import StoredRun
 
 _REMOVED = ".removed-"
 

@@ -27,14 +27,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from lib import lock, text
-from lib.errors import BadUse
-from lib.files import reserve_space, sweep, write_atomic
-from lib.launch_env import launch_env
-from lib.runs import metadata
-from lib.runs.amend import save_but_words
-from lib.runs.best import with_best
-from lib.runs.directory import (
+from .. import lock, text
+from ..errors import BadUse
+from ..files import reserve_space, sweep, write_atomic
+from ..launch_env import launch_env
+from ..signals import termination_raises, uninterrupted
+from . import metadata
+from .amend import save_but_words
+from .best import with_best
+from .directory import (
     RunError,
     check_name,
     check_space,
@@ -43,15 +44,14 @@ from lib.runs.directory import (
     make_private,
     private_opener,
 )
-from lib.runs.journal import Journal
-from lib.runs.media_log import MediaLog
-from lib.runs.null_run import NullRun, Tracking
-from lib.runs.plots import plot_run
-from lib.runs.redact import redact, redact_named
-from lib.runs.resumes import mend
-from lib.runs.status import RESERVE, clear_up, read_ended, seconds, status_lock
-from lib.runs.words import applied, entries, tags
-from lib.signals import termination_raises, uninterrupted
+from .journal import Journal
+from .media_log import MediaLog
+from .null_run import NullRun, Tracking
+from .plots import plot_run
+from .redact import redact, redact_named
+from .resumes import mend
+from .status import RESERVE, clear_up, read_ended, seconds, status_lock
+from .words import applied, entries, tags
 
 FOLDERS = ("logs", "checkpoints", "plots", "media")
 _LAST_MOMENT_S = 1.0  # for a process that was just killed to be gone

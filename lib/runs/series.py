@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from lib.runs.best import BestSoFar, Evaluation
-from lib.runs.journal import DamagedRow, current_rows
+from .best import BestSoFar, Evaluation
+from .journal import DamagedRow, current_rows
 
 if TYPE_CHECKING:
     import numpy as np

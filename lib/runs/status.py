@@ -16,12 +16,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from lib import lock
-from lib.errors import Failure
-from lib.files import sweep
-from lib.runs import metadata
-from lib.runs.best import with_best
-from lib.runs.journal import read_rows
+from .. import lock
+from ..errors import Failure
+from ..files import sweep
+from . import metadata
+from .best import with_best
+from .journal import read_rows
 
 RESERVE = ".reserve"  # makes room for the final status on a full disk
 _MARKING_S = 5.0  # far longer than marking a run interrupted takes

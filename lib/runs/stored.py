@@ -12,10 +12,11 @@ run whose metadata.yaml is damaged is listed as unreadable, with the reason.
 from datetime import datetime
 from pathlib import Path
 
-from lib.errors import BadUse, near
-from lib.runs.index.catalog import open_catalog
-from lib.runs.status import UnreadableRun
-from lib.runs.stored_run import (
+from ..errors import BadUse, near
+from ..text import one_line
+from .index.catalog import open_catalog
+from .status import UnreadableRun
+from .stored_run import (
     HOW,
     StoredRun,
     disk_usage,
@@ -24,7 +25,6 @@ from lib.runs.stored_run import (
     run_names,
     summary_file,
 )
-from lib.text import one_line
 
 __all__ = [
     "HOW",

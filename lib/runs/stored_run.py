@@ -21,14 +21,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lib import lock
-from lib.errors import BadUse
-from lib.runs import status
-from lib.runs.best import Evaluation, epoch_of, with_best
-from lib.runs.journal import current_rows
-from lib.runs.query.fields import FIELDS
-from lib.runs.safe_yaml import load_mapping
-from lib.runs.series import (
+from .. import lock
+from ..errors import BadUse
+from . import status
+from .best import Evaluation, epoch_of, with_best
+from .journal import current_rows
+from .query.fields import FIELDS
+from .safe_yaml import load_mapping
+from .series import (
     Numbers,
     Series,
     Summary,
@@ -37,7 +37,7 @@ from lib.runs.series import (
     read_numbers,
     read_series,
 )
-from lib.runs.status import UnreadableRun
+from .status import UnreadableRun
 
 if TYPE_CHECKING:
     import pandas

@@ -13,14 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lib.config import store
-from lib.config.dotconfig import ConfigError
-from lib.config.settings import Settings
-from lib.config.tree import Tree
-from lib.runs import metadata
-from lib.runs.journal import DamagedRow, current_rows, read_rows
-from lib.runs.redact import REDACTED
-from lib.runs.safe_yaml import load_mapping
+from ..config import store
+from ..config.dotconfig import ConfigError
+from ..config.settings import Settings
+from ..config.tree import Tree
+from . import metadata
+from .journal import DamagedRow, current_rows, read_rows
+from .redact import REDACTED
+from .safe_yaml import load_mapping
 
 _TYPES = {
     "run_name": str,

@@ -21,10 +21,10 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from lib.errors import BadUse, did_you_mean
-from lib.runs import metadata
-from lib.runs.amend import amend
-from lib.runs.stored import StoredRun, last_metrics
+from ..errors import BadUse, did_you_mean
+from . import metadata
+from .amend import amend
+from .stored import StoredRun, last_metrics
 
 VERDICTS = ("confirmed", "refuted", "open")
 

@@ -19,18 +19,18 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from lib.config import dotconfig
-from lib.config.assign import apply
-from lib.config.dotconfig import Assignment, ConfigError
-from lib.config.science import hash_of
-from lib.config.settings import Settings
-from lib.config.symbols import unmet
-from lib.config.tree import PREFIX, Value, text_of
-from lib.errors import BadUse
-from lib.sweep import remarks
-from lib.sweep.description import Sweep
-from lib.sweep.distributions import Range, Values, distribution
-from lib.sweep.symbols import ARM, SEED, Symbols
+from ..config import dotconfig
+from ..config.assign import apply
+from ..config.dotconfig import Assignment, ConfigError
+from ..config.science import hash_of
+from ..config.settings import Settings
+from ..config.symbols import unmet
+from ..config.tree import PREFIX, Value, text_of
+from ..errors import BadUse
+from . import remarks
+from .description import Sweep
+from .distributions import Range, Values, distribution
+from .symbols import ARM, SEED, Symbols
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

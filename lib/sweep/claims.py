@@ -34,13 +34,13 @@ from typing import TYPE_CHECKING, Any
 from optuna.trial import TrialState, create_trial
 from sqlalchemy import Connection
 
-from lib.sweep import tables
-from lib.sweep.rows import Row, trials_in
-from lib.sweep.storage import TakenAway
-from lib.sweep.tables import NewTrial
+from . import tables
+from .rows import Row, trials_in
+from .storage import TakenAway
+from .tables import NewTrial
 
 if TYPE_CHECKING:
-    from lib.sweep.cells import Cell
+    from .cells import Cell
 
 GRACE_S = 120.0  # without a heartbeat for so long, a worker is taken for dead
 BEAT_S = 15.0  # how often a worker beats

@@ -13,8 +13,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from lib import lock
-from lib.runs.directory import make_private
+from .. import lock
+from ..runs.directory import make_private
 
 _SETTLED_S = 3600.0
 

@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from lib.config.dotconfig import ConfigError, shorten
-from lib.errors import did_you_mean
-from lib.sweep.distributions import Axis, Range
-from lib.sweep.parts import ENUMERATED, PARTS, SEARCHES, Constraint, Metric, Pruner
+from ..config.dotconfig import ConfigError, shorten
+from ..errors import did_you_mean
+from .distributions import Axis, Range
+from .parts import ENUMERATED, PARTS, SEARCHES, Constraint, Metric, Pruner
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,59}")
 

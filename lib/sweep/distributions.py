@@ -14,10 +14,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lib.config.dotconfig import shorten
-from lib.config.intervals import parse_real
-from lib.config.tree import Value, text_of
-from lib.errors import did_you_mean
+from ..config.dotconfig import shorten
+from ..config.intervals import parse_real
+from ..config.tree import Value, text_of
+from ..errors import did_you_mean
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

@@ -14,12 +14,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lib.config import dotconfig
-from lib.config.assign import apply
-from lib.config.science import is_science
-from lib.config.tree import Tree
-from lib.runs.open import open_runs
-from lib.sweep.cells import Cell
+from ..config import dotconfig
+from ..config.assign import apply
+from ..config.science import is_science
+from ..config.tree import Tree
+from ..runs.open import open_runs
+from .cells import Cell
 
 _SHAPE_MENUS = ("Model", "Data", "Device")
 _SHAPE_SYMBOLS = ("BATCH_SIZE", "GRAD_ACCUM", "HYPER_PARAM_AUTO", "TARGET_EFFECTIVE_BATCH")

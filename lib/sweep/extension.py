@@ -7,9 +7,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from lib.config.dotconfig import shorten
-from lib.errors import BadUse
-from lib.sweep.description import Sweep
+from ..config.dotconfig import shorten
+from ..errors import BadUse
+from .description import Sweep
 
 # What a sweep that has begun can take. Cells are compared by themselves (study._extend).
 _GROWS = {"axes", "arms", "seeds", "trials", "hours", "retries", "description"}

@@ -11,10 +11,10 @@ Only what was appended is read, and no file stays open in between.
 from collections import deque
 from pathlib import Path
 
-from lib.runs import status
-from lib.runs.journal import read_rows
-from lib.runs.resumes import current_parts
-from lib.runs.series import ignore
+from ..runs import status
+from ..runs.journal import read_rows
+from ..runs.resumes import current_parts
+from ..runs.series import ignore
 
 _PACE_ROWS = 50
 

@@ -10,12 +10,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from lib.sweep.claims import Claim
-from lib.sweep.description import Sweep
-from lib.sweep.live import Row, View
-from lib.sweep.slots import Slot
-from lib.sweep.training import Order, Training
-from lib.sweep.trials import Progress
+from .claims import Claim
+from .description import Sweep
+from .live import Row, View
+from .slots import Slot
+from .training import Order, Training
+from .trials import Progress
 
 
 @dataclass

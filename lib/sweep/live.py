@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol, TextIO
 
-from lib.text import duration, one_line
+from ..text import duration, one_line
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from optuna.pruners import BasePruner
     from optuna.samplers import BaseSampler
 
-    from lib.sweep.description import Sweep
+    from .description import Sweep
 
 _MOST = 2**31
 

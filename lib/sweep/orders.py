@@ -8,17 +8,17 @@ changes = orders.halved(claim)          # {"BATCH_SIZE": "32", "GRAD_ACCUM": "2"
 
 from pathlib import Path
 
-from lib.config import dotconfig
-from lib.config.assign import apply
-from lib.config.dotconfig import Assignment, ConfigError
-from lib.config.tree import Tree
-from lib.files import write_atomic
-from lib.runs.directory import make_private
-from lib.sweep.cells import Cell
-from lib.sweep.claims import Claim
-from lib.sweep.description import Sweep
-from lib.sweep.storage import FOLDER
-from lib.sweep.training import Order
+from ..config import dotconfig
+from ..config.assign import apply
+from ..config.dotconfig import Assignment, ConfigError
+from ..config.tree import Tree
+from ..files import write_atomic
+from ..runs.directory import make_private
+from .cells import Cell
+from .claims import Claim
+from .description import Sweep
+from .storage import FOLDER
+from .training import Order
 
 _KEY_IN_NAME = 8  # hex digits of a cell's key, enough to tell its runs apart
 

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lib.runs.redact import redact
-from lib.runs.stored import StoredRun
-from lib.text import one_line
+from ..runs.redact import redact
+from ..runs.stored import StoredRun
+from ..text import one_line
 
 COMPLETED = "completed"
 FAILED = "failed"

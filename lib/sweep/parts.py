@@ -12,11 +12,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lib.config.dotconfig import shorten
-from lib.config.tree import text_of
-from lib.errors import did_you_mean
-from lib.runs.direction import lower_is_better
-from lib.sweep.distributions import Axis, axis_of, number
+from ..config.dotconfig import shorten
+from ..config.tree import text_of
+from ..errors import did_you_mean
+from ..runs.direction import lower_is_better
+from .distributions import Axis, axis_of, number
 
 ENUMERATED = ("grid", "random")  # methods whose cells are known beforehand
 SEARCHES = ("tpe", "gp", "cmaes", "nsga2")

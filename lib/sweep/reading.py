@@ -12,14 +12,14 @@ from typing import Any
 
 import yaml
 
-from lib.config import dotconfig
-from lib.config.defconfigs import find_defconfig
-from lib.config.dotconfig import ConfigError, shorten
-from lib.config.tree import PREFIX
-from lib.errors import BadUse, did_you_mean
-from lib.files import ROOT
-from lib.runs.safe_yaml import load_nodes
-from lib.sweep.description import Sweep, sweep_of
+from ..config import dotconfig
+from ..config.defconfigs import find_defconfig
+from ..config.dotconfig import ConfigError, shorten
+from ..config.tree import PREFIX
+from ..errors import BadUse, did_you_mean
+from ..files import ROOT
+from ..runs.safe_yaml import load_nodes
+from .description import Sweep, sweep_of
 
 SWEEPS = ROOT / "sweeps"
 _ENDING = ".yaml"

@@ -10,18 +10,18 @@ Its methods raise TakenAway when the trial is no longer this worker's.
 
 from contextlib import suppress
 
-from lib.errors import Failure
-from lib.runs.stored import StoredRun
-from lib.runs.words import add_note, change_tags
-from lib.sweep import outcome as ends
-from lib.sweep.claims import Claim
-from lib.sweep.jobs import Job, label_of
-from lib.sweep.live import Display
-from lib.sweep.orders import Orders
-from lib.sweep.outcome import Outcome
-from lib.sweep.results import Unmeasured, facts_of, measured, values_text
-from lib.sweep.room import Room
-from lib.sweep.study import Study
+from ..errors import Failure
+from ..runs.stored import StoredRun
+from ..runs.words import add_note, change_tags
+from . import outcome as ends
+from .claims import Claim
+from .jobs import Job, label_of
+from .live import Display
+from .orders import Orders
+from .outcome import Outcome
+from .results import Unmeasured, facts_of, measured, values_text
+from .room import Room
+from .study import Study
 
 
 class Hopeless(Failure):

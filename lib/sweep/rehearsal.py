@@ -13,13 +13,13 @@ import threading
 import time
 from pathlib import Path
 
-from lib.errors import Failure
-from lib.files import write_atomic
-from lib.signals import termination_raises
-from lib.sweep.cells import Cell
-from lib.sweep.estimate import Past, Shapes
-from lib.sweep.slots import Slot
-from lib.sweep.training import Order, Training
+from ..errors import Failure
+from ..files import write_atomic
+from ..signals import termination_raises
+from .cells import Cell
+from .estimate import Past, Shapes
+from .slots import Slot
+from .training import Order, Training
 
 _LOOK_S = 0.1
 _LONGEST_START_S = 600.0  # until the first step: reading the data, compiling

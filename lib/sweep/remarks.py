@@ -4,10 +4,10 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from lib.sweep.description import Sweep
+from .description import Sweep
 
 if TYPE_CHECKING:
-    from lib.sweep.cells import Settled
+    from .cells import Settled
 
 _SHOWN = 4  # cells named in a message
 

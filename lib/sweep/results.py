@@ -7,10 +7,10 @@ facts = facts_of(run, sweep)                # {"sparsity": 0.9}
 
 from collections.abc import Iterable, Sequence
 
-from lib.errors import Failure, did_you_mean
-from lib.runs.stored import StoredRun
-from lib.sweep.description import Metric, Sweep
-from lib.text import one_line
+from ..errors import Failure, did_you_mean
+from ..runs.stored import StoredRun
+from ..text import one_line
+from .description import Metric, Sweep
 
 
 class Unmeasured(Failure):

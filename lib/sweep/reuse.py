@@ -9,11 +9,11 @@ Two runs with the same science_hash differ in no setting that changes their numb
 
 from pathlib import Path
 
-from lib.errors import Failure
-from lib.runs import open_runs
-from lib.runs.stored import StoredRun
-from lib.sweep.description import Sweep
-from lib.sweep.results import measured
+from ..errors import Failure
+from ..runs import open_runs
+from ..runs.stored import StoredRun
+from .description import Sweep
+from .results import measured
 
 
 class Reusable:

@@ -9,8 +9,8 @@ if not room.fits(beside=2): raise Failure(room.full(left=30))
 import shutil
 from pathlib import Path
 
-from lib.runs.stored import StoredRun, disk_usage
-from lib.text import size
+from ..runs.stored import StoredRun, disk_usage
+from ..text import size
 
 _LEAST = 32 * 2**20  # twice what a new run asks for (lib/runs/directory.py)
 

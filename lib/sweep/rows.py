@@ -19,7 +19,7 @@ from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection, and_, or_, select
 
-from lib.sweep.tables import ATTRS, PARAMS, STEPS, SYSTEM_ATTRS, TRIALS, VALUES
+from .tables import ATTRS, PARAMS, STEPS, SYSTEM_ATTRS, TRIALS, VALUES
 
 _PARAM = ("param_name", "param_value", "distribution_json")
 _VALUE = ("objective", "value", "value_type")

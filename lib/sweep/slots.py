@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from lib.errors import BadUse
+from ..errors import BadUse
 
 _MOST_JOBS = 1024
 

@@ -24,12 +24,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lib.config.dotconfig import shorten
-from lib.errors import BadUse, Failure
-from lib.files import ROOT
-from lib.runs.directory import make_private
-from lib.runs.redact import redact
-from lib.signals import blocked
+from ..config.dotconfig import shorten
+from ..errors import BadUse, Failure
+from ..files import ROOT
+from ..runs.directory import make_private
+from ..runs.redact import redact
+from ..signals import blocked
 
 if TYPE_CHECKING:
     from submitit import SlurmExecutor

@@ -25,15 +25,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from lib import lock
-from lib.errors import BadUse, Failure, did_you_mean
-from lib.runs.redact import redact
+from .. import lock
+from ..errors import BadUse, Failure, did_you_mean
+from ..runs.redact import redact
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
     from sqlalchemy import Connection, Engine
 
-    from lib.sweep.rows import Storage
+    from .rows import Storage
 
 Result = TypeVar("Result")
 
@@ -186,7 +186,7 @@ class Database:
     def _open(self, create: bool) -> Engine:
         from sqlalchemy import create_engine
 
-        from lib.sweep.tables import foreign, has_studies, made_by_this_optuna
+        from .tables import foreign, has_studies, made_by_this_optuna
 
         engine = create_engine(self.url, **self._options())
         if problem := foreign(engine, alone=self.is_sqlite):
@@ -200,7 +200,7 @@ class Database:
 
     def _storage(self) -> Storage:
         """Optuna's storage, which makes missing tables and checks the version of the others."""
-        from lib.sweep.rows import Storage
+        from .rows import Storage
 
         # Optuna would put its schema's version where {SCHEMA_VERSION} stands.
         escaped = self.url.replace("{", "{{").replace("}", "}}")

@@ -15,14 +15,14 @@ import optuna
 from optuna.trial import TrialState
 from sqlalchemy import Connection
 
-from lib.errors import BadUse, did_you_mean
-from lib.sweep import tables
-from lib.sweep.cells import Cell, Space
-from lib.sweep.description import Sweep
-from lib.sweep.extension import check_extension
-from lib.sweep.storage import Database, redacted
-from lib.sweep.tables import NewTrial
-from lib.sweep.trials import Progress
+from ..errors import BadUse, did_you_mean
+from . import tables
+from .cells import Cell, Space
+from .description import Sweep
+from .extension import check_extension
+from .storage import Database, redacted
+from .tables import NewTrial
+from .trials import Progress
 
 SWEEP, DIGEST, SEED = "sweep", "digest", "seed"  # attributes of the study
 

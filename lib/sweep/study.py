@@ -25,16 +25,16 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from sqlalchemy import Connection
 
-from lib.errors import BadUse, Failure
-from lib.runs.redact import redact
-from lib.sweep import claims, methods, stored, tables
-from lib.sweep.cells import Cell, Space
-from lib.sweep.claims import Claim
-from lib.sweep.description import Sweep
-from lib.sweep.extension import check_extension, differences
-from lib.sweep.rows import Row, trials_in
-from lib.sweep.storage import Database, TakenAway, redacted
-from lib.sweep.trials import Progress, Trial, trials_of
+from ..errors import BadUse, Failure
+from ..runs.redact import redact
+from . import claims, methods, stored, tables
+from .cells import Cell, Space
+from .claims import Claim
+from .description import Sweep
+from .extension import check_extension, differences
+from .rows import Row, trials_in
+from .storage import Database, TakenAway, redacted
+from .trials import Progress, Trial, trials_of
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 logging.getLogger("alembic").setLevel(logging.WARNING)

@@ -8,14 +8,14 @@ symbols.axes, symbols.seeds         # with canonical values; with that of the de
 
 from collections.abc import Mapping
 
-from lib.config import dotconfig
-from lib.config.assign import Rejected, Target, apply, resolve
-from lib.config.dotconfig import Assignment, ConfigError
-from lib.config.science import is_science
-from lib.config.tree import BOOL, INT, Symbol, Tree, Value, text_of
-from lib.runs.redact import redact_named
-from lib.sweep.description import Sweep
-from lib.sweep.distributions import Axis, Range, Values
+from ..config import dotconfig
+from ..config.assign import Rejected, Target, apply, resolve
+from ..config.dotconfig import Assignment, ConfigError
+from ..config.science import is_science
+from ..config.tree import BOOL, INT, Symbol, Tree, Value, text_of
+from ..runs.redact import redact_named
+from .description import Sweep
+from .distributions import Axis, Range, Values
 
 ARM = "arm"
 SEED = "SEED"

@@ -24,16 +24,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lib import lock
-from lib.config.frozen import DIGEST, PATH
-from lib.files import ROOT
-from lib.runs.directory import private_opener
-from lib.runs.status import UnreadableRun
-from lib.runs.stored import StoredRun, load_run
-from lib.runs.watch.tail import last_lines
-from lib.sweep.follow import Follower
-from lib.sweep.outcome import Outcome, judge, memory_kills
-from lib.sweep.slots import Slot
+from .. import lock
+from ..config.frozen import DIGEST, PATH
+from ..files import ROOT
+from ..runs.directory import private_opener
+from ..runs.status import UnreadableRun
+from ..runs.stored import StoredRun, load_run
+from ..runs.watch.tail import last_lines
+from .follow import Follower
+from .outcome import Outcome, judge, memory_kills
+from .slots import Slot
 
 # Not for a training: what another launch froze, and the address of the study, which may have a
 # password in it, also among the variables that make passes on.

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lib.sweep.rows import Row
+    from .rows import Row
 
 _STATES = {"FAIL": "failed"}  # waiting running complete pruned are Optuna's words
 

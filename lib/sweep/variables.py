@@ -11,12 +11,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from lib.config import dotconfig
-from lib.config.assign import apply
-from lib.config.dotconfig import ConfigError
-from lib.config.tree import Tree
-from lib.errors import BadUse
-from lib.sweep.description import Sweep, sweep_of
+from ..config import dotconfig
+from ..config.assign import apply
+from ..config.dotconfig import ConfigError
+from ..config.tree import Tree
+from ..errors import BadUse
+from .description import Sweep, sweep_of
 
 _LONGEST = 45  # of a name that is made from the axes
 

@@ -22,15 +22,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from lib.config import dotconfig
-from lib.config.assign import apply
-from lib.config.flags import flag_of
-from lib.config.tree import Tree, Value
-from lib.errors import BadUse
-from lib.files import ROOT
-from lib.sweep.cells import Space
-from lib.sweep.description import Sweep
-from lib.sweep.symbols import ARM
+from ..config import dotconfig
+from ..config.assign import apply
+from ..config.flags import flag_of
+from ..config.tree import Tree, Value
+from ..errors import BadUse
+from ..files import ROOT
+from .cells import Space
+from .description import Sweep
+from .symbols import ARM
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

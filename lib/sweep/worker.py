@@ -17,23 +17,23 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from lib import lock
-from lib.errors import Failure
-from lib.runs.metadata import new_id
-from lib.signals import Terminated, forget_closed_terminal, termination_signals
-from lib.sweep.claims import BEAT_S, Claim
-from lib.sweep.colleagues import Colleagues
-from lib.sweep.jobs import Job, Pace, label_of
-from lib.sweep.live import Display
-from lib.sweep.orders import Orders, sweep_folder
-from lib.sweep.outcome import COMPLETED
-from lib.sweep.recorder import Hopeless, Recorder, best_text, missing
-from lib.sweep.reuse import Reusable
-from lib.sweep.room import Room
-from lib.sweep.slots import Slot
-from lib.sweep.storage import TakenAway
-from lib.sweep.study import Study
-from lib.sweep.training import Training, runs_of
+from .. import lock
+from ..errors import Failure
+from ..runs.metadata import new_id
+from ..signals import Terminated, forget_closed_terminal, termination_signals
+from .claims import BEAT_S, Claim
+from .colleagues import Colleagues
+from .jobs import Job, Pace, label_of
+from .live import Display
+from .orders import Orders, sweep_folder
+from .outcome import COMPLETED
+from .recorder import Hopeless, Recorder, best_text, missing
+from .reuse import Reusable
+from .room import Room
+from .slots import Slot
+from .storage import TakenAway
+from .study import Study
+from .training import Training, runs_of
 
 _LOOK_S = 0.5  # between two looks at the journals
 _ASK_S = 2.0  # between two questions whether there is a trial, while others train the rest

@@ -17,9 +17,9 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from lib.files import write_atomic
-from lib.runs.directory import make_private
-from lib.tracking.backends import Row
+from ..files import write_atomic
+from ..runs.directory import make_private
+from .backends import Row
 
 FOLDER = "tracking"
 

@@ -13,12 +13,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from lib.runs.journal import DamagedRow, read_rows
-from lib.runs.redact import redact
-from lib.tracking import cursor as cursors
-from lib.tracking.backends import Backend, Refusal, Row, brief, load
-from lib.tracking.cursor import Cursor
-from lib.tracking.describe import describe, modified
+from ..runs.journal import DamagedRow, read_rows
+from ..runs.redact import redact
+from . import cursor as cursors
+from .backends import Backend, Refusal, Row, brief, load
+from .cursor import Cursor
+from .describe import describe, modified
 
 POLL_S = 0.5
 _LONGEST_PAUSE_S = 30.0

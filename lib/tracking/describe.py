@@ -15,10 +15,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from lib.runs import metadata, words
-from lib.runs.redact import redact, redact_tree
-from lib.runs.safe_yaml import load_mapping
-from lib.text import printable
+from ..runs import metadata, words
+from ..runs.redact import redact, redact_tree
+from ..runs.safe_yaml import load_mapping
+from ..text import printable
 
 _FACTS = ("seed", "science_hash", "version", "command", "git", "environment", "device", "precision")
 _FACTS += ("batch", "pruning", "dataset", "model")

@@ -23,17 +23,17 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from lib import lock
-from lib.files import is_abandoned
-from lib.runs import metadata
-from lib.runs.journal import read_rows
-from lib.runs.redact import redact
-from lib.runs.stored import load_run
-from lib.text import printable
-from lib.tracking.cursor import valid_step
-from lib.tracking.delivery import POLL_S, Delivery, Ending
-from lib.tracking.describe import modified, resumes, timestamp
-from lib.tracking.system import SystemMetrics
+from .. import lock
+from ..files import is_abandoned
+from ..runs import metadata
+from ..runs.journal import read_rows
+from ..runs.redact import redact
+from ..runs.stored import load_run
+from ..text import printable
+from .cursor import valid_step
+from .delivery import POLL_S, Delivery, Ending
+from .describe import modified, resumes, timestamp
+from .system import SystemMetrics
 
 _NICE = 10
 _PREFIX = "adamwprune-tracking-"  # of folders in the temporary directory

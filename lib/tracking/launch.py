@@ -16,13 +16,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from lib.config.trackers import TRACKERS
-from lib.files import ROOT
-from lib.runs.journal import read_rows
-from lib.text import one_line
-from lib.tracking import cursor as cursors
-from lib.tracking.cursor import Cursor
-from lib.tracking.describe import resumes
+from ..config.trackers import TRACKERS
+from ..files import ROOT
+from ..runs.journal import read_rows
+from ..text import one_line
+from . import cursor as cursors
+from .cursor import Cursor
+from .describe import resumes
 
 _GRACE_S = 2.0  # beyond the forwarder's own deadline
 _LONGEST_PAUSE_S = 60.0
@@ -75,7 +75,7 @@ def check(
 
 def forwarder_command(run_dir: Path, trackers: Sequence[str], *options: str) -> list[str]:
     """The command line of lib/tracking/forwarder.py."""
-    program = [sys.executable, "-m", "lib.tracking.forwarder", str(run_dir)]
+    program = [sys.executable, "-m", f"{__package__}.forwarder", str(run_dir)]
     return [*program, "--trackers", ",".join(trackers), *options]
 
 

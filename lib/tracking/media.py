@@ -12,8 +12,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from lib.runs.media_files import NoMediaFile, media_file, sha256
-from lib.tracking.backends import Refused
+from ..runs.media_files import NoMediaFile, media_file, sha256
+from .backends import Refused
 
 _MARKDOWN_ROWS = 200  # more is too long for a text panel
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from lib.runs.journal import Journal
+from ..runs.journal import Journal
 
 _GIB = 2**30
 

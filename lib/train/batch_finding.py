@@ -19,10 +19,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lib.errors import BadUse, Failure
-from lib.train.batch_norm import trial_statistics
-from lib.train.ranks import any_rank
-from lib.train.runtime import Runtime
+from ..errors import BadUse, Failure
+from .batch_norm import trial_statistics
+from .ranks import any_rank
+from .runtime import Runtime
 
 HEADROOM = 0.08  # share of a GPU's memory left free, for fragmentation and evaluation
 

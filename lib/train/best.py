@@ -8,7 +8,7 @@ if best.is_better(metrics, than=state.best): …
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from lib.errors import BadUse, did_you_mean
+from ..errors import BadUse, did_you_mean
 
 
 @dataclass(frozen=True)

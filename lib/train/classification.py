@@ -17,22 +17,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lib.data.images.datasets import ImageData, Images
-from lib.data.prefetch import Batch
-from lib.errors import BadUse
-from lib.files import write_atomic
-from lib.runs.run import NullRun, Run
-from lib.train.batch_finding import BatchPlan, find_batch, plan_batch, try_step
-from lib.train.evaluation import eval_shares, mean_over_examples
-from lib.train.flops import Meter
-from lib.train.learner import Learner
-from lib.train.loop import Loop
-from lib.train.micro_batches import MicroBatches
-from lib.train.ranks import replicate, sum_over_ranks
-from lib.train.runtime import Runtime
-from lib.train.start import Start
-from lib.train.stop import StopRequest
-from lib.train.timetable import Timetable
+from ..data.images.datasets import ImageData, Images
+from ..data.prefetch import Batch
+from ..errors import BadUse
+from ..files import write_atomic
+from ..runs.run import NullRun, Run
+from .batch_finding import BatchPlan, find_batch, plan_batch, try_step
+from .evaluation import eval_shares, mean_over_examples
+from .flops import Meter
+from .learner import Learner
+from .loop import Loop
+from .micro_batches import MicroBatches
+from .ranks import replicate, sum_over_ranks
+from .runtime import Runtime
+from .start import Start
+from .stop import StopRequest
+from .timetable import Timetable
 
 TOP5_FROM = 100  # classes, from which on the accuracy of the five best guesses is measured as well
 LARGEST_MATRIX = 200  # classes whose confusion matrix can still be looked at

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from lib.pruning.build import Unpruned
-from lib.pruning.pruner import Pruner
-from lib.train.checkpoint.weights import AVERAGE
+from ..pruning.build import Unpruned
+from ..pruning.pruner import Pruner
+from .checkpoint.weights import AVERAGE
 
 
 class Average:

@@ -13,9 +13,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from lib.train.ranks import sum_over_ranks, whole
-from lib.train.runtime import Runtime
-from lib.train.stop import StopRequest
+from .ranks import sum_over_ranks, whole
+from .runtime import Runtime
+from .stop import StopRequest
 
 
 def eval_batches(

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from lib.train.runtime import Runtime
+from .runtime import Runtime
 
 # Dense bfloat16 TFLOP/s from the makers' data sheets, without sparsity. The A10G's is what it
 # sustains at its clocks, the MI250X's is that of one of its two dies, each of which is a device.

@@ -22,9 +22,9 @@ from typing import Any
 
 import torch.distributed as dist
 
-from lib.errors import BadUse, Failure
-from lib.launch_env import launch_env
-from lib.train.runtime import Runtime
+from ..errors import BadUse, Failure
+from ..launch_env import launch_env
+from .runtime import Runtime
 
 # What may differ between machines, and what rank 0 alone reads.
 _MAY_DIFFER = re.compile(

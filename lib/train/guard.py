@@ -14,8 +14,8 @@ from collections.abc import Iterable
 from torch import Tensor
 from torch.nn.utils import get_total_norm
 
-from lib.errors import Failure
-from lib.train.ranks import any_rank, local_part
+from ..errors import Failure
+from .ranks import any_rank, local_part
 
 
 class Diverged(Failure):

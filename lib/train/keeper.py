@@ -10,14 +10,14 @@ keeper.saver.close()
 from collections.abc import Mapping
 from typing import Any
 
-from lib.train.checkpoint.contents import collect, data_identity
-from lib.train.clock import Clock
-from lib.train.guard import LossGuard
-from lib.train.learner import Learner
-from lib.train.ranks import any_rank
-from lib.train.runtime import Runtime
-from lib.train.sharded_saver import open_saver
-from lib.train.state import TrainingState
+from .checkpoint.contents import collect, data_identity
+from .clock import Clock
+from .guard import LossGuard
+from .learner import Learner
+from .ranks import any_rank
+from .runtime import Runtime
+from .sharded_saver import open_saver
+from .state import TrainingState
 
 
 class Keeper:

@@ -16,12 +16,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lib.optim.from_settings import optimizer_from_settings, schedule_from_settings
-from lib.optim.update import apply_update
-from lib.pruning.build import Unpruned
-from lib.pruning.pruner import Pruner
-from lib.train.ema import Average, Unaveraged, average_from_settings
-from lib.train.ranks import average_buffers
+from ..optim.from_settings import optimizer_from_settings, schedule_from_settings
+from ..optim.update import apply_update
+from ..pruning.build import Unpruned
+from ..pruning.pruner import Pruner
+from .ema import Average, Unaveraged, average_from_settings
+from .ranks import average_buffers
 
 
 @dataclass(frozen=True)

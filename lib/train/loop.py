@@ -25,27 +25,27 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lib.optim import describe_decay
-from lib.runs.best import best_fields
-from lib.runs.keep.data import data_hash
-from lib.tracking.launch import launch
-from lib.train.batch_finding import BatchPlan, smaller_batch
-from lib.train.best import Best
-from lib.train.clock import Clock
-from lib.train.evaluation import log_weights
-from lib.train.flops import Meter
-from lib.train.group import naming_lost_ranks
-from lib.train.guard import Diverged, LossGuard
-from lib.train.keeper import Keeper
-from lib.train.learner import Learner
-from lib.train.progress import open_progress
-from lib.train.pruning_report import finish_pruning, log_scores, pruning_info
-from lib.train.ranks import any_rank, mean_over_ranks, whole
-from lib.train.seeding import seed_step
-from lib.train.start import Start
-from lib.train.state import TrainingState
-from lib.train.stop import StopRequest
-from lib.train.timetable import Timetable
+from ..optim import describe_decay
+from ..runs.best import best_fields
+from ..runs.keep.data import data_hash
+from ..tracking.launch import launch
+from .batch_finding import BatchPlan, smaller_batch
+from .best import Best
+from .clock import Clock
+from .evaluation import log_weights
+from .flops import Meter
+from .group import naming_lost_ranks
+from .guard import Diverged, LossGuard
+from .keeper import Keeper
+from .learner import Learner
+from .progress import open_progress
+from .pruning_report import finish_pruning, log_scores, pruning_info
+from .ranks import any_rank, mean_over_ranks, whole
+from .seeding import seed_step
+from .start import Start
+from .state import TrainingState
+from .stop import StopRequest
+from .timetable import Timetable
 
 
 class Loop:

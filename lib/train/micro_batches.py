@@ -8,8 +8,8 @@ for x, y in batches.of(step, plan):     # plan.micro_steps of them
 
 from collections.abc import Callable, Iterator
 
-from lib.data.prefetch import Batch
-from lib.train.batch_finding import BatchPlan
+from ..data.prefetch import Batch
+from .batch_finding import BatchPlan
 
 
 class MicroBatches:

@@ -12,9 +12,9 @@ from typing import Any
 
 from torch import nn
 
-from lib.train.ranks import any_rank
-from lib.train.runtime import Runtime
-from lib.train.start import Start
+from .ranks import any_rank
+from .runtime import Runtime
+from .start import Start
 
 Step = Callable[[str], None]  # a trial forward and backward pass in this precision
 

@@ -13,10 +13,10 @@ from typing import Any
 
 from torch import Tensor
 
-from lib import text
-from lib.pruning.build import Unpruned
-from lib.pruning.pruner import Pruner
-from lib.pruning.select import BINS
+from .. import text
+from ..pruning.build import Unpruned
+from ..pruning.pruner import Pruner
+from ..pruning.select import BINS
 
 OCTAVE = BINS // 512  # bins of the selection between two powers of two
 

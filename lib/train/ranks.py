@@ -26,7 +26,7 @@ from torch.distributed.fsdp import (
 )
 from torch.nn.parallel import DistributedDataParallel
 
-from lib.train.runtime import Runtime
+from .runtime import Runtime
 
 
 def replicate(model: nn.Module, runtime: Runtime) -> nn.Module:

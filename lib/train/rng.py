@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from lib.train.runtime import Runtime
+from .runtime import Runtime
 
 
 def rng_states(runtime: Runtime) -> list[dict[str, Tensor]]:

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import torch
 
-from lib.errors import BadUse, Failure
-from lib.launch_env import launch_env
+from ..errors import BadUse, Failure
+from ..launch_env import launch_env
 
 MANY_THREADS = 64  # allowed on any machine
 

@@ -22,10 +22,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lib.train.checkpoint import CheckpointError
-from lib.train.checkpoint.find import BEST, LAST, named
-from lib.train.checkpoint.snapshot import Snapshot
-from lib.train.checkpoint.writer import Untidy, Writer
+from .checkpoint import CheckpointError
+from .checkpoint.find import BEST, LAST, named
+from .checkpoint.snapshot import Snapshot
+from .checkpoint.writer import Untidy, Writer
 
 _NICE = 10  # training goes first where the cores are all busy
 

@@ -16,12 +16,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from lib.train.checkpoint import CheckpointError, sharded
-from lib.train.checkpoint.find import BEST, LAST
-from lib.train.checkpoint.together import on_rank_0
-from lib.train.checkpoint.writer import Untidy
-from lib.train.ranks import is_sharded
-from lib.train.saver import Saver
+from .checkpoint import CheckpointError, sharded
+from .checkpoint.find import BEST, LAST
+from .checkpoint.together import on_rank_0
+from .checkpoint.writer import Untidy
+from .ranks import is_sharded
+from .saver import Saver
 
 
 def open_saver(

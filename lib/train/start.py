@@ -19,25 +19,25 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from lib import lock
-from lib.config.changes import BATCH
-from lib.errors import BadUse, Failure
-from lib.launch_env import launch_env
-from lib.runs.keep.ledger import describe, tried_before
-from lib.runs.keep.partial import missing
-from lib.runs.redact import redact_named
-from lib.runs.run import NullRun, Run, info_from_settings
-from lib.runs.stored import load_run, resolve, run_of_launch
-from lib.train import checkpoint
-from lib.train.batch_finding import BatchPlan
-from lib.train.checkpoint import CheckpointError, manifest
-from lib.train.checkpoint.contents import data_identity, restore, versions
-from lib.train.checkpoint.find import load_newest, load_state, named
-from lib.train.checkpoint.sharded import load_plain
-from lib.train.checkpoint.weights import AVERAGE, IS_AVERAGE, evaluated_weights
-from lib.train.learner import Learner
-from lib.train.runtime import Runtime
-from lib.train.state import TrainingState
+from .. import lock
+from ..config.changes import BATCH
+from ..errors import BadUse, Failure
+from ..launch_env import launch_env
+from ..runs.keep.ledger import describe, tried_before
+from ..runs.keep.partial import missing
+from ..runs.redact import redact_named
+from ..runs.run import NullRun, Run, info_from_settings
+from ..runs.stored import load_run, resolve, run_of_launch
+from . import checkpoint
+from .batch_finding import BatchPlan
+from .checkpoint import CheckpointError, manifest
+from .checkpoint.contents import data_identity, restore, versions
+from .checkpoint.find import load_newest, load_state, named
+from .checkpoint.sharded import load_plain
+from .checkpoint.weights import AVERAGE, IS_AVERAGE, evaluated_weights
+from .learner import Learner
+from .runtime import Runtime
+from .state import TrainingState
 
 Found = tuple[Path | None, Path, dict[str, Any] | None]  # run directory, checkpoint, its contents
 NOTHING: Found = None, Path(), None

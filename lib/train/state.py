@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from lib.train.batch_finding import BatchPlan
+from .batch_finding import BatchPlan
 
 _PLAIN = ("step", "examples", "elapsed_s", "evaluated_step", "best_step", "evaluations_since_best")
 

@@ -22,8 +22,8 @@ import threading
 from collections.abc import Callable
 from types import FrameType
 
-from lib.launch_env import launch_env
-from lib.signals import (
+from ..launch_env import launch_env
+from ..signals import (
     Terminated,
     forget_closed_terminal,
     note_save,

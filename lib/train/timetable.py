@@ -8,7 +8,7 @@ if timetable.evaluates(step): …
 from dataclasses import dataclass
 from typing import Any
 
-from lib.errors import BadUse
+from ..errors import BadUse
 
 
 @dataclass(frozen=True)

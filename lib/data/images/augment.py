@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lib.data.batches import Stream, generator
-from lib.data.images.crops import crop_boxes, resized_crop
-from lib.data.images.normalization import Normalization
-from lib.data.images.random_ops import random_operations
-from lib.errors import BadUse
+from ...errors import BadUse
+from ..batches import Stream, generator
+from .crops import crop_boxes, resized_crop
+from .normalization import Normalization
+from .random_ops import random_operations
 
 MAX_DEGREES = 10.0
 MAX_SHIFT = 2.0  # pixels, in each direction

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from lib.data.prefetch import Batch
+from ..prefetch import Batch
 
 
 class Images(Protocol):

@@ -24,7 +24,7 @@ import numpy as np
 from PIL import Image, ImageOps
 from PIL.JpegImagePlugin import JpegImageFile
 
-from lib.errors import Failure
+from ...errors import Failure
 
 Size = tuple[int, int]  # width, height
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import torch
 
-from lib.data.cache import Tensors, cached
-from lib.data.images.split import hold_out
+from ..cache import Tensors, cached
+from .split import hold_out
 
 TEST_FRACTION = 0.2
 TEST_SEED = 0  # not the run's, so that runs with different seeds are tested on the same images

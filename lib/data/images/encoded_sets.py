@@ -16,22 +16,22 @@ from typing import Any
 
 import torch
 
-from lib.data import cache
-from lib.data.cache import Tensors, cached, fingerprint
-from lib.data.images.augment import Augmentation
-from lib.data.images.datasets import ImageData, Images
-from lib.data.images.folder import find_images
-from lib.data.images.from_files import CHUNK, Decoders, FromFiles
-from lib.data.images.imagenet import find_imagenet
-from lib.data.images.in_memory import InMemory, canvas
-from lib.data.images.index import check, examine
-from lib.data.images.normalization import Normalization
-from lib.data.images.progress import reading_progress
-from lib.data.images.records import Collection, Fit, Task
-from lib.data.images.usable import Part, Usable, parts, refuse_other_sizes, usable
-from lib.data.workers import cpu_count, map_tasks
-from lib.errors import BadUse
-from lib.launch_env import launch_env
+from ...errors import BadUse
+from ...launch_env import launch_env
+from .. import cache
+from ..cache import Tensors, cached, fingerprint
+from ..workers import cpu_count, map_tasks
+from .augment import Augmentation
+from .datasets import ImageData, Images
+from .folder import find_images
+from .from_files import CHUNK, Decoders, FromFiles
+from .imagenet import find_imagenet
+from .in_memory import InMemory, canvas
+from .index import check, examine
+from .normalization import Normalization
+from .progress import reading_progress
+from .records import Collection, Fit, Task
+from .usable import Part, Usable, parts, refuse_other_sizes, usable
 
 MIB = 1 << 20
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.data.images.records import Collection, FileReader, Records
-from lib.errors import BadUse, Failure
+from ...errors import BadUse, Failure
+from .records import Collection, FileReader, Records
 
 SPLITS = {"train": "train", "val": "val", "validation": "val", "test": "test"}
 

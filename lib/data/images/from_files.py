@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lib.data.batches import batch_indices
-from lib.data.images.augment import Augmentation
-from lib.data.images.records import Fit, Task
-from lib.data.images.usable import Part
-from lib.data.prefetch import Batch, prefetch
-from lib.data.workers import Workers
+from ..batches import batch_indices
+from ..prefetch import Batch, prefetch
+from ..workers import Workers
+from .augment import Augmentation
+from .records import Fit, Task
+from .usable import Part
 
 CHUNK = 16  # images a task: the last worker to finish a batch is not far behind the others
 

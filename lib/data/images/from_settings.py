@@ -6,11 +6,11 @@ from typing import Any
 
 import torch
 
-from lib.data.images.datasets import ImageData, Source
-from lib.data.images.digits import Digits
-from lib.data.images.encoded_sets import ENCODED_SETS
-from lib.data.images.hub_sets import HUB_SETS
-from lib.data.images.small_sets import InOneFile
+from .datasets import ImageData, Source
+from .digits import Digits
+from .encoded_sets import ENCODED_SETS
+from .hub_sets import HUB_SETS
+from .small_sets import InOneFile
 
 SOURCES: dict[str, Source] = {
     "digits": InOneFile(Digits()),

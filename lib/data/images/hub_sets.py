@@ -21,10 +21,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lib.data.cache import Tensors, cached
-from lib.data.hub import probe
-from lib.data.images.decode import BrokenImage, decode
-from lib.errors import BadUse, Failure
+from ...errors import BadUse, Failure
+from ..cache import Tensors, cached
+from ..hub import probe
+from .decode import BrokenImage, decode
 
 HUB = "huggingface.co/datasets"
 

@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from lib.data.hub import probe
-from lib.data.images.folder import find_images
-from lib.data.images.records import Collection, Records, TableReader
-from lib.errors import BadUse, Failure
+from ...errors import BadUse, Failure
+from ..hub import probe
+from .folder import find_images
+from .records import Collection, Records, TableReader
 
 REPOSITORY = "ILSVRC/imagenet-1k"
 REVISION = "49e2ee26f3810fb5a7536bbf732a7b07389a47b5"

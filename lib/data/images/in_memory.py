@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from torch import Tensor
 from torch.nn import functional as F
 
-from lib.data.batches import batch_indices
-from lib.data.images.augment import Augmentation
-from lib.data.images.normalization import GREY, per_channel
-from lib.data.prefetch import Batch
+from ..batches import batch_indices
+from ..prefetch import Batch
+from .augment import Augmentation
+from .normalization import GREY, per_channel
 
 SCALED_AT_ONCE = 32 << 20  # bytes of a set in float32
 

@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lib.data import cache
-from lib.data.images.records import Collection, Examine, Facts, Task
-from lib.data.images.usable import SHOWN
-from lib.data.workers import map_tasks
-from lib.errors import Failure
+from ...errors import Failure
+from .. import cache
+from ..workers import map_tasks
+from .records import Collection, Examine, Facts, Task
+from .usable import SHOWN
 
 CHUNK = 32  # images a task
 SAVE_SECONDS = 30.0

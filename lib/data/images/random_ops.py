@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lib.data.images.normalization import GREY, per_channel
+from .normalization import GREY, per_channel
 
 # x [k, channels, height, width] in [0, 1]; the level, -1 to 1, of each, [k]; the mean colour.
 Operation = Callable[[Tensor, Tensor, Tensor], Tensor]

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from lib.data.images.decode import BrokenImage, decode, middle, part
-from lib.errors import Failure
+from ...errors import Failure
+from .decode import BrokenImage, decode, middle, part
 
 
 class Reader(Protocol):

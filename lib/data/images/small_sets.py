@@ -10,13 +10,13 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from lib.data import cache
-from lib.data.cache import Tensors, fingerprint
-from lib.data.images.augment import Augmentation
-from lib.data.images.datasets import ImageData
-from lib.data.images.in_memory import InMemory, canvas
-from lib.data.images.normalization import Normalization
-from lib.data.images.split import training_and_validation
+from .. import cache
+from ..cache import Tensors, fingerprint
+from .augment import Augmentation
+from .datasets import ImageData
+from .in_memory import InMemory, canvas
+from .normalization import Normalization
+from .split import training_and_validation
 
 
 class SmallSet(Protocol):

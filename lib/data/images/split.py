@@ -5,8 +5,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lib.data.batches import Stream, generator
-from lib.errors import BadUse
+from ...errors import BadUse
+from ..batches import Stream, generator
 
 
 def hold_out(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:

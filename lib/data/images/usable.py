@@ -8,10 +8,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from lib.data.images.records import Collection, Facts, Records
-from lib.data.images.split import training_and_validation
-from lib.errors import BadUse, Failure
-from lib.launch_env import launch_env
+from ...errors import BadUse, Failure
+from ...launch_env import launch_env
+from .records import Collection, Facts, Records
+from .split import training_and_validation
 
 SHOWN = 20  # images that a message names
 

@@ -30,10 +30,10 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from lib.data.hub import NETWORK_TIMEOUT, probe
-from lib.data.text.documents import READERS, passages, text_bytes
-from lib.data.text.ready import ReadyFiles
-from lib.data.text.shards import DataError
+from ..hub import NETWORK_TIMEOUT, probe
+from .documents import READERS, passages, text_bytes
+from .ready import ReadyFiles
+from .shards import DataError
 
 
 class Corpus(Protocol):

@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TextIO
 
-from lib.data.text.shards import DataError
+from .shards import DataError
 
 PASSAGE = 4096  # characters; then a blank line ends a passage, after twice as many any line
 LONGEST_LINE = 1 << 16  # characters; a longer line is cut

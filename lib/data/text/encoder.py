@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lib.data.text.tokenizers import Tokenizer
+from .tokenizers import Tokenizer
 
 SPLITS = ("train", "val")
 LONGEST_PIECE = 1 << 20  # characters given to the tokenizer at once

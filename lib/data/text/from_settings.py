@@ -6,11 +6,11 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from lib.data.text import shards
-from lib.data.text.corpora import open_corpus
-from lib.data.text.prepare import data_directory, prepare
-from lib.data.text.progress import preparation_progress
-from lib.data.text.tokenizers import Tokenizer, load_tokenizer
+from . import shards
+from .corpora import open_corpus
+from .prepare import data_directory, prepare
+from .progress import preparation_progress
+from .tokenizers import Tokenizer, load_tokenizer
 
 
 def corpus_from_settings(settings: Any, tokenizer: Tokenizer, quiet: bool = False) -> Path:

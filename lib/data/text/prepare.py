@@ -17,13 +17,13 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from lib.data.text.corpora import Corpus
-from lib.data.text.encoder import Encoded, Encoder, Work
-from lib.data.text.ready import ReadyFiles
-from lib.data.text.shards import DataError
-from lib.data.text.staging import Staging, State, check_same
-from lib.data.text.tokenizers import Tokenizer
-from lib.data.workers import Workers, cpu_count
+from ..workers import Workers, cpu_count
+from .corpora import Corpus
+from .encoder import Encoded, Encoder, Work
+from .ready import ReadyFiles
+from .shards import DataError
+from .staging import Staging, State, check_same
+from .tokenizers import Tokenizer
 
 WORK_CHARACTERS = 1 << 19  # of text per piece of work
 BPE_BYTES = 4.5  # of text per token, rather too many

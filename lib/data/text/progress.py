@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from lib.data.text.staging import State
+from .staging import State
 
 LINE_SECONDS = 10.0
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.data.text.encoder import SPLITS, Encoded
-from lib.data.text.shards import HEADER_BYTES, MAGIC, DataError, ShardHeader
-from lib.data.text.tokenizers import Tokenizer
+from .encoder import SPLITS, Encoded
+from .shards import HEADER_BYTES, MAGIC, DataError, ShardHeader
+from .tokenizers import Tokenizer
 
 LLMC_MAGIC, LLMC_VERSION, LLMC_HEADER_BYTES = 20240520, 1, 1024
 BLOCK = 1 << 20  # tokens

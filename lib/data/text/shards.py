@@ -27,7 +27,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from lib.errors import Failure
+from ...errors import Failure
 
 META = "meta.json"
 FORMAT = 1  # of meta.json

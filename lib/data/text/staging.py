@@ -15,10 +15,10 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from lib.data.text.encoder import SPLITS, Encoded
-from lib.data.text.shards import FORMAT, META, DataError, ShardHeader, SplitWriter, read_meta
-from lib.data.text.tokenizers import Tokenizer
-from lib.files import sweep, write_atomic
+from ...files import sweep, write_atomic
+from .encoder import SPLITS, Encoded
+from .shards import FORMAT, META, DataError, ShardHeader, SplitWriter, read_meta
+from .tokenizers import Tokenizer
 
 PROGRESS = "progress.json"
 CHECKPOINT_SECONDS = 5.0

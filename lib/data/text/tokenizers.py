@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lib.data.hub import NETWORK_TIMEOUT
-from lib.data.text.shards import DataError, token_dtype
-from lib.files import write_atomic
+from ...files import write_atomic
+from ..hub import NETWORK_TIMEOUT
+from .shards import DataError, token_dtype
 
 if TYPE_CHECKING:
     import tiktoken

@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lib.data.prefetch import Batch
-from lib.data.text.shards import DataError, ShardHeader, check_entry, read_meta
+from ..prefetch import Batch
+from .shards import DataError, ShardHeader, check_entry, read_meta
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from lib.runs.compare.differences import differing_settings, ended_as, seed_of
-from lib.runs.compare.seeds import Group
-from lib.runs.stored import StoredRun
+from ..stored import StoredRun
+from .differences import differing_settings, ended_as, seed_of
+from .seeds import Group
 
 _MOST = 4  # names that fit into a sentence
 

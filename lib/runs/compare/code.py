@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lib.files import ROOT
-from lib.runs.compare.differences import UNKNOWN, Differences, differing
-from lib.runs.metadata import ask_git
-from lib.runs.stored import StoredRun
+from ...files import ROOT
+from ..metadata import ask_git
+from ..stored import StoredRun
+from .differences import UNKNOWN, Differences, differing
 
 _COMMIT = re.compile(r"[0-9a-f]{7,64}")  # a run may come from anybody, and git takes options
 _SHORT = 10

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lib.errors import BadUse
-from lib.files import ROOT
-from lib.runs.compare.code import Code, compare_code
-from lib.runs.compare.differences import (
+from ...errors import BadUse
+from ...files import ROOT
+from ...text import one_line
+from ..stored import StoredRun
+from .code import Code, compare_code
+from .differences import (
     Differences,
     data,
     differing,
@@ -22,9 +24,7 @@ from lib.runs.compare.differences import (
     seed_of,
     tell_apart,
 )
-from lib.runs.compare.metrics import Metric, side_by_side
-from lib.runs.stored import StoredRun
-from lib.text import one_line
+from .metrics import Metric, side_by_side
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lib.errors import BadUse
-from lib.runs.compare.metrics import direction
-from lib.runs.plots import use_log_axis
-from lib.runs.series import Series
-from lib.runs.stored import StoredRun
-from lib.text import one_line
+from ...errors import BadUse
+from ...text import one_line
+from ..plots import use_log_axis
+from ..series import Series
+from ..stored import StoredRun
+from .metrics import direction
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -14,8 +14,8 @@ from enum import Enum
 from functools import cache
 from typing import Any
 
-from lib.config.science import is_science
-from lib.runs.stored import StoredRun
+from ...config.science import is_science
+from ..stored import StoredRun
 
 
 class Missing(Enum):
@@ -69,8 +69,8 @@ def differing_settings(runs: Sequence[StoredRun]) -> tuple[Differences, Differen
 @cache
 def without_science() -> frozenset[str]:
     """The symbols that change none of a run's numbers; one that Kconfig no longer has does."""
-    from lib.config.symbols import menus
-    from lib.config.tree import Tree  # takes 0.15 s
+    from ...config.symbols import menus
+    from ...config.tree import Tree  # takes 0.15 s
 
     tree = Tree()
     names = {tree.public_name(symbol): menus(symbol) for symbol in tree.settable}

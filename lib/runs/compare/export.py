@@ -12,9 +12,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lib.runs.compare.comparison import Comparison
-from lib.runs.compare.differences import Differences, Missing, spelt
-from lib.runs.compare.leaderboard import Leaderboard, Row
+from .comparison import Comparison
+from .differences import Differences, Missing, spelt
+from .leaderboard import Leaderboard, Row
 
 
 def as_json(value: Any) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TextIO
 
-from lib import text
+from ... import text
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -16,13 +16,13 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from lib.errors import BadUse
-from lib.runs.compare.caution import about_group, about_rows
-from lib.runs.compare.differences import SEED, ended_as, special, spelt, without_science
-from lib.runs.compare.metrics import direction, known, no_such_metric, split
-from lib.runs.compare.seeds import Group, grouped
-from lib.runs.compare.significance import Outcome, against_first, mean, mean_interval, std
-from lib.runs.stored import StoredRun
+from ...errors import BadUse
+from ..stored import StoredRun
+from .caution import about_group, about_rows
+from .differences import SEED, ended_as, special, spelt, without_science
+from .metrics import direction, known, no_such_metric, split
+from .seeds import Group, grouped
+from .significance import Outcome, against_first, mean, mean_interval, std
 
 FINISHED = ("completed",)
 

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from lib import text
-from lib.errors import BadUse, did_you_mean
-from lib.runs.direction import lower_is_better
-from lib.runs.stored import HOW, StoredRun
+from ... import text
+from ...errors import BadUse, did_you_mean
+from ..direction import lower_is_better
+from ..stored import HOW, StoredRun
 
 _FIRST = ("val/", "test/", "train/", "final/", "perf/")
 _PROGRESS = ("system/", "lr", "epoch", "grad_norm")  # say how the training went, not how well

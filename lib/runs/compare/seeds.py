@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from functools import cache
 from operator import itemgetter
 
-from lib.errors import BadUse
-from lib.runs.compare.differences import SEED, seed_of, spelt, without_science
-from lib.runs.compare.significance import mean
-from lib.runs.query.select import Names
-from lib.runs.stored import StoredRun
+from ...errors import BadUse
+from ..query.select import Names
+from ..stored import StoredRun
+from .differences import SEED, seed_of, spelt, without_science
+from .significance import mean
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from lib.runs.compare.student import quantile, two_sided
+from .student import quantile, two_sided
 
 Sample = Mapping[Hashable, float]  # seed → value
 

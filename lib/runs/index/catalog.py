@@ -23,16 +23,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from lib import lock
-from lib.runs.best import Evaluation
-from lib.runs.index.database import Database, discard
-from lib.runs.index.entry import NO_RUN, Entry, examine, kept_stamp, stamp
-from lib.runs.index.reading import Mark, read_on
-from lib.runs.index.rows import SCHEMA, TALLY, VERSION, loads, number, put, value_in
-from lib.runs.query.fields import FIELDS, VOLATILE
-from lib.runs.series import Numbers, Tally
-from lib.runs.status import UnreadableRun
-from lib.runs.stored_run import KEPT, StoredRun, load_run
+from ... import lock
+from ..best import Evaluation
+from ..query.fields import FIELDS, VOLATILE
+from ..series import Numbers, Tally
+from ..status import UnreadableRun
+from ..stored_run import KEPT, StoredRun, load_run
+from .database import Database, discard
+from .entry import NO_RUN, Entry, examine, kept_stamp, stamp
+from .reading import Mark, read_on
+from .rows import SCHEMA, TALLY, VERSION, loads, number, put, value_in
 
 NAME = ".index.sqlite"
 _BATCH_S = 1.0

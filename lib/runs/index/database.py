@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from lib import lock
+from ... import lock
 
 _WAIT_S = 10.0
 

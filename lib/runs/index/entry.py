@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lib import lock
-from lib.runs import status
-from lib.runs.best import with_evaluation
-from lib.runs.index.reading import Mark, is_settled, read_on
-from lib.runs.query.fields import FIELDS, VOLATILE
-from lib.runs.series import Numbers
-from lib.runs.status import UnreadableRun
-from lib.runs.stored_run import StoredRun, disk_usage, load_run, summary_file
+from ... import lock
+from .. import status
+from ..best import with_evaluation
+from ..query.fields import FIELDS, VOLATILE
+from ..series import Numbers
+from ..status import UnreadableRun
+from ..stored_run import StoredRun, disk_usage, load_run, summary_file
+from .reading import Mark, is_settled, read_on
 
 _FILES = ("metadata.yaml", "logs/metrics.jsonl")
 _FOLDERS = ("", "checkpoints")  # their times say when files of them come and go

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lib.runs.journal import read_rows
-from lib.runs.resumes import current_parts
-from lib.runs.series import Numbers, ignore, numbers_of_results
+from ..journal import read_rows
+from ..resumes import current_parts
+from ..series import Numbers, ignore, numbers_of_results
 
 # A file that has just changed may change again without another time or size.
 SETTLED_S = 0.1

@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from lib.runs.index.entry import Entry
+from .entry import Entry
 
 VERSION = 1
 SCHEMA = """

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from lib.runs.keep.pointer import SUFFIX, DamagedPointer, read
+from .pointer import SUFFIX, DamagedPointer, read
 
 _WILD = frozenset("*?[")
 

@@ -18,16 +18,16 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from lib.errors import BadUse, did_you_mean
-from lib.runs import status
-from lib.runs.best import best_evaluation
-from lib.runs.directory import make_private
-from lib.runs.keep import ledger
-from lib.runs.keep import pointer as pointers
-from lib.runs.keep.keep import held, load_held
-from lib.runs.keep.ledger import TRASH
-from lib.runs.removal import InUse
-from lib.runs.stored import StoredRun
+from ...errors import BadUse, did_you_mean
+from .. import status
+from ..best import best_evaluation
+from ..directory import make_private
+from ..removal import InUse
+from ..stored import StoredRun
+from . import ledger
+from . import pointer as pointers
+from .keep import held, load_held
+from .ledger import TRASH
 
 DAYS = 30
 _STAMP = "%Y%m%d-%H%M%S.%f"  # runs that are discarded in one second come back in order

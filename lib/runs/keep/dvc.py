@@ -14,8 +14,8 @@ import sys
 import time
 from pathlib import Path
 
-from lib.errors import Failure
-from lib.files import ROOT
+from ...errors import Failure
+from ...files import ROOT
 
 _BUSY = "is busy, it is being blocked by"  # a path; --wait-for-lock waits for the repository alone
 _BUSY_S = 20.0

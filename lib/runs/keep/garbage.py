@@ -18,10 +18,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from lib.runs.keep.discard import empty, expired
-from lib.runs.keep.pointer import cached
-from lib.runs.keep.repository import Repository
-from lib.runs.stored import disk_usage
+from ..stored import disk_usage
+from .discard import empty, expired
+from .pointer import cached
+from .repository import Repository
 
 _STALE_S = 86400.0  # no `dvc add` takes a day
 _REFERRING = (".dvc", "dvc.lock", "dvc.yaml")

@@ -13,8 +13,8 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from lib.errors import Failure
-from lib.files import ROOT
+from ...errors import Failure
+from ...files import ROOT
 
 # What ties git to a repository (`git rev-parse --local-env-vars`); identity and ssh stay.
 _LOCAL = (

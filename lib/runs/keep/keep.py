@@ -17,20 +17,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from lib import lock, text
-from lib.errors import BadUse, Failure
-from lib.files import sweep, write_atomic
-from lib.runs.directory import check_name, make_private
-from lib.runs.keep import pointer as pointers
-from lib.runs.keep import summary as summaries
-from lib.runs.keep.git import GitFailed
-from lib.runs.keep.partial import missing
-from lib.runs.keep.pointer import DamagedPointer, Pointer
-from lib.runs.keep.repository import Repository
-from lib.runs.keep.tags import PREFIX, new_tag, pointer_at, tags_of
-from lib.runs.redact import redact
-from lib.runs.removal import InUse
-from lib.runs.stored import StoredRun, load_run
+from ... import lock, text
+from ...errors import BadUse, Failure
+from ...files import sweep, write_atomic
+from ..directory import check_name, make_private
+from ..redact import redact
+from ..removal import InUse
+from ..stored import StoredRun, load_run
+from . import pointer as pointers
+from . import summary as summaries
+from .git import GitFailed
+from .partial import missing
+from .pointer import DamagedPointer, Pointer
+from .repository import Repository
+from .tags import PREFIX, new_tag, pointer_at, tags_of
 
 # A folder of such a name would be taken for a file beside a run, or git cannot name a tag after it.
 _TAKEN_ENDINGS = (pointers.SUFFIX, summaries.SUFFIX, ".lock", ".")

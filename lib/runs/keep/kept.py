@@ -12,15 +12,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lib.errors import BadUse, did_you_mean
-from lib.runs import status
-from lib.runs.keep import pointer as pointers
-from lib.runs.keep import summary as summaries
-from lib.runs.keep.partial import MARK, is_partial
-from lib.runs.keep.pointer import Pointer
-from lib.runs.keep.repository import Repository
-from lib.runs.keep.tags import tags_of
-from lib.runs.status import RESERVE
+from ...errors import BadUse, did_you_mean
+from .. import status
+from ..status import RESERVE
+from . import pointer as pointers
+from . import summary as summaries
+from .partial import MARK, is_partial
+from .pointer import Pointer
+from .repository import Repository
+from .tags import tags_of
 
 _CHUNK = 2**20
 

@@ -18,11 +18,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from lib import text
-from lib.files import sync_directory
-from lib.runs import metadata
-from lib.runs.redact import redact_tree
-from lib.runs.safe_yaml import to_plain
+from ... import text
+from ...files import sync_directory
+from .. import metadata
+from ..redact import redact_tree
+from ..safe_yaml import to_plain
 
 NAME = "discarded.jsonl"
 TRASH = ".trash"

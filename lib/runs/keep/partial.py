@@ -3,7 +3,7 @@
 
 from pathlib import Path
 
-from lib.runs.keep.pointer import path_of
+from .pointer import path_of
 
 MARK = ".partial"
 

@@ -16,8 +16,8 @@ from typing import Any
 
 import yaml
 
-from lib.errors import Failure
-from lib.runs.safe_yaml import load_mapping, to_plain
+from ...errors import Failure
+from ..safe_yaml import load_mapping, to_plain
 
 SUFFIX = ".dvc"
 

@@ -18,20 +18,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from lib.errors import BadUse, Failure, did_you_mean
-from lib.files import atomic, link_or_copy, write_atomic
-from lib.runs import status
-from lib.runs.directory import make_private
-from lib.runs.keep import pointer as pointers
-from lib.runs.keep import summary as summaries
-from lib.runs.keep.keep import held
-from lib.runs.keep.kept import md5_of
-from lib.runs.keep.partial import MARK, is_partial
-from lib.runs.keep.pointer import Pointer, cached
-from lib.runs.keep.remote import ask
-from lib.runs.keep.repository import PULLED, Repository
-from lib.runs.keep.tags import names_at, pointer_at
-from lib.runs.safe_yaml import to_plain
+from ...errors import BadUse, Failure, did_you_mean
+from ...files import atomic, link_or_copy, write_atomic
+from .. import status
+from ..directory import make_private
+from ..safe_yaml import to_plain
+from . import pointer as pointers
+from . import summary as summaries
+from .keep import held
+from .kept import md5_of
+from .partial import MARK, is_partial
+from .pointer import Pointer, cached
+from .remote import ask
+from .repository import PULLED, Repository
+from .tags import names_at, pointer_at
 
 _ALWAYS = "metadata.yaml"  # a run without it is none
 _CHUNK = 2**20

@@ -9,15 +9,15 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from lib.errors import BadUse, Failure
-from lib.files import write_atomic
-from lib.runs.keep import pointer as pointers
-from lib.runs.keep.dvc import DvcFailed
-from lib.runs.keep.kept import kept_names
-from lib.runs.keep.pointer import SUFFIX
-from lib.runs.keep.repository import PUSHED, Repository
-from lib.runs.keep.tags import pointer_at, tags_of
-from lib.runs.redact import redact
+from ...errors import BadUse, Failure
+from ...files import write_atomic
+from ..redact import redact
+from . import pointer as pointers
+from .dvc import DvcFailed
+from .kept import kept_names
+from .pointer import SUFFIX
+from .repository import PUSHED, Repository
+from .tags import pointer_at, tags_of
 
 # What `dvc status --cloud` says of a file, the worst first: what that means for its run.
 _MEANING = {"missing": "lost", "new": "no"}

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from lib import lock
-from lib.errors import BadUse, Failure
-from lib.runs.keep.dvc import dvc
-from lib.runs.keep.git import GitFailed, answers, git
+from ... import lock
+from ...errors import BadUse, Failure
+from .dvc import dvc
+from .git import GitFailed, answers, git
 
 PULLED, PUSHED = ".pull-", ".push-"  # hidden names in the output directory, for a while
 _WAIT_S = 600.0  # for another program, which may be copying a large run

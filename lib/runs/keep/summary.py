@@ -7,9 +7,9 @@ git has it, so that `make runs` lists a run that was never pulled here.
 from pathlib import Path
 from typing import Any
 
-from lib.runs import metadata
-from lib.runs.best import best_evaluation
-from lib.runs.stored import StoredRun
+from .. import metadata
+from ..best import best_evaluation
+from ..stored import StoredRun
 
 SUFFIX = ".summary.yaml"
 _TAKEN = (

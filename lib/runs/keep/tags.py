@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from lib.errors import BadUse, did_you_mean
-from lib.runs.keep.git import answers
-from lib.runs.keep.pointer import SUFFIX, Pointer, parse
-from lib.runs.keep.repository import Repository
+from ...errors import BadUse, did_you_mean
+from .git import answers
+from .pointer import SUFFIX, Pointer, parse
+from .repository import Repository
 
 PREFIX = "run/"
 _RUN = "Run: "

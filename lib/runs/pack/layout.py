@@ -16,8 +16,8 @@ import re
 import tarfile
 from pathlib import Path, PurePosixPath
 
-from lib.errors import Failure
-from lib.runs.status import RESERVE
+from ...errors import Failure
+from ..status import RESERVE
 
 FORMAT = 1  # of the archive; part of the manifest
 MANIFEST = "manifest.json"

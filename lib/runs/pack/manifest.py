@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from lib.errors import BadUse
-from lib.runs.directory import check_name
-from lib.runs.pack.layout import FORMAT, PackError, path_problem, shown
+from ...errors import BadUse
+from ..directory import check_name
+from .layout import FORMAT, PackError, path_problem, shown
 
 MAX_BYTES = 32 * 2**20  # about 200,000 files
 _MAX_SIZE = 2**50

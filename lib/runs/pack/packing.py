@@ -18,14 +18,14 @@ from typing import Any, BinaryIO
 
 import zstandard
 
-from lib import lock
-from lib.errors import BadUse
-from lib.files import atomic
-from lib.runs.directory import check_name
-from lib.runs.pack import layout
-from lib.runs.pack.layout import PackError, shown
-from lib.runs.pack.manifest import MAX_BYTES, File, Manifest
-from lib.runs.stored import StoredRun
+from ... import lock
+from ...errors import BadUse
+from ...files import atomic
+from ..directory import check_name
+from ..stored import StoredRun
+from . import layout
+from .layout import PackError, shown
+from .manifest import MAX_BYTES, File, Manifest
 
 _BLOCK_BYTES = 2**20
 _LEVEL = 3  # text shrinks to a tenth; weights hardly shrink at any level

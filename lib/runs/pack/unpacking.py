@@ -21,14 +21,14 @@ from typing import Any, BinaryIO
 
 import zstandard
 
-from lib import lock, text
-from lib.errors import BadUse
-from lib.files import is_abandoned, link_or_copy, sync_directory
-from lib.runs import metadata
-from lib.runs.directory import check_name, make_private
-from lib.runs.pack import layout, manifest
-from lib.runs.pack.layout import PackError
-from lib.runs.pack.manifest import File, Manifest
+from ... import lock, text
+from ...errors import BadUse
+from ...files import is_abandoned, link_or_copy, sync_directory
+from .. import metadata
+from ..directory import check_name, make_private
+from . import layout, manifest
+from .layout import PackError
+from .manifest import File, Manifest
 
 _UNFINISHED = ".unpack-"  # hidden until it is whole
 _BLOCK_BYTES = 2**20

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lib.runs.stored_run import StoredRun
+    from ..stored_run import StoredRun
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from operator import methodcaller
 from typing import Any
 
-from lib.errors import BadUse, near
-from lib.runs.query import syntax
-from lib.runs.query.fields import FIELDS
-from lib.runs.query.values import comparer
-from lib.runs.stored_run import HOW, StoredRun
+from ...errors import BadUse, near
+from ..stored_run import HOW, StoredRun
+from . import syntax
+from .fields import FIELDS
+from .values import comparer
 
 
 @dataclass(frozen=True)

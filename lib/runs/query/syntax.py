@@ -18,8 +18,8 @@ import re
 from dataclasses import dataclass, field
 from typing import NoReturn
 
-from lib.errors import BadUse
-from lib.text import printable
+from ...errors import BadUse
+from ...text import printable
 
 OPERATORS = "= != < <= > >= ~ !~"
 _DEEPEST = 50  # parentheses and nots within each other

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from lib.runs.journal import current_rows
+from ..journal import current_rows
 
 _TIMED = ("perf/", "system/", "final/training_time_s")
 

@@ -19,17 +19,17 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from lib.config import dotconfig
-from lib.config.science import is_science
-from lib.config.symbols import menus
-from lib.config.tree import Tree, text_of
-from lib.errors import BadUse
-from lib.files import ROOT
-from lib.runs.journal import current_rows
-from lib.runs.redact import REDACTED
-from lib.runs.status import UnreadableRun, read
-from lib.runs.stored import StoredRun, resolve
-from lib.text import one_line
+from ...config import dotconfig
+from ...config.science import is_science
+from ...config.symbols import menus
+from ...config.tree import Tree, text_of
+from ...errors import BadUse
+from ...files import ROOT
+from ...text import one_line
+from ..journal import current_rows
+from ..redact import REDACTED
+from ..status import UnreadableRun, read
+from ..stored import StoredRun, resolve
 
 _LONGEST_CHAIN = 100  # branches of branches
 _COMMIT = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")

@@ -20,13 +20,13 @@ from typing import Any, TextIO
 
 import psutil
 
-from lib.errors import Failure
-from lib.files import ROOT
-from lib.runs import metadata
-from lib.runs.journal import current_rows
-from lib.runs.replay.plan import Plan, command_settings
-from lib.runs.replay.tree import Place
-from lib.runs.stored import StoredRun
+from ...errors import Failure
+from ...files import ROOT
+from .. import metadata
+from ..journal import current_rows
+from ..stored import StoredRun
+from .plan import Plan, command_settings
+from .tree import Place
 
 _POLL_S = 0.2
 _TAIL = 2**14  # bytes of a journal, some rows

@@ -17,10 +17,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from lib import lock
-from lib.errors import BadUse, Failure
-from lib.files import ROOT, is_abandoned
-from lib.runs.keep.git import GitFailed, answers, git
+from ... import lock
+from ...errors import BadUse, Failure
+from ...files import ROOT, is_abandoned
+from ..keep.git import GitFailed, answers, git
 
 FOLDER = ".replay"
 _QUIET = ("-c", "core.hooksPath=/dev/null", "-c", "advice.detachedHead=false")

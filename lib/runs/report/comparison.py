@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from lib import text
-from lib.runs.compare.code import Between
-from lib.runs.compare.comparison import Comparison, compare
-from lib.runs.compare.differences import Differences, spelt
-from lib.runs.compare.metrics import Metric, shown
-from lib.runs.redact import redact, redact_tree
-from lib.runs.stored import StoredRun
+from ... import text
+from ..compare.code import Between
+from ..compare.comparison import Comparison, compare
+from ..compare.differences import Differences, spelt
+from ..compare.metrics import Metric, shown
+from ..redact import redact, redact_tree
+from ..stored import StoredRun
 
 
 class Cell(NamedTuple):

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from lib.runs.report.logged import LARGEST, Curve, Logged
+from .logged import LARGEST, Curve, Logged
 
 MOST_POINTS = 2000
 FEWEST_POINTS = 200

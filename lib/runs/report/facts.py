@@ -14,12 +14,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from lib import text
-from lib.runs.best import Evaluation, epoch_of
-from lib.runs.redact import redact, redact_tree
-from lib.runs.report.files import MOST_DIFF, Menu, diff_of, end_of_log, settings_of
-from lib.runs.report.logged import Logged
-from lib.runs.stored import StoredRun
+from ... import text
+from ..best import Evaluation, epoch_of
+from ..redact import redact, redact_tree
+from ..stored import StoredRun
+from .files import MOST_DIFF, Menu, diff_of, end_of_log, settings_of
+from .logged import Logged
 
 _MOST_CHARACTERS = 20_000  # of a text
 

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lib import text
-from lib.runs.redact import redact, redact_diff, redact_tree
-from lib.runs.safe_yaml import load_mapping
+from ... import text
+from ..redact import redact, redact_diff, redact_tree
+from ..safe_yaml import load_mapping
 
 MOST_DIFF = 200_000  # characters that are shown
 _LOG_LINES = 60

@@ -20,7 +20,7 @@ from typing import Any
 
 import orjson
 
-from lib.files import atomic
+from ...files import atomic
 
 _HERE = Path(__file__).parent
 

@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lib.runs.best import BestSoFar, Evaluation
-from lib.runs.journal import current_rows
+from ..best import BestSoFar, Evaluation
+from ..journal import current_rows
 
 if TYPE_CHECKING:
     import numpy as np

@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lib import text
-from lib.runs.media_files import NoMediaFile, media_file
-from lib.runs.redact import redact, redact_tree
-from lib.runs.report.logged import Media
+from ... import text
+from ..media_files import NoMediaFile, media_file
+from ..redact import redact, redact_tree
+from .logged import Media
 
 LARGEST_IMAGE = 2 * 2**20
 ALL_IMAGES = 24 * 2**20

@@ -9,13 +9,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from lib.runs.report.comparison import comparison
-from lib.runs.report.curves import SECTIONS, Chart, charts
-from lib.runs.report.facts import Facts, facts_of
-from lib.runs.report.html import render_page, write_page
-from lib.runs.report.logged import read_journal
-from lib.runs.report.media import ALL_IMAGES, Budget, media_of
-from lib.runs.stored import StoredRun
+from ..stored import StoredRun
+from .comparison import comparison
+from .curves import SECTIONS, Chart, charts
+from .facts import Facts, facts_of
+from .html import render_page, write_page
+from .logged import read_journal
+from .media import ALL_IMAGES, Budget, media_of
 
 _HERE = Path(__file__).parent
 

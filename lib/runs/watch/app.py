@@ -21,11 +21,11 @@ from textual.screen import ModalScreen
 from textual.widgets import Footer, OptionList, Static
 from textual.widgets.option_list import Option
 
-from lib import text
-from lib.runs.watch import panel
-from lib.runs.watch.chart import Chart
-from lib.runs.watch.listing import Entry, Listing
-from lib.runs.watch.tail import Tail, latest_step
+from ... import text
+from . import panel
+from .chart import Chart
+from .listing import Entry, Listing
+from .tail import Tail, latest_step
 
 MOST_RUNS = 500  # in the list
 _TICK_S = 1.0

@@ -5,8 +5,8 @@ import math
 
 from textual_plotext import PlotextPlot
 
-from lib.runs.curve import Points
-from lib.text import one_line
+from ...text import one_line
+from ..curve import Points
 
 _SMALLEST = (24, 6)  # columns, rows
 _TICKS = 4  # intervals of the axis of steps

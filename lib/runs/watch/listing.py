@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lib import lock
-from lib.runs import status
-from lib.runs.status import UnreadableRun
+from ... import lock
+from .. import status
+from ..status import UnreadableRun
 
 _WITHOUT = ("environment", "git", "dataset", "command", "results", "notes", "tag_changes")
 

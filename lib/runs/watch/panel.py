@@ -5,10 +5,10 @@ import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from lib import text
-from lib.runs import status
-from lib.runs.watch.listing import Entry
-from lib.runs.watch.tail import Tail, last_lines
+from ... import text
+from .. import status
+from .listing import Entry
+from .tail import Tail, last_lines
 
 _BAR = 10  # columns
 _FIRST = ("loss", "accuracy", "perplexity", "lr", "sparsity", "grad_norm")

@@ -16,11 +16,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lib.runs.best import BestSoFar
-from lib.runs.curve import Curve
-from lib.runs.journal import DamagedRow, read_rows
-from lib.runs.resumes import current_parts
-from lib.runs.stored import last_metrics
+from ..best import BestSoFar
+from ..curve import Curve
+from ..journal import DamagedRow, read_rows
+from ..resumes import current_parts
+from ..stored import last_metrics
 
 MOST_CURVES = 400  # of a run; the latest value of every metric is shown all the same
 _POINTS = 1024  # of a curve; wider than terminals are

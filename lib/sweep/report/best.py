@@ -9,18 +9,18 @@ first trial, since the seed that did best would be luck. What violates a constra
 
 from typing import TYPE_CHECKING
 
-from lib.config import dotconfig
-from lib.config.assign import apply
-from lib.config.dotconfig import ConfigError
-from lib.config.tree import Tree
-from lib.errors import BadUse, Failure
-from lib.sweep.report.board import COMPLETE, Board, Configuration, said
-from lib.sweep.report.tables import spread
-from lib.sweep.trials import Trial
-from lib.text import one_line
+from ...config import dotconfig
+from ...config.assign import apply
+from ...config.dotconfig import ConfigError
+from ...config.tree import Tree
+from ...errors import BadUse, Failure
+from ...text import one_line
+from ..trials import Trial
+from .board import COMPLETE, Board, Configuration, said
+from .tables import spread
 
 if TYPE_CHECKING:
-    from lib.sweep.cells import Space
+    from ..cells import Space
 
 _MOST_NAMED = 20
 

@@ -16,9 +16,9 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lib.runs.compare.significance import mean, std
-from lib.sweep.description import Sweep
-from lib.sweep.trials import Trial
+from ...runs.compare.significance import mean, std
+from ..description import Sweep
+from ..trials import Trial
 
 COMPLETE, PRUNED, FAILED, RUNNING, WAITING = "complete", "pruned", "failed", "running", "waiting"
 _OPEN = (RUNNING, WAITING, PRUNED, FAILED)  # of a cell that is not complete, the first that it has

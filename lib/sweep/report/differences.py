@@ -21,9 +21,9 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lib.errors import BadUse, did_you_mean
-from lib.runs.compare.significance import Outcome, compare, holm
-from lib.sweep.report.board import Board, Configuration, said, value_text
+from ...errors import BadUse, did_you_mean
+from ...runs.compare.significance import Outcome, compare, holm
+from .board import Board, Configuration, said, value_text
 
 ALPHA = 0.05
 _MOST_FLIPPED = 16  # seeds; 65,536 ways

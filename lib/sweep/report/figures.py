@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
 
-from lib.sweep.report.board import COMPLETE, Board, Configuration, value_text
-from lib.sweep.report.importance import Importances
-from lib.sweep.report.scale import Scale, scales
+from .board import COMPLETE, Board, Configuration, value_text
+from .importance import Importances
+from .scale import Scale, scales
 
 _MOST_LINES = 300  # of parallel coordinates: the best
 _SHADES = 12  # colours from the best to the worst

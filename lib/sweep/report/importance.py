@@ -18,8 +18,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from lib.sweep.report.board import COMPLETE, Board
-from lib.sweep.report.scale import Scale, scales
+from .board import COMPLETE, Board
+from .scale import Scale, scales
 
 if TYPE_CHECKING:
     import optuna

@@ -10,15 +10,16 @@ from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 
-from lib import text
-from lib.runs.redact import redact
-from lib.runs.report.html import render_page
-from lib.sweep.report.board import COMPLETE, FAILED, PRUNED, Board, said
-from lib.sweep.report.differences import ALPHA, Difference, Differences
-from lib.sweep.report.figures import Figure, figures_of
-from lib.sweep.report.importance import importances
-from lib.sweep.report.pivot import pivot_of
-from lib.sweep.report.tables import (
+from ... import text
+from ...runs.redact import redact
+from ...runs.report.html import render_page
+from ..trials import Trial
+from .board import COMPLETE, FAILED, PRUNED, Board, said
+from .differences import ALPHA, Difference, Differences
+from .figures import Figure, figures_of
+from .importance import importances
+from .pivot import pivot_of
+from .tables import (
     Cell,
     Table,
     difference_table,
@@ -26,7 +27,6 @@ from lib.sweep.report.tables import (
     pivot_table,
     spread,
 )
-from lib.sweep.trials import Trial
 
 _HERE = Path(__file__).parent
 _MOST_ROWS = 500  # of trials

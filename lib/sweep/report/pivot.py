@@ -10,7 +10,7 @@ Where an axis has no effect, as the sparsity of a dense network, the column is â
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from lib.sweep.report.board import Board, Configuration, Params, params_key, value_text
+from .board import Board, Configuration, Params, params_key, value_text
 
 NONE = "â€“"
 _MOST_COLUMNS = 12

@@ -8,10 +8,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from lib.runs.compare.differences import ABSENT
-from lib.sweep.report.board import Board, Configuration
-from lib.sweep.report.differences import ALPHA, Differences
-from lib.sweep.report.pivot import NONE, Pivot
+from ...runs.compare.differences import ABSENT
+from .board import Board, Configuration
+from .differences import ALPHA, Differences
+from .pivot import NONE, Pivot
 
 Lines = list[list[Any]]
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lib.sweep.report.board import Board, value_text
+from .board import Board, value_text
 
 _FAR = 10.0  # positive numbers this many times apart are shown on a logarithmic scale
 

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from lib.runs.compare.metrics import best_of, shown
-from lib.sweep.report.board import Board, Configuration, value_text
-from lib.sweep.report.differences import ALPHA, Difference, Differences
-from lib.sweep.report.pivot import NONE, Pivot
+from ...runs.compare.metrics import best_of, shown
+from .board import Board, Configuration, value_text
+from .differences import ALPHA, Difference, Differences
+from .pivot import NONE, Pivot
 
 
 class Cell(NamedTuple):

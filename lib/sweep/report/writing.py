@@ -6,7 +6,7 @@ print(as_markdown(leaderboard(board)))
 
 import re
 
-from lib.sweep.report.tables import Cell, Table
+from .tables import Cell, Table
 
 
 def as_markdown(table: Table) -> str:

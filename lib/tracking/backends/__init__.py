@@ -15,10 +15,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
-from lib.config.trackers import TRACKERS
-from lib.runs.redact import redact
-from lib.text import one_line
-from lib.tracking.describe import Description
+from ...config.trackers import TRACKERS
+from ...runs.redact import redact
+from ...text import one_line
+from ..describe import Description
 
 _FAULTS_OF_THE_MACHINE = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.ESTALE),

@@ -24,11 +24,11 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from lib.tracking import media
-from lib.tracking.backends import Backend, Row, brief
-from lib.tracking.backends.mlflow_database import create_database
-from lib.tracking.backends.mlflow_parent import Parent
-from lib.tracking.describe import Description
+from .. import media
+from ..describe import Description
+from . import Backend, Row, brief
+from .mlflow_database import create_database
+from .mlflow_parent import Parent
 
 RUN_TAG = "adamwprune.run_id"
 

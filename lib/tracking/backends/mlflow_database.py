@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mlflow.tracking import MlflowClient
 
-from lib import lock
+from ... import lock
 
 _WAIT_S = 60.0  # for another process that is creating it
 

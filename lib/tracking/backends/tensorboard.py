@@ -29,9 +29,9 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import (
 from tensorboard.plugins.text.metadata import create_summary_metadata as text_metadata
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from lib.runs.directory import make_private
-from lib.tracking import media
-from lib.tracking.backends import Backend, Row
+from ...runs.directory import make_private
+from .. import media
+from . import Backend, Row
 
 _STATUS = {
     "completed": hparams_api.STATUS_SUCCESS,

@@ -21,8 +21,8 @@ from trackio.media.utils import get_project_media_path
 from trackio.sqlite_storage import SQLiteStorage
 from trackio.utils import MEDIA_DIR, RESERVED_KEYS
 
-from lib.tracking import media
-from lib.tracking.backends import Backend, Row
+from .. import media
+from . import Backend, Row
 
 
 class Trackio(Backend):

@@ -24,11 +24,11 @@ import psutil  # noqa: E402
 import wandb  # noqa: E402
 from wandb.proto.wandb_internal_pb2 import EnvironmentRecord  # noqa: E402
 
-from lib.tracking import media  # noqa: E402
-from lib.tracking.backends import Backend, Refused, Row  # noqa: E402
-from lib.tracking.backends.wandb_files import rows_in_files  # noqa: E402
-from lib.tracking.describe import Description  # noqa: E402
-from lib.tracking.wandb_login import wandb_mode  # noqa: E402
+from .. import media  # noqa: E402
+from ..describe import Description  # noqa: E402
+from ..wandb_login import wandb_mode  # noqa: E402
+from . import Backend, Refused, Row  # noqa: E402
+from .wandb_files import rows_in_files  # noqa: E402
 
 # What tells a program that a W&B agent started it, and for which run.
 _AGENT = ("WANDB_SWEEP_ID", "WANDB_RUN_ID", "WANDB_PROJECT", "WANDB_ENTITY")

@@ -15,19 +15,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lib.train.checkpoint.digest import CheckpointError
+from .digest import CheckpointError
 
 if TYPE_CHECKING:
     import torch
 
-    from lib.train.checkpoint.file import Written
+    from .file import Written
 
 __all__ = ["CheckpointError", "load", "save"]
 
 
 def save(path: str | Path, state: Mapping[str, Any], *, compress: bool = False) -> "Written":
     """Write a file; see file.save."""
-    from lib.train.checkpoint import file
+    from . import file
 
     return file.save(path, state, compress=compress)
 
@@ -39,9 +39,9 @@ def load(path: str | Path, map_location: "str | torch.device" = "cpu") -> dict[s
     missing, damaged, or holds anything but tensors and plain values.
     """
     if Path(path).is_dir():
-        from lib.train.checkpoint import sharded
+        from . import sharded
 
         return sharded.load_whole(path, map_location)
-    from lib.train.checkpoint import file
+    from . import file
 
     return file.load(path, map_location)

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lib.train import checkpoint
-from lib.train.checkpoint.weights import AVERAGE
+from .. import checkpoint
+from .weights import AVERAGE
 
 _PARTS = {
     "weights": "model_state_dict",
@@ -57,7 +57,7 @@ def compare_checkpoints(one: Path, other: Path) -> list[Part]:
 def _load(path: Path) -> Mapping[str, Any]:
     if not path.is_dir():
         return checkpoint.load(path)
-    from lib.train.checkpoint.sharded import load_whole
+    from .sharded import load_whole
 
     return load_whole(path)
 

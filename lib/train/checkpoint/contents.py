@@ -17,13 +17,13 @@ from typing import Any
 import numpy
 import torch
 
-from lib.runs import metadata
-from lib.train.checkpoint import sharded
-from lib.train.learner import Learner
-from lib.train.ranks import full_state, is_sharded, load_full_state, own_options
-from lib.train.rng import restore_rng, rng_states
-from lib.train.runtime import Runtime
-from lib.train.state import TrainingState
+from ...runs import metadata
+from ..learner import Learner
+from ..ranks import full_state, is_sharded, load_full_state, own_options
+from ..rng import restore_rng, rng_states
+from ..runtime import Runtime
+from ..state import TrainingState
+from . import sharded
 
 
 def collect(

@@ -8,7 +8,7 @@ import hashlib
 import os
 from pathlib import Path
 
-from lib.errors import Failure
+from ...errors import Failure
 
 MARK = b"\nsha256:"  # then 64 hex digits, the last bytes of the file
 FOOTER_BYTES = len(MARK) + 64

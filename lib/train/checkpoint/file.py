@@ -18,8 +18,8 @@ from typing import Any, BinaryIO, NamedTuple
 import torch
 import zstandard
 
-from lib.files import atomic
-from lib.train.checkpoint.digest import CheckpointError, footer, verify
+from ...files import atomic
+from .digest import CheckpointError, footer, verify
 
 FORMAT = 2  # of what is in the file; part of it, as "format"
 

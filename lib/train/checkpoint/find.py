@@ -17,10 +17,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from lib.train import checkpoint
-from lib.train.checkpoint import manifest
-from lib.train.checkpoint.digest import CheckpointError, digest_in, verify
-from lib.train.checkpoint.index import Entry, read_index
+from .. import checkpoint
+from . import manifest
+from .digest import CheckpointError, digest_in, verify
+from .index import Entry, read_index
 
 LAST, BEST = "last.pt", "best.pt"
 _STEP = re.compile(r"step_(\d{8,})(\.pt)?")
@@ -87,7 +87,7 @@ def load_state(path: Path) -> dict[str, Any]:
     """
     if not path.is_dir():
         return checkpoint.load(path)
-    from lib.train.checkpoint.sharded import load_plain  # imports PyTorch
+    from .sharded import load_plain  # imports PyTorch
 
     try:
         manifest.verify(path)

@@ -13,7 +13,7 @@ import secrets
 import shutil
 from pathlib import Path
 
-from lib.files import sync_directory
+from ...files import sync_directory
 
 
 def new_temporary(folder: Path) -> Path:

@@ -15,7 +15,7 @@ from typing import Any
 
 from torch.distributed.checkpoint.filesystem import FileSystem
 
-from lib.train.checkpoint import manifest
+from . import manifest
 
 
 class HashedFiles(FileSystem):

@@ -14,8 +14,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from lib.files import write_atomic
-from lib.train.checkpoint.digest import CheckpointError
+from ...files import write_atomic
+from .digest import CheckpointError
 
 INDEX = "index.json"
 

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from lib.files import write_atomic
-from lib.train.checkpoint.digest import CheckpointError
+from ...files import write_atomic
+from .digest import CheckpointError
 
 NAME = "manifest.json"
 _BLOCK_BYTES = 2**20

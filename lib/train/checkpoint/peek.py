@@ -14,7 +14,7 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from lib.train.checkpoint.digest import CheckpointError
+from .digest import CheckpointError
 
 _ZSTD = b"\x28\xb5\x2f\xfd"  # the first bytes of a file that is compressed
 _MEMBER = b"PK\3\4"  # begins the header of a member of a ZIP archive

@@ -9,14 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from lib import lock
-from lib.errors import BadUse
-from lib.train.checkpoint import digest, manifest
-from lib.train.checkpoint.digest import CheckpointError, same
-from lib.train.checkpoint.find import BEST, listed
-from lib.train.checkpoint.folder import remove
-from lib.train.checkpoint.index import Entry, write_index
-from lib.train.checkpoint.retention import removable
+from ... import lock
+from ...errors import BadUse
+from . import digest, manifest
+from .digest import CheckpointError, same
+from .find import BEST, listed
+from .folder import remove
+from .index import Entry, write_index
+from .retention import removable
 
 
 class Pruned(NamedTuple):

@@ -3,7 +3,7 @@
 
 from collections.abc import Sequence
 
-from lib.train.checkpoint.index import Entry
+from .index import Entry
 
 
 def removable(entries: Sequence[Entry], keep: int) -> list[Entry]:

@@ -29,11 +29,11 @@ from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from torch.distributed.tensor import DTensor
 
-from lib.train.checkpoint import file, manifest
-from lib.train.checkpoint.digest import CheckpointError
-from lib.train.checkpoint.folder import new_temporary, put_in_place
-from lib.train.checkpoint.hashed_files import HashedFiles
-from lib.train.checkpoint.together import on_all_ranks, on_rank_0
+from . import file, manifest
+from .digest import CheckpointError
+from .folder import new_temporary, put_in_place
+from .hashed_files import HashedFiles
+from .together import on_all_ranks, on_rank_0
 
 _STATE = "state.pt"
 _LAYOUT = "layout"  # in state.pt: what puts the tensors in their places

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import torch.distributed as dist
 
-from lib.train.checkpoint.digest import CheckpointError
+from .digest import CheckpointError
 
 _T = TypeVar("_T")
 

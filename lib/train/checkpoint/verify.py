@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lib.runs.verify import Part
-from lib.train.checkpoint import digest, manifest
-from lib.train.checkpoint.digest import CheckpointError, same
-from lib.train.checkpoint.find import BEST, LAST, same_file, steps_on_disk
-from lib.train.checkpoint.index import Entry, read_index
-from lib.train.checkpoint.peek import peek
+from ...runs.verify import Part
+from . import digest, manifest
+from .digest import CheckpointError, same
+from .find import BEST, LAST, same_file, steps_on_disk
+from .index import Entry, read_index
+from .peek import peek
 
 
 @dataclass

@@ -9,9 +9,9 @@ from typing import Any
 
 from torch import Tensor
 
-from lib.errors import Failure
-from lib.pruning.masks import unpack
-from lib.pruning.pruner import KEY
+from ...errors import Failure
+from ...pruning.masks import unpack
+from ...pruning.pruner import KEY
 
 AVERAGE = "ema_state_dict"  # the running mean of the weights, if there is one (EMA_DECAY)
 IS_AVERAGE = "the weights are their running mean over the training (EMA_DECAY)"

@@ -15,14 +15,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lib import lock
-from lib.errors import Failure
-from lib.files import atomic, sweep
-from lib.runs import metadata
-from lib.train.checkpoint import manifest
-from lib.train.checkpoint.digest import CheckpointError
-from lib.train.checkpoint.file import save
-from lib.train.checkpoint.find import (
+from ... import lock
+from ...errors import Failure
+from ...files import atomic, sweep
+from ...runs import metadata
+from . import manifest
+from .digest import CheckpointError
+from .file import save
+from .find import (
     BEST,
     LAST,
     listed,
@@ -31,9 +31,9 @@ from lib.train.checkpoint.find import (
     step_folder,
     steps_on_disk,
 )
-from lib.train.checkpoint.folder import remove
-from lib.train.checkpoint.index import Entry, write_index
-from lib.train.checkpoint.retention import removable
+from .folder import remove
+from .index import Entry, write_index
+from .retention import removable
 
 _SPARE_BYTES = 2**20  # for the structure of the file, the index and the journal
 
