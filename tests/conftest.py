@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""What holds for all tests: caches stay out of the user's home, and signals arrive.
+"""What holds for all tests: caches stay out of the user's home, signals arrive, and a slow machine
+fails no test.
 
 A shell starts what it puts in the background with SIGINT ignored, nohup does the same to SIGHUP,
 and every program that a test starts would inherit that.
@@ -13,7 +14,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from hypothesis import settings
 
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 _CACHE = tempfile.TemporaryDirectory(prefix="adamwprune-tests-", ignore_cleanup_errors=True)
 os.environ["HF_HOME"] = _CACHE.name
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -41,7 +41,7 @@ def test_values_and_origins_come_back(folder):
 TREE = Tree()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")))
 def test_any_text_comes_back(tmp_path_factory, text):
     TREE.unset_values()

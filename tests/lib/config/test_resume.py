@@ -167,7 +167,7 @@ def test_what_is_hidden_is_what_redaction_writes():
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1))
-@hypothesis_settings(max_examples=20, deadline=None)
+@hypothesis_settings(max_examples=20)
 def test_what_a_secret_was_fits_what_is_in_its_place(secret):
     assert fits(f"http://{HIDDEN}@h", f"http://{secret}@h")
     assert not fits(f"http://{HIDDEN}@h", f"http://{secret}@other")
@@ -233,7 +233,7 @@ VALUES = {
 
 
 @given(st.fixed_dictionaries({}, optional=VALUES))
-@hypothesis_settings(max_examples=12, deadline=None)
+@hypothesis_settings(max_examples=12)
 def test_any_combination_is_refused_for_exactly_what_must_stay(tmp_path_factory, wanted):
     run = tmp_path_factory.getbasetemp() / "any-combination"
     if not run.exists():

@@ -326,7 +326,7 @@ ASSIGNMENTS = st.fixed_dictionaries(
 )
 
 
-@hypothesis_settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@hypothesis_settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(ASSIGNMENTS)
 def test_config_to_config_py_to_settings_to_config_is_the_identity(tmp_path_factory, wanted):
     """For any assignment that Kconfig accepts and that does not contradict itself."""

@@ -6,7 +6,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import Parameter
 
@@ -31,7 +31,6 @@ def float32(fraction: Fraction) -> float:
     return float(np.float32(float(fraction)))
 
 
-@settings(deadline=None)
 @given(st.lists(WEIGHTS, min_size=1, max_size=25))
 def test_equals_the_formula(weights):
     w = torch.tensor(weights)

@@ -3,7 +3,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -15,7 +15,6 @@ TWO_OF_FOUR, CHANNEL = PATTERNS["2to4"], PATTERNS["channel"]
 FEW = st.sampled_from([-2.0, -1.0, 0.0, 0.5, 1.0, 3.0])
 
 
-@settings(deadline=None)
 @given(arrays("float32", (3, 8), elements=FEW))
 def test_two_of_four_are_the_smallest_ties_by_index(scores):
     scores = torch.tensor(scores)

@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lib.pruning.ranking import scored
@@ -99,7 +99,6 @@ EXTREME = st.sampled_from([0.0, 1e-45, 1e-38, 1e-30, 1e-10, 1.0, 1e10, 1e30, 3.4
 SIGNED = st.builds(lambda x, s: x * s, EXTREME, st.sampled_from([1, -1]))
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(SIGNED, SIGNED, EXTREME), min_size=1, max_size=20))
 def test_finite_for_any_finite_state_and_never_a_negative_zero(rows):
     w, m, v = (torch.tensor(column, dtype=torch.float32) for column in zip(*rows, strict=True))
@@ -109,7 +108,6 @@ def test_finite_for_any_finite_state_and_never_a_negative_zero(rows):
         assert not ((found == 0) & torch.signbit(found)).any(), name
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(SIGNED, EXTREME), min_size=1, max_size=20), st.floats(0, 1e3))
 def test_a_power_of_any_size_is_finite_and_not_negative(rows, power):
     w, v = (torch.tensor(column, dtype=torch.float32) for column in zip(*rows, strict=True))

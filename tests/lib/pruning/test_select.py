@@ -27,7 +27,7 @@ def reference(scores: list[float], k: int) -> list[int]:
     return [int(i not in set(lost)) for i in range(len(scores))]
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.data())
 def test_equals_a_stable_sort_over_several_tensors(data):
     tensors = data.draw(st.lists(st.lists(FLOATS | FEW, max_size=30), min_size=1, max_size=4))
@@ -41,7 +41,6 @@ def test_equals_a_stable_sort_over_several_tensors(data):
     assert torch.cat([item.mask for item in items]).tolist() == reference(everything, k)
 
 
-@settings(deadline=None)
 @given(st.lists(FLOATS.filter(lambda x: abs(x) > 1e-30), min_size=2, max_size=60), st.data())
 def test_in_two_updates_what_was_pruned_stays_and_the_rest_is_ranked(values, data):
     first = data.draw(st.integers(0, len(values) - 1))

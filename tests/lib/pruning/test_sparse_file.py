@@ -8,7 +8,7 @@ import zlib
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lib.pruning.sparse_file import (
@@ -68,7 +68,6 @@ def test_the_loader_is_exact(tmp_path, dtype):
         assert found[name].shape == tensor.shape and found[name].equal(expected), name
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(width=32) | st.just(0.0), min_size=1, max_size=40))
 def test_any_values_come_back(tmp_path_factory, values):
     path = tmp_path_factory.mktemp("sparse") / "x"
@@ -197,7 +196,6 @@ def loads_or_fails(path) -> None:
         )
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=200), st.booleans())
 def test_any_bytes(tmp_path_factory, body, framed):
     path = tmp_path_factory.mktemp("sparse") / "x"
@@ -223,7 +221,6 @@ HEADERS = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None)
 @given(HEADERS | JSON, st.binary(max_size=64))
 def test_any_header(tmp_path_factory, header, behind):
     path = tmp_path_factory.mktemp("sparse") / "x"
@@ -231,7 +228,6 @@ def test_any_header(tmp_path_factory, header, behind):
     loads_or_fails(path)
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.lists(st.integers(0, 4), max_size=3), max_size=3),
     st.lists(st.lists(st.integers(0, 4), max_size=3), max_size=2),

@@ -188,7 +188,7 @@ def test_a_file_that_changes_meanwhile_is_noticed(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
 
 
-@property_of(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+@property_of(max_examples=120, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_damage_anywhere_is_noticed_before_anything_is_written(data, pack, tmp_path):
     whole = pack.read_bytes()
@@ -208,7 +208,7 @@ def test_damage_anywhere_is_noticed_before_anything_is_written(data, pack, tmp_p
     assert below(tmp_path) == ["damaged"]
 
 
-@property_of(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@property_of(max_examples=150, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_an_archive_that_is_not_what_its_manifest_says_leaves_nothing(data, tmp_path):
     """Whoever makes a pack can make its SHA-256, too."""

@@ -329,7 +329,7 @@ OPERATIONS = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(operations=OPERATIONS)
 def test_a_resume_goes_back_to_the_journal_as_it_was(operations):
     with tempfile.TemporaryDirectory() as folder:

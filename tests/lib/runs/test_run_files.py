@@ -32,9 +32,7 @@ texts = st.lists(st.sampled_from(PIECES) | st.text(st.characters(codec="utf-8"),
 TEXTS = ("DESCRIPTION", "HYPOTHESIS", "TRACKER_TAGS", "TRACKER_NOTES", "OUTPUT_DIR")
 
 
-@hypothesis_settings(
-    deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@hypothesis_settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(values=st.fixed_dictionaries({name: texts.map("".join) for name in TEXTS}))
 def test_redacted_files_hold_the_same_settings(monkeypatch, values):
     """Each file parses to what redacting the values themselves gives, and the secret is gone."""

@@ -190,7 +190,7 @@ def damage_shows(found, directory):
     return [name for name in names if repr(found.field(name)) != repr(loaded.field(name))]
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     fields=st.dictionaries(st.sampled_from(FIELDS), yaml_values),
     status=st.sampled_from(["running", "completed", None]),

@@ -217,7 +217,7 @@ OTHER = Tree()
 
 
 @given(st.text(max_size=30))
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_any_text_reaches_the_training_as_it_is(tmp_path_factory, text):
     one = sweep(set={"DESCRIPTION": text, "DATA_DIR": text}, seeds=[5, 6])
     assert Sweep.from_json(one.to_json()) == one
@@ -239,7 +239,7 @@ KEYS = {}
 
 
 @given(st.randoms())
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 def test_keys_do_not_depend_on_any_order(generator: random.Random):
     def shuffled(of):
         items = list(of.items()) if isinstance(of, dict) else list(of)

@@ -253,14 +253,14 @@ def path(tmp_path_factory):
 @given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
 @example(b"? [")
 @example(b"!!python/object/apply:os.system [true]: 1")
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_any_bytes_give_a_sweep_or_a_reason(path, data):
     read(path, data)
 
 
 @pytest.mark.usefixtures("one_tree")
 @given(NEARLY | PLAIN)
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_any_yaml_gives_cells_or_a_reason(path, plain):
     """And a sweep is the same after JSON, with the same digest and the same cells."""
     sweep = read(path, yaml.safe_dump(plain, allow_unicode=True).encode("utf-8", "surrogatepass"))

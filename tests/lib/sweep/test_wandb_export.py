@@ -98,7 +98,7 @@ def distributions(draw):
     return of.FloatDistribution(low * step, (low + count) * step, step=step)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(distributions())
 def test_wandb_reads_the_same_distribution(distribution):
     from optuna.distributions import CategoricalDistribution

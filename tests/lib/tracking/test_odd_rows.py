@@ -41,7 +41,6 @@ ROWS = st.lists(
 @pytest.mark.slow
 @settings(
     max_examples=2,
-    deadline=None,
     phases=[Phase.generate],  # each example takes seconds
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

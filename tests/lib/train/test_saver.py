@@ -58,7 +58,7 @@ def held(monkeypatch):
     event.set()
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(states=st.lists(STATES, min_size=1, max_size=3), compress=st.booleans())
 def test_what_changes_after_save_is_not_saved(tmp_path_factory, states, compress):
     folder = tmp_path_factory.mktemp("checkpoints")

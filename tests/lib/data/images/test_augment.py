@@ -107,7 +107,7 @@ def in_parts(images, labels, augmentation, step, sizes):
     st.integers(0, 2**32 - 1),
     st.integers(0, 10**9),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_however_a_batch_is_divided_it_is_the_same(halves, channels, size, names, seed, step):
     sizes = [2 * half for half in halves]  # pairs stay together
     n, chosen = sum(sizes), [OPERATIONS[name] for name in sorted(names)]
@@ -241,7 +241,7 @@ def test_boxes_are_uniform_in_area():
 
 
 @given(st.data())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_a_crop_of_whole_pixels_is_cut_and_interpolated(data):
     size = data.draw(st.integers(4, 24))
     boxes = []
@@ -263,7 +263,7 @@ def test_without_a_smallest_area_nothing_is_cropped():
 
 
 @given(st.floats(0.01, 100), st.integers(1, 6), st.integers(0, 1000))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_mixup_blends_neighbours_and_their_labels(alpha, pairs, step):
     images, labels = torch.rand(2 * pairs, 1, 4, 4), torch.arange(2 * pairs) % 3
     augmentation = Augmentation(AS_IT_IS, 3, mixup=alpha, classes=3)

@@ -65,7 +65,7 @@ def test_pixels_labels_and_normalisation(shared):
         assert wanted[tuple(image.flatten().tolist()[:40])] == bool(label)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(
     first=st.integers(0, 9),
     steps=st.integers(1, 3),

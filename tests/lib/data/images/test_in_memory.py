@@ -115,7 +115,7 @@ def test_grey_is_repeated_and_colour_becomes_grey():
 
 
 @given(st.integers(1, 4), st.sampled_from([1, 3]), st.integers(0, 2**31))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_mean_and_deviation_are_those_of_all_batches_together(parts, channels, seed):
     random = torch.Generator().manual_seed(seed)
     images = torch.rand(5 * parts, channels, 4, 4, generator=random)

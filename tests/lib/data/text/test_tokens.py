@@ -49,7 +49,6 @@ def assert_windows(x, y, count, block_size):
 divisions = st.sampled_from([(1, 1), (2, 1), (1, 3), (2, 3), (3, 2), (4, 3), (6, 2), (12, 1)])
 
 
-@settings(deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
     step=st.integers(0, 2**40),
@@ -85,7 +84,7 @@ def test_any_division_reads_the_same_global_batch(
     assert torch.equal(torch.cat([share[1] for share in shares]), y)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     seed=st.integers(0, 2**32 - 1),
     block_size=st.integers(20, 300),
@@ -117,7 +116,6 @@ def test_epochs_and_seeds_have_orders_of_their_own():
             assert np.mean(order == other) < 0.02
 
 
-@settings(deadline=None)
 @given(st.integers(1, 5000), st.integers(0, 2**32 - 1), st.integers(0, 100))
 def test_permute_is_a_permutation(n, seed, epoch):
     assert np.array_equal(np.sort(permute(np.arange(n), n, seed, epoch)), np.arange(n))

@@ -126,7 +126,7 @@ def apply(folder: Path, name: str, change: str, how) -> None:
             file.truncate() if change == "cut" else file.write(b"\x00")
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.sampled_from(NAMES), changes), min_size=1, max_size=12))
 def test_it_says_what_the_directories_say_after_any_changes(steps):
     with tempfile.TemporaryDirectory() as temporary, pytest.MonkeyPatch.context() as patch:

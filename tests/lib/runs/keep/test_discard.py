@@ -154,7 +154,7 @@ def test_many_writers_each_write_a_whole_line(tmp_path):
     assert len({entry["run_id"] for entry in ledger.entries(tmp_path)}) == 150
 
 
-@hypothesis_settings(max_examples=20, deadline=None)
+@hypothesis_settings(max_examples=20)
 @given(
     reason=st.text(),
     value=st.floats(),

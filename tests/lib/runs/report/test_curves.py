@@ -21,7 +21,7 @@ def curve(numbers) -> Curve:
     return Curve(np.arange(n, dtype=float), np.asarray(numbers, dtype=float), np.arange(n) / 2)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(values, min_size=1, max_size=300), st.integers(6, 40))
 def test_thinning_keeps_both_ends_and_all_extremes(numbers, most):
     points, means = thin(curve(numbers), most)

@@ -226,7 +226,7 @@ junk = st.recursive(
 FIELDS = ("path", "text", "columns", "head", "count", "counts", "edges", "matrix", "labels", "sum")
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.sampled_from(["image", "text", "table", "histogram", "confusion_matrix", "artifact"]),
     st.dictionaries(st.sampled_from(FIELDS), junk),

@@ -181,7 +181,7 @@ def test_code_in_a_file_is_refused(tmp_path, compress):
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.binary(max_size=200), st.sampled_from([b"", b"PK\3\4", b"\x80\x02", FRAME_HEADER]))
 def test_any_content_with_a_right_digest_is_an_error_of_one_kind(tmp_path_factory, content, start):
     path = tmp_path_factory.getbasetemp() / "planted.pt"
@@ -204,7 +204,7 @@ def test_another_version_of_the_format(tmp_path, state, version):
         checkpoint.load(path)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(state=STATES, compress=st.booleans())
 def test_any_state_comes_back(tmp_path_factory, state, compress):
     path = tmp_path_factory.getbasetemp() / "any.pt"

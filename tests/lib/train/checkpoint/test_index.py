@@ -26,7 +26,7 @@ ENTRIES = st.lists(
 )  # fmt: skip
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(entries=ENTRIES)
 def test_what_is_written_is_read(tmp_path_factory, entries):
     folder = tmp_path_factory.getbasetemp()

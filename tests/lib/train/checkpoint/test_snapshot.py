@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from lib.train.checkpoint.snapshot import Snapshot
 from tests.lib.train.checkpoint.states import STATES, same, tensors_in
 
-MANY = settings(deadline=None, max_examples=60)
+MANY = settings(max_examples=60)
 
 
 def pointers(state):

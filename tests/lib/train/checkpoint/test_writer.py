@@ -44,7 +44,7 @@ def check(folder):
     assert not list(folder.glob(".*"))
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(
     saves=st.lists(st.tuples(st.integers(1, 3), st.booleans()), min_size=1, max_size=12),
     keep=st.integers(1, 4),
