@@ -27,6 +27,7 @@ if __name__ == "__main__":
     begin()
 
 import argparse
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -47,8 +48,13 @@ def train(study: Study, folder: Path, slots: list[Slot], reuse: bool) -> int:
     from lib.sweep.worker import Worker
 
     reusable = Reusable(folder, study.sweep) if reuse else None
-    with open_display(sys.stdout) as display:
-        Worker(study, folder, slots, display, reusable).run()
+    try:
+        with open_display(sys.stdout) as display:
+            Worker(study, folder, slots, display, reusable).run()
+    except KeyboardInterrupt:
+        with contextlib.suppress(OSError):  # the terminal is gone
+            print(f"{study.sweep.name} was stopped; to go on, type the same command again")
+        raise
     return conclude(study)
 
 

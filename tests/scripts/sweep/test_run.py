@@ -78,6 +78,7 @@ def test_stopped_and_gone_on_with(sweeps):
         assert not pids(sweeps)
         assert states(sweeps, "slow") == {"waiting"}
     assert {run.status for run in sweeps.runs} == {"interrupted"}
+    assert "to go on, type the same command again" in sweeps.tree.said
     assert sweeps.run("slow", "--jobs", "2")[0] == 0
     assert_right(sweeps, "slow", cells=2, steps=30)
     assert len(sweeps.runs) == 2 and all("resumes" in run.metadata for run in sweeps.runs)
