@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from gpt2.kernels import causal_attention, gelu_, linear_cross_entropy
 
@@ -111,7 +112,13 @@ class Block(nn.Module):
 
 
 class GPT(nn.Module):
-    """The language model; `dtype` is the precision it computes in, float32 or bfloat16."""
+    """The language model; `dtype` is the precision it computes in.
+
+    `checkpoint_every` n: every n-th block, beginning with the first, keeps nothing but its input
+    for the backward pass, which computes the block once more; 0: none does. Results are the same.
+    """
+
+    checkpoint_every = 0
 
     def __init__(self, config: GPTConfig, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
@@ -151,8 +158,13 @@ class GPT(nn.Module):
             raise ValueError(f"{length} tokens do not fit the block size {self.config.block_size}")
         x = (self.wte(tokens) + self.wpe.weight[:length]).to(self.dtype)
         x = F.dropout(x, self.config.dropout, self.training)
-        for block in self.h:
-            x = block(x)
+        every = self.checkpoint_every if self.training else 0
+        for i, block in enumerate(self.h):
+            if every and i % every == 0:
+                random = self.config.dropout > 0  # then generators are restored to compute again
+                x = checkpoint(block, x, use_reentrant=False, preserve_rng_state=random)
+            else:
+                x = block(x)
         return self.ln_f(x)
 
     def logits(self, x: torch.Tensor) -> torch.Tensor:

@@ -81,6 +81,7 @@ def train(settings: Settings, start: Start) -> None:
     read = functools.partial(read_batch, settings, start.runtime, tokens.train)
 
     model = GPT(config).to(start.runtime.device)
+    model.checkpoint_every = settings.GPT2_ACTIVATION_CHECKPOINTING
     if settings.GPT2_PRETRAINED:
         load_pretrained(model, settings.GPT2_PRETRAINED)
     start.with_weights(model)

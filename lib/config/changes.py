@@ -2,8 +2,12 @@
 """What may change when a run goes on.
 
 What is not science may change, apart from what identifies the run. Of what is science
-(lib/config/science.py), only what is listed here: with those symbols the saved state keeps its
-meaning. For all others there is a new run that begins with the weights of the old one.
+(lib/config/science.py), only what is listed here, or whose help ends with
+
+    May change when a run goes on.
+
+With those symbols the saved state keeps its meaning. For all others there is a new run that begins
+with the weights of the old one.
 """
 
 import shlex
@@ -14,7 +18,7 @@ from ..files import ROOT
 from .dotconfig import ConfigError, shorten
 from .resume import HIDDEN, fits, load_run
 from .science import is_science
-from .symbols import menus
+from .symbols import help_of, menus
 from .tree import BOOL, Tree, Value, text_of
 
 # Science that may change: how long the training lasts, what its updates are scaled by, what is
@@ -42,6 +46,7 @@ MAY_CHANGE = frozenset(
         "WEIGHT_DECAY",
     }
 )
+_IN_HELP = "May change when a run goes on."
 # May change together, as long as a step has as many examples: the batch may have to be divided in
 # another way on other devices.
 BATCH = frozenset({"BATCH_SIZE", "GRAD_ACCUM", "HYPER_PARAM_AUTO", "TARGET_EFFECTIVE_BATCH"})
@@ -130,6 +135,8 @@ def why_not(tree: Tree, name: str) -> str:
         return IDENTITY[name]
     menu = _menu(tree, name)
     if name in MAY_CHANGE or name in BATCH or not is_science(name, menu):
+        return ""
+    if name in tree.syms and help_of(tree.syms[name]).rstrip().endswith(_IN_HELP):
         return ""
     return _BECAUSE.get(name) or _BECAUSE_OF_MENU[menu[0]]
 

@@ -57,7 +57,7 @@ DEFCONFIG = [
 LOCAL_DATA = dict.fromkeys(("shakespeare", "tinystories", "openwebtext", "finewebedu"), local_text)
 FIXED_DATA = {"pystdlib": fixed_text}
 RESUMED = {
-    "dropout": ("--gpt2-dropout", "0.2"),
+    "dropout": ("--gpt2-dropout", "0.2", "--gpt2-activation-checkpointing", "2"),
     "sequential": ("--windows", "sequential"),
     "workers": ("--num-workers", "2"),
 }
