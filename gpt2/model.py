@@ -80,9 +80,14 @@ class Attention(nn.Module):
         self.n_head, self.dropout = config.n_head, config.dropout
         self.c_attn = Linear(config.n_embd, 3 * config.n_embd, bias=config.bias)
         self.c_proj = Linear(config.n_embd, config.n_embd, bias=config.bias)
+        self.cache = None  # of earlier tokens, while gpt2/generation.py generates
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = causal_attention(self.c_attn(x), self.n_head, self.dropout if self.training else 0.0)
+        qkv = self.c_attn(x)
+        if self.cache is None:
+            y = causal_attention(qkv, self.n_head, self.dropout if self.training else 0.0)
+        else:
+            y = self.cache.attend(qkv, self.n_head)
         return F.dropout(self.c_proj(y), self.dropout, self.training)
 
 
@@ -151,12 +156,15 @@ class GPT(nn.Module):
         vocab_size = self.config.vocab_size
         return linear_cross_entropy(x.flatten(0, 1), self.wte.weight, targets.flatten(), vocab_size)
 
-    def hidden(self, tokens: torch.Tensor) -> torch.Tensor:
-        """The final hidden states, (batch, length, width), in the compute precision."""
-        length = tokens.shape[1]
-        if length > self.config.block_size:
-            raise ValueError(f"{length} tokens do not fit the block size {self.config.block_size}")
-        x = (self.wte(tokens) + self.wpe.weight[:length]).to(self.dtype)
+    def hidden(self, tokens: torch.Tensor, start: int = 0) -> torch.Tensor:
+        """The final hidden states, (batch, length, width), in the compute precision.
+
+        The first token stands at position `start`.
+        """
+        end = start + tokens.shape[1]
+        if end > self.config.block_size:
+            raise ValueError(f"{end} tokens do not fit the block size {self.config.block_size}")
+        x = (self.wte(tokens) + self.wpe.weight[start:end]).to(self.dtype)
         x = F.dropout(x, self.config.dropout, self.training)
         every = self.checkpoint_every if self.training else 0
         for i, block in enumerate(self.h):
@@ -171,36 +179,12 @@ class GPT(nn.Module):
         """Logits of hidden states (…, width) over the true vocabulary, without its padding."""
         return F.linear(x, self.wte.weight.to(x.dtype))[..., : self.config.vocab_size]
 
-    @torch.no_grad()
-    def generate(
-        self,
-        tokens: torch.Tensor,
-        count: int,
-        *,
-        temperature: float = 1.0,
-        top_k: int = 0,
-        generator: torch.Generator | None = None,
-    ) -> torch.Tensor:
-        """Append `count` sampled tokens to `tokens` (batch, length); gives (batch, length + count).
+    def next_logits(self, tokens: torch.Tensor, start: int = 0) -> torch.Tensor:
+        """Logits (batch, vocab) of what follows `tokens`, which stand at position `start` on.
 
-        Each is drawn from softmax(logits / temperature), among the `top_k` likeliest when that is
-        above 0; temperature 0 takes the likeliest. Dropout follows `self.training`. Any finite
-        temperature works: beyond 1e-8 and 1e8 the odds no longer change in float32.
+        For gpt2/generation.py, whose cache holds the tokens before `start`.
         """
-        for _ in range(count):
-            context = tokens[:, -self.config.block_size :]
-            logits = self.logits(self.hidden(context)[:, -1]).float()
-            if top_k:
-                floor = logits.topk(min(top_k, logits.shape[-1])).values[:, -1:]
-                logits = logits.masked_fill(logits < floor, -math.inf)
-            if temperature == 0:
-                following = logits.argmax(-1, keepdim=True)
-            else:
-                below_max = logits - logits.amax(-1, keepdim=True)
-                odds = torch.softmax(below_max / min(max(temperature, 1e-8), 1e8), dim=-1)
-                following = torch.multinomial(odds, 1, generator=generator)
-            tokens = torch.cat((tokens, following), dim=1)
-        return tokens
+        return self.logits(self.hidden(tokens, start)[:, -1])
 
     def parameter_count(self) -> int:
         """Trainable numbers; the tied projection counts once, padding rows do not count."""

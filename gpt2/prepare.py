@@ -55,7 +55,7 @@ def trial_step(model: GPT, read: Callable[[], Batch]) -> Callable[[str], None]:
 def spread(settings: Settings, runtime: Runtime, model: GPT) -> torch.nn.Module:
     """`model`, replicated or sharded over the ranks."""
     if settings.SHARD:
-        return shard(model, model.h, runtime, methods=["generate"])
+        return shard(model, model.h, runtime, methods=["next_logits"])
     return replicate(model, runtime)
 
 

@@ -27,6 +27,7 @@ if __name__ == "__main__":
 
 import torch
 
+from gpt2.generation import generate
 from gpt2.model import GPT, GPTConfig
 from lib.config import configpy, store
 from lib.config.settings import Settings, load_settings
@@ -57,7 +58,8 @@ def continue_text(
     start = [tokenizer.end_of_text, *tokenizer.encode(prompt).tolist()]
     generator = torch.Generator(device).manual_seed(seed)
     model.eval()
-    tokens = model.generate(
+    tokens = generate(
+        model,
         torch.tensor([start], device=device),
         count,
         temperature=temperature,
