@@ -47,7 +47,7 @@ _HELD_BACK_S = 60
 def settings() -> dict[str, Any]:
     """What the made-up run's config.yaml says."""
     return {
-        "MLFLOW_TRACKING_URI": "sqlite:///outputs/mlflow.db",
+        "MLFLOW_TRACKING_URI": "sqlite:///mlflow.db",
         "WANDB_OFFLINE": True,
         "TRACKER_PROJECT": "tracker-test",
         "TRACKER_NOTES": "made-up metrics of make tracker-test",

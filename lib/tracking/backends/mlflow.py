@@ -83,7 +83,7 @@ class MLflow(Backend):
             return found.experiment_id
         location = None
         if uri.startswith(_SQLITE):  # beside the database, not in the current directory
-            folder = Path(uri.removeprefix(_SQLITE)).parent / "mlflow-artifacts"
+            folder = Path(uri.removeprefix(_SQLITE)).parent / "mlartifacts"
             location = (folder / re.sub(r"[^A-Za-z0-9_-]", "_", name)).as_uri()
         try:
             return self._client.create_experiment(name, location, tags=_KIND)

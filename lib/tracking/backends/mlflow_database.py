@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Creating MLflow's SQLite database as a whole or not at all.
 
-create_database(Path("outputs/mlflow.db"))
+create_database(Path("mlflow.db"))
 
 MLflow makes its tables in many transactions, which takes some seconds. Killed meanwhile, it would
 leave a database that it refuses to open ever after.

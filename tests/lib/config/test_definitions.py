@@ -30,7 +30,9 @@ def project(tmp_path):
         target = tmp_path / path.relative_to(ROOT)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, target)
-    shutil.copytree(ROOT / "scripts" / "config", tmp_path / "scripts" / "config")
+    (tmp_path / "scripts").mkdir()
+    for script in (ROOT / "scripts").glob("*.sh"):  # those that the Kconfig files call
+        shutil.copy(script, tmp_path / "scripts")
     (tmp_path / "fourth").mkdir()
     (tmp_path / "fourth" / "Kconfig.model").write_text(ENTRY)
     root = (tmp_path / "Kconfig").read_text()

@@ -15,7 +15,7 @@ from lib.config.trackers import (
     tracker_assignments,
 )
 
-SCRIPT = Path(__file__).resolve().parents[3] / "scripts/config/check-tracker-enabled.sh"
+SCRIPT = Path(__file__).resolve().parents[3] / "scripts/check-tracker-enabled.sh"
 
 
 @pytest.mark.parametrize(

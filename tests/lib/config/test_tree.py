@@ -134,7 +134,7 @@ def test_the_tracking_menu(tree):
     assert re.fullmatch(rf"{values['MODEL']}-[0-9a-f]{{5}}", values["TRACKER_PROJECT"])
     assert values["TRACKER_RUN_NAME"] == ""
     assert values["WANDB_ENTITY"] == ""
-    assert values["WANDB_PROJECT"] == ""
+    assert values["WANDB_PROJECT"] == values["TRACKER_PROJECT"]
     assert values["WANDB_OFFLINE"] is False
     assert values["TRACKIO_PORT"] == 7860
     enabled = {s.name for s in tree.settable if s.name.startswith("ENABLE_")}

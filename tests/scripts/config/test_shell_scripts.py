@@ -45,10 +45,10 @@ def programs(tmp_path):
 
 
 def test_a_project_name_is_model_and_five_hex_digits():
-    name = call("config/generate-project-name.sh", "gpt2", "tracking").stdout
+    name = call("generate-project-name.sh", "gpt2", "tracking").stdout
     assert re.fullmatch(r"gpt2-[0-9a-f]{5}\n", name)
-    assert call("config/generate-project-name.sh", "gpt2").stdout == name
-    lenet5 = call("config/generate-project-name.sh", "lenet5").stdout
+    assert call("generate-project-name.sh", "gpt2").stdout == name
+    lenet5 = call("generate-project-name.sh", "lenet5").stdout
     assert lenet5 == name.replace("gpt2", "lenet5")
 
 
@@ -58,7 +58,7 @@ def test_the_directory_counts_by_its_name_whatever_that_is(tmp_path):
     for name in names:
         folder = tmp_path / name
         folder.mkdir()
-        result = call("config/generate-project-name.sh", "m", cwd=folder)
+        result = call("generate-project-name.sh", "m", cwd=folder)
         assert result.stderr == ""
         assert re.fullmatch(r"m-[0-9a-f]{5}\n", result.stdout)
         found.add(result.stdout)
@@ -67,7 +67,7 @@ def test_the_directory_counts_by_its_name_whatever_that_is(tmp_path):
 
 
 def test_a_machine_without_network_tools_has_a_stable_name(programs):
-    results = [call("config/generate-project-name.sh", "m", PATH=programs.path) for _ in range(2)]
+    results = [call("generate-project-name.sh", "m", PATH=programs.path) for _ in range(2)]
     assert results[0].stdout == results[1].stdout
     assert re.fullmatch(r"m-[0-9a-f]{5}\n", results[0].stdout)
     assert results[0].stderr == ""
@@ -75,15 +75,15 @@ def test_a_machine_without_network_tools_has_a_stable_name(programs):
 
 def test_the_first_address_counts_and_ifconfig_does_for_ip(programs):
     other = programs("ip", "echo '2: eth0    inet 10.0.0.2/24 brd 10.0.0.255 scope global eth0'")
-    first = call("config/generate-project-name.sh", "m", PATH=other).stdout
+    first = call("generate-project-name.sh", "m", PATH=other).stdout
     programs("ip", "echo '2: eth0    inet 10.0.0.3/24 brd 10.0.0.255 scope global eth0'")
-    second = call("config/generate-project-name.sh", "m", PATH=other).stdout
+    second = call("generate-project-name.sh", "m", PATH=other).stdout
     programs("ip", "exit 1")
     programs(
         "ifconfig", "printf 'lo: x\\n  inet 127.0.0.1\\neth0: x\\n  inet 10.0.0.2  netmask\\n'"
     )
     assert first != second
-    assert call("config/generate-project-name.sh", "m", PATH=other).stdout == first
+    assert call("generate-project-name.sh", "m", PATH=other).stdout == first
 
 
 # check-cli-set-var.sh
@@ -93,18 +93,18 @@ def test_the_first_address_counts_and_ifconfig_does_for_ip(programs):
     ("value", "answer"), [("wandb", "y"), ("$(touch pwned)", "y"), ("", "n"), (" ", "y")]
 )
 def test_a_variable_is_set_when_it_is_not_empty(tmp_path, value, answer):
-    result = call("config/check-cli-set-var.sh", "SOME_VAR", cwd=tmp_path, SOME_VAR=value)
+    result = call("check-cli-set-var.sh", "SOME_VAR", cwd=tmp_path, SOME_VAR=value)
     assert result.stdout == f"{answer}\n"
     assert not list(tmp_path.iterdir())
 
 
 def test_a_variable_that_does_not_exist_is_not_set():
-    assert call("config/check-cli-set-var.sh", "NO_SUCH_VARIABLE").stdout == "n\n"
+    assert call("check-cli-set-var.sh", "NO_SUCH_VARIABLE").stdout == "n\n"
 
 
 @pytest.mark.parametrize("name", ["", "1A", "A B", "A}$(touch pwned)", "A;touch pwned"])
 def test_what_is_no_variable_name_is_refused(tmp_path, name):
-    result = call("config/check-cli-set-var.sh", name, cwd=tmp_path)
+    result = call("check-cli-set-var.sh", name, cwd=tmp_path)
     assert result.returncode == 2
     assert "usage" in result.stderr
     assert not list(tmp_path.iterdir())
@@ -114,8 +114,8 @@ def test_what_is_no_variable_name_is_refused(tmp_path, name):
 
 
 def test_check_tracker_enabled_wants_a_name():
-    assert call("config/check-tracker-enabled.sh").returncode == 2
-    assert call("config/check-tracker-enabled.sh", "wandb").stdout == "n\n"
+    assert call("check-tracker-enabled.sh").returncode == 2
+    assert call("check-tracker-enabled.sh", "wandb").stdout == "n\n"
 
 
 # detect-gpus.sh

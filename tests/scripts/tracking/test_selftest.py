@@ -34,7 +34,7 @@ def test_nothing_is_left_in_the_places_of_the_user(tmp_path):
     done = selftest(tmp_path, "all", TMPDIR=str(tmp_path / "tmp"))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "wandb: offline (not logged in)" in done.stdout
-    assert "mlflow: sqlite:///outputs/mlflow.db will be made" in done.stdout
+    assert "mlflow: sqlite:///mlflow.db will be made" in done.stdout
     assert "see make" not in done.stdout  # nothing is left to be seen
     for name in ("trackio", "wandb", "mlflow", "tensorboard"):
         assert f"{name}: all 300 values" in done.stdout

@@ -184,7 +184,7 @@ def test_a_run_without_a_checkpoint(tree):
 def test_secrets_come_from_the_present_configuration(tree):
     run = add_run(tree, "x")
     text = (run / ".config").read_text()
-    old = 'MLFLOW_TRACKING_URI="sqlite:///outputs/mlflow.db"'
+    old = 'MLFLOW_TRACKING_URI="sqlite:///mlflow.db"'
     assert old in text
     (run / ".config").write_text(text.replace(old, 'MLFLOW_TRACKING_URI="http://[redacted]@h"'))
     code, out, err = resume(tree)
