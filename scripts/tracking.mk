@@ -8,6 +8,9 @@
 
 TAKES.track := RUN TRACKER
 TAKES.track-status := RUN
+TAKES.dashboard := PORT
+TAKES.mlflow-ui := PORT
+TAKES.tensorboard := PORT
 
 track: | $(READY) ## send a run to trackers, or what they lack of it: RUN=name TRACKER=…
 	$(Q)$(PYTHON) -m scripts.tracking.track
@@ -15,9 +18,9 @@ track: | $(READY) ## send a run to trackers, or what they lack of it: RUN=name T
 track-status: | $(READY) ## what each tracker has of a run, and its last error: RUN=name
 	$(Q)$(PYTHON) -m scripts.tracking.status
 
-dashboard: | $(READY) ## the Trackio page, on port TRACKIO_PORT
-mlflow-ui: | $(READY) ## the MLflow page, on port MLFLOW_PORT
-tensorboard: | $(READY) ## the TensorBoard page, on port TENSORBOARD_PORT
+dashboard: | $(READY) ## the Trackio page: PORT=8080, else TRACKIO_PORT
+mlflow-ui: | $(READY) ## the MLflow page: PORT=5001, else MLFLOW_PORT
+tensorboard: | $(READY) ## the TensorBoard page: PORT=6007, else TENSORBOARD_PORT
 wandb-sync: | $(READY) ## send what was recorded offline to Weights & Biases
 # A config.py that is there is brought up to date first; none is made.
 dashboard mlflow-ui tensorboard wandb-sync: | $(wildcard $(CONFIGURED))

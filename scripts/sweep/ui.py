@@ -14,14 +14,12 @@ if __name__ == "__main__":
     begin()
 
 import os
-import re
 import threading
 
-from lib.errors import BadUse
 from lib.signals import Terminated, termination_raises
 from scripts.common import parser
 from scripts.sweep.reading import add_storage, storage_of
-from scripts.tracking.pages import HOST, check_free
+from scripts.tracking.pages import HOST, check_free, port_of
 
 DEFAULT_PORT = 8080
 _PAGE = "optuna-ui"
@@ -32,7 +30,7 @@ def main() -> int:
     add_storage(flags)
     flags.add_argument("--port", metavar="PORT", default=os.environ.get("PORT", ""))
     given = flags.parse_args()
-    port = port_of(given.port)
+    port = port_of(given.port, DEFAULT_PORT)
     other = port + 1 if port < 65535 else DEFAULT_PORT
     check_free(port, _PAGE, f"choose another one: PORT={other}")
     from lib.sweep.storage import normalised
@@ -56,15 +54,6 @@ def main() -> int:
         except KeyboardInterrupt:
             return 0
     return 1  # the server's own message says why
-
-
-def port_of(given: str) -> int:
-    """A port that a user may take. Raises BadUse."""
-    if not given:
-        return DEFAULT_PORT
-    if not re.fullmatch("[0-9]{1,5}", given) or not 1024 <= int(given) <= 65535:
-        raise BadUse(f"PORT={given}: must be a number from 1024 to 65535, such as {DEFAULT_PORT}")
-    return int(given)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: MIT
 """Show the trackers' own pages on this machine, or send offline runs to Weights & Biases.
 
-    make dashboard | mlflow-ui | tensorboard | wandb-sync
+    make dashboard | mlflow-ui | tensorboard [PORT=8080]
+    make wandb-sync
     python -m scripts.tracking.pages [--port PORT] [--logdir DIR] PAGE
 
-A page listens on 127.0.0.1 only, on its port in the configuration, until Ctrl-C. From another
-machine: ssh -L PORT:127.0.0.1:PORT host.
+A page listens on 127.0.0.1 only, on PORT or its port in the configuration, until Ctrl-C. From
+another machine: ssh -L PORT:127.0.0.1:PORT host.
 """
 
 from lib.cli import begin, run_main
@@ -15,6 +16,7 @@ if __name__ == "__main__":
 
 import argparse
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -26,7 +28,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from lib.config.tree import Tree
-from lib.errors import Failure
+from lib.errors import BadUse, Failure
 from lib.signals import termination_raises
 from lib.tracking.wandb_login import CURES, is_logged_in
 from scripts.common import output_dir
@@ -45,11 +47,20 @@ def setting(name: str) -> Any:
     return getattr(config, name)
 
 
-def free_port(given: int | None, symbol: str, page: str) -> int:
-    """The port for `page`. Raises Failure when it is taken."""
-    port = given or setting(symbol)
-    check_free(port, page, f"set {symbol} to another one in make menuconfig")
+def free_port(given: str, symbol: str, page: str) -> int:
+    """The port for `page`. Raises BadUse, and Failure when it is taken."""
+    port = port_of(given, setting(symbol))
+    check_free(port, page, f"give another one: PORT={port + 1 if port < 65535 else 1024}")
     return port
+
+
+def port_of(given: str, default: int) -> int:
+    """A port that a user may take; empty: `default`. Raises BadUse."""
+    if not given:
+        return default
+    if not re.fullmatch("[0-9]{1,5}", given) or not 1024 <= int(given) <= 65535:
+        raise BadUse(f"PORT={given}: must be a number from 1024 to 65535, such as {default}")
+    return int(given)
 
 
 def check_free(port: int, page: str, cure: str) -> None:
@@ -175,7 +186,9 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     flags.add_argument("page", choices=PAGES)
-    flags.add_argument("--port", type=int, help="instead of the configured one")
+    flags.add_argument(
+        "--port", default=os.environ.get("PORT", ""), help="instead of the configured one (PORT)"
+    )
     flags.add_argument("--logdir", help="of TensorBoard, instead of the output directory")
     arguments = flags.parse_args()
     return PAGES[arguments.page](arguments)

@@ -16,8 +16,6 @@ from pathlib import Path
 
 import pytest
 
-from lib.errors import BadUse
-from scripts.sweep.ui import port_of
 from tests.scripts.sweep import studies
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -93,9 +91,3 @@ def test_a_busy_port_is_refused_with_the_cure(tmp_path):
     assert process.returncode == 1
     assert f"port {port} is taken" in output
     assert "choose another one: PORT=" in output
-
-
-@pytest.mark.parametrize("port", ["80", "0", "65536", "eighty", "-1"])
-def test_a_port_is_a_number_that_a_user_may_take(port):
-    with pytest.raises(BadUse, match="from 1024 to 65535"):
-        port_of(port)

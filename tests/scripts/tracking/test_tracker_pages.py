@@ -19,7 +19,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts.tracking.pages import link_runs
+from lib.errors import BadUse
+from scripts.tracking.pages import link_runs, port_of
 from tests.lib.conftest import forward, home, make_run  # noqa: F401, a fixture
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -200,6 +201,13 @@ def test_a_taken_port_is_said(tmp_path):
             done = run_program(tmp_path, "scripts.tracking.pages", "--port", port, name)
             assert done.returncode == 1
             assert f"{name}: port {port} is taken" in done.stderr
+            assert "PORT=" in done.stderr
+
+
+@pytest.mark.parametrize("port", ["80", "0", "65536", "eighty", "-1"])
+def test_a_port_is_a_number_that_a_user_may_take(port):
+    with pytest.raises(BadUse, match="from 1024 to 65535, such as 5000"):
+        port_of(port, 5000)
 
 
 def test_wandb_sync_without_a_login_says_the_cure(tmp_path):
