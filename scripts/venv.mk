@@ -19,5 +19,11 @@ $(VENV)/.installed: requirements.txt constraints.txt scripts/install.sh
 
 ##@ Packages
 
-.PHONY: install
+TAKES.shell := COMMAND
+
+.PHONY: install shell
 install: | $(READY) ## install the pinned packages into .venv (every target does it when needed)
+
+# shell's prerequisite brings config.py up to date, if there is one; none is made.
+shell: | $(READY) $(wildcard config.py) ## a shell in which mlflow, trackio, wandb, tensorboard and dvc find the runs: COMMAND="mlflow ui"
+	$(Q)exec $(PYTHON) -m scripts.shell

@@ -5,6 +5,7 @@ The training process asks at its start, so that a missing login is reported befo
 is spent; the forwarder asks again.
 """
 
+import configparser
 import netrc
 import os
 from collections.abc import Mapping
@@ -19,7 +20,10 @@ CURES = (
 
 
 def wandb_mode(offline: bool, environ: Mapping[str, str] | None = None) -> tuple[str, str]:
-    """(online, offline or disabled; why). WANDB_MODE wins over the configuration."""
+    """(online, offline or disabled; why).
+
+    WANDB_MODE wins over the configuration, and that over what `wandb offline` has written.
+    """
     environ = os.environ if environ is None else environ
     mode = environ.get("WANDB_MODE", "").strip().lower()
     if mode == "disabled":
@@ -28,6 +32,8 @@ def wandb_mode(offline: bool, environ: Mapping[str, str] | None = None) -> tuple
         return "offline", f"WANDB_MODE={mode}"
     if offline and not mode:
         return "offline", "WANDB_OFFLINE=y"
+    if not mode and (chosen := _chosen_by_command(environ)):
+        return chosen, f"`wandb {chosen}` was typed here"
     if is_logged_in(environ):
         return "online", "logged in"
     return "offline", "not logged in"
@@ -41,6 +47,21 @@ def check(settings: Mapping[str, Any]) -> tuple[bool, str]:
     if why == "not logged in":
         return True, f"warning: wandb: not logged in, so this run is recorded offline. {CURES}"
     return True, ""
+
+
+def _chosen_by_command(environ: Mapping[str, str]) -> str:
+    """What `wandb offline` or `wandb disabled` left in a file, of this folder or the user's."""
+    folder = Path(environ.get("WANDB_DIR") or ".")
+    folder /= ".wandb" if (folder / ".wandb").exists() else "wandb"
+    of_user = Path(environ.get("WANDB_CONFIG_DIR") or "~/.config/wandb").expanduser()
+    files = configparser.ConfigParser(interpolation=None)
+    try:
+        files.read([of_user / "settings", folder / "settings"], encoding="utf-8")
+        mode = files.get("default", "mode", fallback="")
+    except (OSError, configparser.Error, UnicodeDecodeError):
+        return ""
+    mode = {"dryrun": "offline"}.get(mode, mode)
+    return mode if mode in ("offline", "disabled") else ""
 
 
 def is_logged_in(environ: Mapping[str, str] | None = None) -> bool:

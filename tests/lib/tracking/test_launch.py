@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What is said before training: W&B's login, missing packages; without SDK and without network."""
 
+import os
 import subprocess
 import sys
 
@@ -33,6 +34,26 @@ def test_a_login_in_the_netrc_file(home):
     environ = {"NETRC": str(home / "netrc")}
     assert wandb_mode(False, environ)[0] == "online"
     assert wandb_mode(False, environ | {"WANDB_BASE_URL": "https://own.host"})[0] == "offline"
+
+
+@pytest.mark.slow
+def test_the_mode_that_wandbs_own_command_sets(home):
+    """`wandb offline` and `wandb disabled` hold here as in any script."""
+    environ = {"WANDB_API_KEY": "x", "WANDB_DIR": str(home), "HOME": str(home)}
+    plain = {name: text for name, text in os.environ.items() if not name.startswith("WANDB_")}
+
+    def typed(command):
+        words = [sys.executable, "-m", "wandb", command]
+        subprocess.run(words, cwd=home, env=plain | environ, check=True, capture_output=True)
+        return wandb_mode(False, environ)
+
+    assert wandb_mode(False, environ)[0] == "online"
+    assert typed("offline") == ("offline", "`wandb offline` was typed here")
+    assert wandb_mode(False, environ | {"WANDB_MODE": "online"})[0] == "online"
+    assert typed("online")[0] == "online"
+    assert typed("disabled")[0] == "disabled"
+    (home / "wandb" / "settings").write_bytes(b"\xff no settings")
+    assert wandb_mode(False, environ)[0] == "online"
 
 
 def test_both_cures_are_said(home, monkeypatch):
