@@ -145,6 +145,17 @@ def _remove(temporary: Path) -> None:
             lock.release(held)
 
 
+def python_path() -> dict[str, str]:
+    """PYTHONPATH for a Python that this one starts, so that it finds this package, too."""
+    import sysconfig  # takes milliseconds
+
+    # The folder of installed packages must not come before the standard library.
+    installed = {Path(sysconfig.get_path(kind)).resolve() for kind in ("purelib", "platlib")}
+    own = "" if ROOT in installed else str(ROOT)
+    path = os.pathsep.join(filter(None, (own, os.environ.get("PYTHONPATH"))))
+    return {"PYTHONPATH": path} if path else {}
+
+
 def sync_directory(directory: Path) -> None:
     """Make a rename durable, on file systems that can sync a directory."""
     with contextlib.suppress(OSError):

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, TextIO
 from unicodedata import combining, east_asian_width
 
+from .advice import typed
+
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 _CYAN, _YELLOW, _RED = 36, 33, 31
 _COLOURS = {
@@ -129,8 +131,8 @@ def print_summary(directory: Path, metadata: Mapping[str, Any]) -> None:
     rows += [
         ("time", duration(metadata["duration_s"])),
         ("files", str(directory)),
-        ("next", f"make show RUN={directory}"),
-        ("", "make runs"),
+        ("next", typed(f"make show RUN={directory}", f"adamwprune.open_run({str(directory)!r})")),
+        ("", typed("make runs", f"adamwprune.open_runs({str(directory.parent)!r})")),
     ]
     lines = columns(rows)
     lines[1] = coloured(lines[1], status, sys.stdout)

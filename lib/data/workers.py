@@ -24,7 +24,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, BinaryIO
 
 from ..errors import Failure
-from ..files import ROOT
+from ..files import python_path
 from ..signals import blocked
 
 _COMMAND = [sys.executable, "-c", f"from {__name__} import serve; serve()"]
@@ -49,15 +49,13 @@ class Workers:
         self._idle: queue.SimpleQueue = queue.SimpleQueue()
         self._threads = ThreadPoolExecutor(count, "worker")
         self._depth = 2 * count + 1
-        paths = (str(ROOT), os.environ.get("PYTHONPATH"))
-        path = {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
         with blocked(*_SIGNALS):  # for the workers' whole life, which inherit this
             self.processes = [
                 subprocess.Popen(
                     _COMMAND,
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
-                    env=os.environ | _ONE_THREAD | path,
+                    env=os.environ | _ONE_THREAD | python_path(),
                 )
                 for _ in range(count)
             ]

@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
-from safetensors.torch import save as to_safetensors
 from torch import Tensor
 from torch.sparse import _semi_structured_conversions as two_four
 
+from ..advice import need
 from ..errors import Failure
 from ..files import write_atomic
 from .sparse_file import bound, save_sparse
@@ -25,9 +25,7 @@ Weights = Mapping[str, Tensor]
 def export_dense(path: Path, weights: Weights, masks: Weights) -> list[str]:
     """Safetensors with all weights, the pruned ones zero."""
     tensors = {name: tensor.contiguous() for name, tensor in weights.items()}
-    write_atomic(
-        path, to_safetensors(tensors, {"format": "pt"})
-    )  # transformers refuse a file without
+    _write_safetensors(path, tensors, {"format": "pt"})  # transformers refuse a file without
     return []
 
 
@@ -61,8 +59,13 @@ def export_2to4(path: Path, weights: Weights, masks: Weights) -> list[str]:
             "no layer is pruned 2:4 in a shape that the layout takes (a multiple of 32 by one of "
             "64): train with PRUNING_PATTERN=2to4 TARGET_SPARSITY=0.5"
         )
-    write_atomic(path, to_safetensors(found, {"layout": "sparse_semi_structured_cutlass"}))
+    _write_safetensors(path, found, {"layout": "sparse_semi_structured_cutlass"})
     return [f"stays dense: {', '.join(stay)}"] if stay else []
+
+
+def _write_safetensors(path: Path, tensors: Weights, about: Mapping[str, str]) -> None:
+    save = need("safetensors.torch", "this format").save
+    write_atomic(path, save(dict(tensors), dict(about)))
 
 
 def is_2to4(mask: Tensor) -> bool:

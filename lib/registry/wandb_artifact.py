@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import Failure
-from ..files import ROOT
+from ..files import python_path
 from ..runs.redact import redact
 from ..tracking.describe import describe
 from ..tracking.wandb_login import wandb_mode
@@ -42,10 +42,9 @@ def mirror(run_dir: Path, checkpoint: Path, name: str, aliases: Sequence[str]) -
     """Log the checkpoint and return a line that says where it is. Raises Failure."""
     command = [sys.executable, "-m", f"{__package__}.wandb_artifact"]
     command += [str(run_dir), str(checkpoint.resolve()), name, *aliases]
-    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     try:
         done = subprocess.run(
-            command, env={**os.environ, "PYTHONPATH": path}, stdin=subprocess.DEVNULL,
+            command, env={**os.environ, **python_path()}, stdin=subprocess.DEVNULL,
             capture_output=True, text=True, check=False, timeout=LIMIT_S,
         )  # fmt: skip
     except subprocess.TimeoutExpired as error:

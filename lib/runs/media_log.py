@@ -13,6 +13,7 @@ full disk is reported once and never ends the training; a wrong argument raises 
 Arrays may be NumPy arrays, PyTorch tensors on any device, or nested lists.
 """
 
+import importlib.util
 import io
 import json
 import math
@@ -22,11 +23,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..advice import installing
 from ..files import link_or_copy, write_atomic
 from .directory import make_private
 from .media_files import sha256
 from .redact import redact, redact_tree
 
+_MODES_OF_PNG = {"1", "L", "LA", "P", "I;16", "RGB", "RGBA"}
 _HEAD = 50  # rows of a table that the journal has, for trackers without tables
 
 
@@ -39,10 +42,13 @@ class MediaLog:
     _media_failed = False
 
     def log_image(self, name: str, image: Any, step: int, caption: str = "") -> None:
-        """An image: PIL image, height × width (× 3 or 4) or 1|3|4 × height × width array.
+        """An image: PIL image, height × width (× 3 or 4) or 1|3|4 × height × width array, or the
+        path of a file.
 
         Floats are in [0, 1], integers in [0, 255].
         """
+        if not self._has_pillow():
+            return
         picture = _to_pil(image)
         buffer = io.BytesIO()
         picture.save(buffer, "PNG")
@@ -163,6 +169,15 @@ class MediaLog:
             item["path"] = str(path.relative_to(self.dir))
             self.record({"media": {name: item}}, step)
 
+    def _has_pillow(self) -> bool:
+        """Whether images can be encoded; where they cannot, this is said once."""
+        if importlib.util.find_spec("PIL") is not None:
+            return True
+        if not self._media_failed:
+            self.say(f"warning: images are left out: pillow is missing: {installing('pillow')}")
+        self._media_failed = True
+        return False
+
     def _try(self, write: Callable[[], None]) -> bool:
         try:
             write()
@@ -197,8 +212,14 @@ def _to_pil(image: Any) -> Any:
     import numpy as np
     from PIL import Image
 
+    if isinstance(image, (str, Path)):
+        try:
+            image = Image.open(image)
+            image.load()
+        except OSError as error:
+            raise ValueError(f"not an image that can be read: {error}") from None
     if isinstance(image, Image.Image):
-        return image
+        return image if image.mode in _MODES_OF_PNG else image.convert("RGB")
     pixels = _to_numpy(image)
     if pixels.ndim == 3 and pixels.shape[0] in (1, 3, 4) and pixels.shape[2] not in (1, 3, 4):
         pixels = pixels.transpose(1, 2, 0)

@@ -77,7 +77,10 @@ def ask_git(root: Path, *arguments: str) -> str | None:
 
 
 def environment(requirements: Path = ROOT / "requirements.txt") -> dict[str, Any]:
-    """{python, torch, cuda, cudnn, driver, os, cpu, memory_gib, gpus, packages} of this process."""
+    """{python, torch, cuda, cudnn, driver, os, cpu, memory_gib, gpus, packages} of this process.
+
+    packages: those that `requirements` names or, without that file, those imported so far.
+    """
     return {
         "python": platform.python_version(),
         **_torch_state(),
@@ -86,7 +89,7 @@ def environment(requirements: Path = ROOT / "requirements.txt") -> dict[str, Any
         "cpu": {"model": _cpu_model(), "cores": os.cpu_count()},
         "memory_gib": _gib(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")),
         "gpus": _gpus(),
-        "packages": _installed(_direct_requirements(requirements)),
+        "packages": _installed(_direct_requirements(requirements) or _imported()),
     }
 
 
@@ -144,6 +147,11 @@ def _direct_requirements(path: Path) -> list[str]:
     return list(dict.fromkeys(re.findall(r"^[A-Za-z0-9][\w.-]*", text, re.MULTILINE)))
 
 
+def _imported() -> list[str]:
+    """The packages that this process has imported so far."""
+    return sorted({name.partition(".")[0] for name in list(sys.modules)})
+
+
 def _installed(names: list[str]) -> dict[str, str]:
     """Versions from the names of the *.dist-info folders: takes 1 ms, importlib.metadata 50."""
     wanted = {re.sub(r"[-_.]+", "_", name).lower(): name for name in names}
@@ -178,12 +186,12 @@ def command() -> str:
     return redact_command(sys.orig_argv)
 
 
-def first_fields(name: str, run_dir: Path) -> dict[str, Any]:
+def first_fields(name: str, run_dir: Path, code: Path = ROOT) -> dict[str, Any]:
     """Every field of metadata.yaml at the start of a run; writes git.diff, if there is a diff.
 
-    Raises OSError.
+    code: the folder of the program. Raises OSError.
     """
-    git, diff = git_state()
+    git, diff = git_state(code)
     if diff:
         write_atomic(run_dir / "git.diff", diff)
     return {
@@ -204,7 +212,7 @@ def first_fields(name: str, run_dir: Path) -> dict[str, Any]:
         "command": command(),
         "launch": launch_env().launch_id,
         "seed": None,
-        "environment": environment(),
+        "environment": environment(code / "requirements.txt"),
         "dataset": {},
         "model": {},
         "final_metrics": {},

@@ -47,10 +47,15 @@ class NullRun(NullMediaLog):
 
     def print_summary(self) -> None: ...
 
+    def end(self, status: str, error: BaseException | None = None) -> None: ...
+
     def __enter__(self) -> "NullRun":
         self._signals = termination_raises()
         self._signals.__enter__()
         return self
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        self.leave()
+
+    def leave(self) -> None:
         self._signals.__exit__(None, None, None)

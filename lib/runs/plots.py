@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import text
+from ..advice import need
 from ..files import write_atomic
 from . import metadata
 from .best import Evaluation, best_evaluation
@@ -64,7 +65,8 @@ def plot_run(
 
     log_loss: the loss on a logarithmic axis, if it is above 0 throughout; None: as the run's
     PLOTS_LOG_LOSS says. `say` is told once when rows of the journal are damaged. Raises
-    FileNotFoundError when the run has no journal and OSError when the files cannot be written.
+    FileNotFoundError when the run has no journal, OSError when the files cannot be written, and
+    Failure without Matplotlib.
     """
     directory = Path(directory)
     journal = directory / "logs" / "metrics.jsonl"
@@ -127,7 +129,7 @@ def _draw(
     plot: _Plot, curves: dict[str, Points], run_name: str, best: Evaluation | None, log: bool
 ) -> bytes:
     """The figure as a PNG file."""
-    from matplotlib.figure import Figure
+    Figure = need("matplotlib.figure", "a plot").Figure
 
     figure = Figure(figsize=(_WIDTH, _HEIGHT), dpi=_DPI)
     axes = figure.subplots()

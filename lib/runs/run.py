@@ -28,8 +28,9 @@ from pathlib import Path
 from typing import Any
 
 from .. import lock, text
-from ..errors import BadUse
-from ..files import reserve_space, sweep, write_atomic
+from ..advice import typed
+from ..errors import BadUse, Failure
+from ..files import ROOT, reserve_space, sweep, write_atomic
 from ..launch_env import launch_env
 from ..signals import termination_raises, uninterrupted
 from . import metadata
@@ -55,6 +56,7 @@ from .words import applied, entries, tags
 
 FOLDERS = ("logs", "checkpoints", "plots", "media")
 _LAST_MOMENT_S = 1.0  # for a process that was just killed to be gone
+_OTHER_PLACE = typed("make SET='OUTPUT_DIR=…', --output-dir …", "output_dir=…")
 _LONGEST_ERROR = 10_000  # characters in metadata.yaml; train.log has all of it
 
 
@@ -103,11 +105,13 @@ class Run(MediaLog):
         *,
         files: Mapping[str, str] | None = None,
         info: Mapping[str, Any] | None = None,
+        code: Path = ROOT,
     ) -> "Run | NullRun":
         """Make `output_dir`/`name`, or `name`_2, _3 … when taken, with `files` (name → text) in it.
 
         The texts are written as they are: secrets must be gone from them. `info` replaces fields of
-        metadata.yaml. Ranks other than 0 get a run that does nothing. Raises BadUse for a bad name
+        metadata.yaml. `code` is the folder of the program, which git is asked about. Ranks other
+        than 0 get a run that does nothing. Raises BadUse for a bad name
         or launch environment, and RunError when the directory cannot be made and filled.
         """
         if not launch_env().is_main:
@@ -120,7 +124,7 @@ class Run(MediaLog):
             directory = make_directory(Path(output_dir), name)
             lock_fd = lock.hold(directory / ".lock", mode=0o600)
             _fill(directory, files)
-            fields = metadata.first_fields(name=directory.name, run_dir=directory)
+            fields = metadata.first_fields(directory.name, directory, code)
             run = Run(directory, {**fields, **(info or {})}, lock_fd)
         except OSError as error:
             if directory is not None:
@@ -128,7 +132,7 @@ class Run(MediaLog):
             lock.release(lock_fd)
             raise RunError(
                 f"cannot write a run directory in {output_dir}: {error.strerror}. Free some "
-                "space there, or choose another place: make SET='OUTPUT_DIR=…', --output-dir …"
+                f"space there, or choose another place: {_OTHER_PLACE}"
             ) from error
         run.journal.event("start", run_name=run.name, run_id=run.id)
         return run
@@ -184,7 +188,7 @@ class Run(MediaLog):
                 raise
             raise RunError(
                 f"cannot go on with {directory}: {error.strerror}. Free some space there, or move "
-                "the run to another disk: make resume RUN=path/of/the/run"
+                f"the run to another disk{typed(': make resume RUN=path/of/the/run', '')}"
             ) from error
         return run
 
@@ -230,11 +234,17 @@ class Run(MediaLog):
         self.set_info(final_metrics=final_metrics or {}, results=results or {})
 
     def plot(self) -> None:
-        """Draw the curves logged so far into plots/; a full disk costs the plots, not the run."""
+        """Draw the curves logged so far into plots/; a full disk costs the plots, not the run.
+
+        The same holds without Matplotlib.
+        """
         try:
             plot_run(self.dir, say=self.say)
         except OSError as error:
-            self.say(f"warning: no plots: {error.strerror} (make plots RUN={self.dir})")
+            again = typed(f" (make plots RUN={self.dir})", "")
+            self.say(f"warning: no plots: {error.strerror}{again}")
+        except Failure as error:  # Matplotlib is missing
+            self.say(f"warning: no plots: {error}")
 
     def say(self, text: str) -> None:
         """Print a message and keep it in logs/train.log, without the secrets in it."""
@@ -257,13 +267,24 @@ class Run(MediaLog):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: Any, trace: Any) -> None:
+        self.end(*outcome(error))
+        self.leave()
+
+    def leave(self) -> None:
+        """Take back what entering the `with` block changed; `__exit__` calls it."""
+        self._signals.__exit__(None, None, None)
+
+    def end(self, status: str, error: BaseException | None = None) -> None:
+        """Record `status` and `error`, close the files, and wait for the trackers, for a while.
+
+        For a run that is not in a `with` block, which calls it.
+        """
         with uninterrupted():
-            self._finish(*_outcome(error))
+            self._finish(status, error)
         if self._tracking is not None:
             self._tracking.finish()
         with contextlib.suppress(OSError):  # a full disk may not take what is buffered
             self._train_log.close()
-        self._signals.__exit__(None, None, None)
 
     def _finish(self, status: str, error: BaseException | None) -> None:
         # On a full disk this makes room, first of all for the status.
@@ -322,14 +343,18 @@ def _hold(directory: Path) -> int | None:
         return lock.hold(directory / ".lock", wait=_LAST_MOMENT_S, mode=0o600)
     except BlockingIOError:
         raise BadUse(
-            f"{directory.name} is running already. Look at it: make show RUN={directory.name}, "
-            f"or tail -f {directory}/logs/train.log; stop it first to resume it from a checkpoint"
+            f"{directory.name} is running already. Look at it: {_look_at(directory)}, or "
+            f"tail -f {directory}/logs/train.log; stop it first to resume it from a checkpoint"
         ) from None
     except OSError as error:
         raise RunError(f"cannot go on with {directory}: {error.strerror}") from error
 
 
-def _outcome(error: BaseException | None) -> tuple[str, BaseException | None]:
+def _look_at(directory: Path) -> str:
+    return typed(f"make show RUN={directory.name}", f"adamwprune.open_run({str(directory)!r})")
+
+
+def outcome(error: BaseException | None) -> tuple[str, BaseException | None]:
     """(status, the error worth recording) of a block that ended with `error`."""
     if error is None or (isinstance(error, SystemExit) and not error.code):
         return "completed", None

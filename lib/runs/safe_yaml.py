@@ -8,7 +8,7 @@ process), or has aliases, which can expand without limit, is refused before it i
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import yaml
 
 _MAX_BYTES = 4 * 2**20
 _MAX_DEPTH = 50
+_SYMBOL = re.compile(r"[A-Z][A-Z0-9_]*")
 _OPENING = (yaml.MappingStartEvent, yaml.SequenceStartEvent)
 _CLOSING = (yaml.MappingEndEvent, yaml.SequenceEndEvent)
 
@@ -78,6 +79,40 @@ def _check(text: str) -> None:
             depth -= 1
         elif isinstance(event, yaml.AliasEvent):
             raise ValueError("has aliases")
+
+
+def settings_in(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """What a config.yaml says, in one level.
+
+    That of a configured run groups symbols by menu: their names are those of the symbols. Any other
+    is a tree: the names have dots, as optimizer.lr.
+    """
+    menus = tree.values()
+    if all(isinstance(menu, Mapping) and _has_symbols_only(menu) for menu in menus):
+        names = [name for menu in menus for name in menu]
+        if len(set(names)) == len(names):
+            return {name: value for menu in menus for name, value in menu.items()}
+    return dict(flatten(tree))
+
+
+def _has_symbols_only(menu: Mapping[str, Any]) -> bool:
+    return all(
+        _SYMBOL.fullmatch(name) and not isinstance(value, Mapping) for name, value in menu.items()
+    )
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted name, value) of all leaves; a list of values is text, and nothing has no leaf."""
+    for key, value in tree.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
+            value = {str(number): item for number, item in enumerate(value)}
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{name}.")
+        elif isinstance(value, list):
+            yield name, ", ".join(map(str, value))
+        elif value is not None:
+            yield name, value
 
 
 def to_plain(value: Any) -> Any:

@@ -12,6 +12,7 @@ run whose metadata.yaml is damaged is listed as unreadable, with the reason.
 from datetime import datetime
 from pathlib import Path
 
+from ..advice import typed
 from ..errors import BadUse, near
 from ..text import one_line
 from .index.catalog import open_catalog
@@ -68,23 +69,24 @@ def run_named(output_dir: str | Path, given: str = "") -> Path:
     if not given:
         runs = find_runs(output_dir)
         if not runs:
-            raise BadUse(f"no runs in {output_dir}: train one with `make`")
+            raise BadUse(f"no runs in {output_dir}{typed(': train one with `make`', '')}")
         return runs[-1].dir
+    what = typed(f"RUN={given}", f"run {given}")
     if ".." in Path(given).parts:
-        raise BadUse(f"RUN={given}: '..' is not allowed, give the name of a run or its full path")
+        raise BadUse(f"{what}: '..' is not allowed, give the name of a run or its full path")
     if "/" in given:
         if not (Path(given) / "metadata.yaml").is_file():
-            raise BadUse(f"RUN={given}: there is no run, {given}/metadata.yaml is missing")
+            raise BadUse(f"{what}: there is no run, {given}/metadata.yaml is missing")
         return Path(given)
     names = sorted(run_names(output_dir))
     matches = [given] if given in names else [n for n in names if n.startswith(given)]
     if len(matches) == 1:
         return output_dir / matches[0]
     if matches:
-        raise BadUse(f"RUN={given} fits {len(matches)} runs: {_few(matches)}")
+        raise BadUse(f"{what} fits {len(matches)} runs: {_few(matches)}")
     meant = near(given, names, n=5)
-    hint = f"did you mean {_few(meant)}?" if meant else "`make runs` lists them"
-    raise BadUse(f"RUN={given}: no such run in {output_dir}; {hint}")
+    hint = f"did you mean {_few(meant)}?" if meant else typed("`make runs` lists them", "")
+    raise BadUse(f"{what}: no such run in {output_dir}; {hint}")
 
 
 def latest_interrupted(output_dir: str | Path) -> Path | None:

@@ -27,7 +27,7 @@ from . import status
 from .best import Evaluation, epoch_of, with_best
 from .journal import current_rows
 from .query.fields import FIELDS
-from .safe_yaml import load_mapping
+from .safe_yaml import load_mapping, settings_in
 from .series import (
     Numbers,
     Series,
@@ -266,17 +266,14 @@ def last_metrics(journal: str | Path, tail: int = 2**16) -> dict[str, Any]:
 
 
 def read_settings(path: Path) -> dict[str, Any]:
-    """config.yaml, which groups the symbols by menu, in one level; empty if missing or damaged."""
+    """What config.yaml says, in one level (safe_yaml); empty if missing or damaged."""
     try:
         simple = _simple_settings(path.read_bytes().decode("ascii"))
     except (OSError, ValueError):
         simple = None
     if simple is not None:
         return simple
-    found: dict[str, Any] = {}
-    for menu in _mapping(path).values():
-        found |= menu if isinstance(menu, dict) else {}
-    return found
+    return settings_in(_mapping(path))
 
 
 _LINE = re.compile(
@@ -301,6 +298,8 @@ def _simple_settings(text: str) -> dict[str, Any] | None:
                 continue
             return None
         name, whole, real, flag, word, quoted = match.groups()
+        if name in found:
+            return None
         if word is not None and word.lower() in _WORDS:
             return None
         if whole is not None:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from ..advice import installing
 from ..runs.journal import DamagedRow, read_rows
 from ..runs.redact import redact
 from . import cursor as cursors
@@ -102,7 +103,9 @@ class Delivery(threading.Thread):
         try:
             self._deliver()
         except ImportError as error:
-            self._trouble("failed", f"{brief(error)}. Install it: make install")
+            self._trouble(
+                "failed", f"{brief(error)}. Install it: {installing(f'adamwprune[{self.name}]')}"
+            )
             return True
         except Exception as error:  # an SDK may raise anything
             self._failures += 1

@@ -9,7 +9,7 @@ import json
 import math
 import re
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Any
 
 from ..runs import metadata, words
 from ..runs.redact import redact, redact_tree
-from ..runs.safe_yaml import load_mapping
+from ..runs.safe_yaml import flatten, load_mapping, settings_in
 from ..text import printable
 
 _FACTS = ("seed", "science_hash", "version", "command", "git", "environment", "device", "precision")
@@ -64,8 +64,10 @@ def describe(run_dir: Path) -> Description:
         if not _SAFE.fullmatch(str(stored.get(key))):
             raise ValueError(f"{path}: {key} is not made of letters, digits, '.', '_' and '-'")
     meta = redact_tree(stored)
-    settings = _settings(run_dir / "config.yaml")
-    facts = {**redact_tree(settings), **dict(_flatten({key: meta.get(key) for key in _FACTS}))}
+    config = _settings(run_dir / "config.yaml")
+    tracking = stored.get("tracking")
+    settings = {**config, **(tracking if isinstance(tracking, Mapping) else {})}
+    facts = {**redact_tree(config), **dict(flatten({key: meta.get(key) for key in _FACTS}))}
     facts["run_dir"] = printable(run_dir)  # its bytes need not be UTF-8
     return Description(
         dir=run_dir,
@@ -95,23 +97,7 @@ def _conclusion(meta: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _settings(path: Path) -> dict[str, Any]:
-    """config.yaml groups the symbols by menu; here they are in one level again."""
-    if not path.exists():
-        return {}
-    return {name.rpartition(".")[2]: value for name, value in _flatten(load_mapping(path))}
-
-
-def _flatten(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in tree.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
-            value = {str(number): item for number, item in enumerate(value)}
-        if isinstance(value, Mapping):
-            yield from _flatten(value, f"{name}.")
-        elif isinstance(value, list):
-            yield name, ", ".join(map(str, value))
-        elif value is not None:
-            yield name, value
+    return dict(flatten(settings_in(load_mapping(path)))) if path.exists() else {}
 
 
 def _plain(value: Any) -> Any:

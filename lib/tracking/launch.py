@@ -16,8 +16,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeGuard
 
+from ..advice import installing, typed
 from ..config.trackers import TRACKERS
-from ..files import ROOT
+from ..files import python_path
 from ..runs.journal import read_rows
 from ..text import one_line
 from . import cursor as cursors
@@ -60,7 +61,8 @@ def check(
         if importlib.util.find_spec(tracker.package) is None:
             say(
                 f"warning: {name}: its package is not installed, this run is not sent there. "
-                f"Cure: make install; then make track RUN=… TRACKER={name} catches up"
+                f"Cure: {installing(f'adamwprune[{name}]')}; then {_catching_up('…', name)} "
+                "catches up"
             )
             continue
         wanted, remark = True, ""
@@ -81,10 +83,9 @@ def forwarder_command(run_dir: Path, trackers: Sequence[str], *options: str) -> 
 
 def environment(defaults: Mapping[str, str]) -> dict[str, str]:
     """os.environ for the forwarder; `defaults` is for what is not set there."""
-    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     # One thread for each numerical library: the cores belong to the training.
     threads = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")}
-    return {**defaults, **os.environ, **threads, "PYTHONPATH": path, "MALLOC_ARENA_MAX": "2"}
+    return {**defaults, **os.environ, **threads, **python_path(), "MALLOC_ARENA_MAX": "2"}
 
 
 def outcome(run_dir: Path, name: str) -> str:
@@ -97,8 +98,13 @@ def outcome(run_dir: Path, name: str) -> str:
     reason = (cursor and cursor.error) or "it did not finish in time"
     return one_line(
         f"warning: {name} is incomplete: {reason}. Nothing is lost, the journal has it all; "
-        f"continue with: make track RUN={run_dir.name} TRACKER={name}"
+        f"continue with: {_catching_up(str(run_dir), name)}"
     )
+
+
+def _catching_up(run: str, tracker: str) -> str:
+    by_make = f"make track RUN={Path(run).name} TRACKER={tracker}"
+    return typed(by_make, f'adamwprune.track("{run}", "{tracker}")')
 
 
 def _has_everything(run_dir: Path, cursor: Cursor | None) -> TypeGuard[Cursor]:

@@ -6,25 +6,35 @@ through nvidia-ml-py, AMD through amdsmi where it is installed; those of CUDA_VI
 """
 
 import os
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-import psutil
-
+from ..advice import installing
 from ..runs.journal import Journal
 
 _GIB = 2**30
 
 
 class SystemMetrics:
-    """Logs a row of system/* every `interval` seconds; an interval of 0 turns it off."""
+    """Logs a row of system/* every `interval` seconds; an interval of 0 turns it off.
+
+    Without psutil nothing is measured, which logs/tracking.log says.
+    """
 
     def __init__(self, journal: Path, interval: float) -> None:
+        try:
+            import psutil
+        except ModuleNotFoundError:
+            if interval > 0:
+                print(f"no system/*: psutil is missing: {installing('psutil')}", file=sys.stderr)
+            interval = 0.0
         self._interval = interval
         self._next = time.monotonic()
         if interval <= 0:
             return
+        self._psutil = psutil
         self._journal = Journal(journal, warn=lambda _: None)
         self._disk = journal.parent
         self._gpus = _gpu_reader()
@@ -41,6 +51,7 @@ class SystemMetrics:
 
     def measure(self) -> dict[str, float]:
         """CPU and memory use in percent, sizes in GiB, degrees Celsius, watts."""
+        psutil = self._psutil
         memory = psutil.virtual_memory()
         disk = psutil.disk_usage(str(self._disk))
         return {

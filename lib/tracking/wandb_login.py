@@ -13,9 +13,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
+from ..advice import typed
+
 CURES = (
     "Log in once with `wandb login` (or set WANDB_API_KEY), or choose offline with "
-    "WANDB_MODE=offline or make SET='WANDB_OFFLINE=y'; `make wandb-sync` sends offline runs"
+    "WANDB_MODE=offline"
+    + typed(" or make SET='WANDB_OFFLINE=y'; `make wandb-sync`", "; `wandb sync`")
+    + " sends offline runs"
 )
 
 

@@ -15,15 +15,17 @@ from ..errors import BadUse, did_you_mean
 class Best:
     """By the lowest ("min") or highest ("max") value of `metric`.
 
-    `known` are the metrics of the evaluations, without val/ in front. Raises BadUse when `metric`
-    is none of them.
+    `known` are the metrics of the evaluations, without val/ in front; None: not known yet. Raises
+    BadUse when `metric` is none of them.
     """
 
     metric: str
     mode: str
-    known: Iterable[str] = field(repr=False)
+    known: Iterable[str] | None = field(repr=False)
 
     def __post_init__(self) -> None:
+        if self.known is None:
+            return
         names = [f"val/{name}" for name in self.known]
         if self.metric not in names:
             raise BadUse(

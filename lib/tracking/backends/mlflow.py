@@ -24,6 +24,7 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from ...advice import typed
 from .. import media
 from ..describe import Description
 from . import Backend, Row, brief
@@ -72,7 +73,11 @@ class MLflow(Backend):
         self._bad_names: dict[str, str] = {}
         if found and found[0].info.status != "RUNNING":
             self._client.update_run(self._run_id, status="RUNNING")
-        shown = uri if uri.startswith("http") else "make mlflow-ui"
+        shown = (
+            uri
+            if uri.startswith("http")
+            else typed("make mlflow-ui", f"mlflow ui --backend-store-uri {uri}")
+        )
         self.where = f"{shown}, experiment {self.run.project}, run {self.run.name}"
         return None if found else 0
 

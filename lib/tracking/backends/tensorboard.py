@@ -29,6 +29,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import (
 from tensorboard.plugins.text.metadata import create_summary_metadata as text_metadata
 from tensorboard.summary.writer.record_writer import RecordWriter
 
+from ...advice import typed
 from ...runs.directory import make_private
 from .. import media
 from . import Backend, Row
@@ -51,7 +52,8 @@ class TensorBoard(Backend):
         path = folder / f"events.out.tfevents.{int(self.run.started)}.{self.run.id}"
         size = self.state.get("size", 0)
         held = None
-        self.where = f"make tensorboard, run {self.run.name}"
+        show = typed("make tensorboard", f"tensorboard --logdir {self.run.dir.parent}")
+        self.where = f"{show}, run {self.run.name}"
         if not path.exists() or path.stat().st_size < size:
             size, held = 0, 0
         self._file = _open_at(path, size)

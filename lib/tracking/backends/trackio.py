@@ -21,6 +21,7 @@ from trackio.media.utils import get_project_media_path
 from trackio.sqlite_storage import SQLiteStorage
 from trackio.utils import MEDIA_DIR, RESERVED_KEYS
 
+from ...advice import typed
 from .. import media
 from . import Backend, Row
 
@@ -35,7 +36,8 @@ class Trackio(Backend):
         SQLiteStorage.validate_project_name(project)
         self._database = SQLiteStorage.init_db(project)
         self._config: dict[str, Any] | None = None
-        self.where = f"make dashboard, project {project}, run {self.run.name}"
+        show = typed("make dashboard", f"trackio show --project {project}")
+        self.where = f"{show}, project {project}, run {self.run.name}"
         return 0 if self._some_row() is None else None
 
     def describe(self, facts: Mapping[str, Any]) -> None:

@@ -16,14 +16,15 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import torch
-import zstandard
 
+from ...advice import need
+from ...errors import Failure
 from ...files import atomic
 from .digest import CheckpointError, footer, verify
 
 FORMAT = 2  # of what is in the file; part of it, as "format"
 
-_ZSTD = zstandard.FRAME_HEADER  # the first bytes of what is compressed
+_ZSTD = b"\x28\xb5\x2f\xfd"  # the first bytes of what is compressed
 _LEVEL = 1  # weights hardly shrink at any level, and zeros shrink at each
 _BLOCK_BYTES = 2**20
 
@@ -40,14 +41,15 @@ def save(path: str | Path, state: Mapping[str, Any], *, compress: bool = False) 
 
     Whenever the process or the machine stops, `path` is the old file or the new one. What the file
     holds is known without reading it again. Raises CheckpointError, with the old file untouched,
-    when the disk is full or read-only.
+    when the disk is full or read-only, and Failure when `compress` lacks its package.
     """
     hashed = None
+    zstandard = need("zstandard", "CHECKPOINT_COMPRESS") if compress else None
     try:
         with atomic(path) as file:
             hashed = _Hashed(file)
             contents = {**state, "format": FORMAT}
-            if compress:
+            if zstandard:
                 packer = zstandard.ZstdCompressor(level=_LEVEL)
                 with packer.stream_writer(hashed, closefd=False) as packed:
                     torch.save(contents, packed)
@@ -76,7 +78,7 @@ def load(path: str | Path, map_location: str | torch.device = "cpu") -> dict[str
             state = torch.load(_unpacked(file), map_location=map_location, weights_only=True)
     except OSError as error:
         raise CheckpointError(f"cannot read checkpoint {path}: {error.strerror}") from error
-    except CheckpointError:
+    except Failure:
         raise
     except pickle.UnpicklingError as error:
         raise CheckpointError(
@@ -118,6 +120,7 @@ def _unpacked(file: BinaryIO) -> BinaryIO:
     file.seek(0)
     if not compressed:
         return file
+    zstandard = need("zstandard", "a compressed checkpoint")
     unpacked, frame = io.BytesIO(), zstandard.ZstdDecompressor().decompressobj()
     while not frame.eof and (block := file.read(_BLOCK_BYTES)):
         unpacked.write(frame.decompress(block))

@@ -54,7 +54,7 @@ def load_newest(folder: str | Path, say: Callable[[str], None]) -> tuple[Path, d
     none is left.
     """
     found = False
-    for path in _newest_first(Path(folder)):
+    for path in newest_first(Path(folder)):
         found = True
         try:
             return path, load_state(path)
@@ -62,9 +62,9 @@ def load_newest(folder: str | Path, say: Callable[[str], None]) -> tuple[Path, d
             say(f"warning: {error}; the one before is tried")
     what = "none of the checkpoints can be loaded" if found else "there is no checkpoint"
     config = Path(folder).parent / ".config"
+    cure = f", with make KCONFIG_CONFIG={config}" if config.exists() else ""
     raise CheckpointError(
-        f"{what} in {folder}: train the same again from the start, in a new run, with "
-        f"make KCONFIG_CONFIG={config}"
+        f"{what} in {folder}: train the same again from the start, in a new run{cure}"
     )
 
 
@@ -167,8 +167,11 @@ def _entry_of(path: Path, step: int, every: int) -> Entry | None:
     )
 
 
-def _newest_first(folder: Path) -> Iterator[Path]:
-    """The files of the steps, then last.pt and best.pt, should they alone be left."""
+def newest_first(folder: Path) -> Iterator[Path]:
+    """The files of the steps, then last.pt and best.pt, should they alone be left.
+
+    Any of them may be damaged.
+    """
     steps = [*reversed(steps_on_disk(folder).values())]
     yield from steps
     for path in (folder / LAST, folder / BEST):

@@ -14,6 +14,8 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from ...advice import need
+from ...errors import Failure
 from .digest import CheckpointError
 
 _ZSTD = b"\x28\xb5\x2f\xfd"  # the first bytes of a file that is compressed
@@ -31,7 +33,7 @@ def peek(path: Path) -> dict[str, Any]:
         file.seek(0)
         try:
             found = _Plain(_first_member(_unpacked(file) if compressed else file)).load()
-        except OSError:
+        except (OSError, Failure):
             raise
         except Exception as error:  # a file that is meant to harm can make it raise anything
             reason = str(error) or type(error).__name__
@@ -58,8 +60,7 @@ class _Plain(pickle.Unpickler):
 
 
 def _unpacked(file: BinaryIO) -> BinaryIO:
-    import zstandard
-
+    zstandard = need("zstandard", "a compressed checkpoint")
     return io.BufferedReader(zstandard.ZstdDecompressor().stream_reader(file))
 
 
