@@ -70,6 +70,7 @@ def test_lib_imports_neither_config_nor_models_nor_scripts():
 
 # The rooms that each room may import, apart from itself.
 BELOW = {
+    "api": {"config", "optim", "pruning", "runs", "tracking", "train"},
     "config": set(),
     "data": set(),
     "pruning": set(),
@@ -123,7 +124,8 @@ def test_a_room_imports_only_rooms_below(room):
 
 
 def test_what_every_room_may_use_knows_no_room():
-    above = sorted((ROOT / "lib").glob("*.py"))
+    face = ROOT / "lib" / "__init__.py"  # the names of the package, imported when they are used
+    above = sorted({*(ROOT / "lib").glob("*.py")} - {face})
     assert above
     assert [(path.name, found) for path in above for found in rooms_of(path)] == []
 
