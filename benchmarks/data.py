@@ -41,7 +41,7 @@ ONE_THREAD = "tiktoken, one thread"
 
 def main() -> None:
     corpus = Copies(StandardLibrary())
-    texts = [text for part in range(corpus.parts) for text in corpus.documents(part, 0)]
+    texts = [text for index in range(corpus.files) for text in corpus.documents(index, 0)]
     tokenizer, kind = bpe_tokenizer(texts)
     workers = cpu_count()
     several = f"prepare, {workers} workers"
@@ -103,11 +103,12 @@ class Copies:
 
     def __init__(self, corpus: StandardLibrary):
         self._corpus = corpus
-        self.parts, self.size = corpus.parts * COPIES, corpus.size * COPIES
+        self.files, self.size = corpus.files * COPIES, corpus.size * COPIES
+        self.sizes = corpus.sizes * COPIES
         self.source = {"copies": COPIES} | corpus.source
 
-    def documents(self, part: int, skip: int):
-        return self._corpus.documents(part % self._corpus.parts, skip)
+    def documents(self, index: int, skip: int):
+        return self._corpus.documents(index % self._corpus.files, skip)
 
 
 def measure(tasks: dict[str, Callable[[], object]]) -> dict[str, Cost]:

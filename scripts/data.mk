@@ -3,8 +3,10 @@
 
 ##@ Data
 
+TAKES.data := PART
+
 .PHONY: data
-data: | $(READY) $(wildcard $(CONFIGURED)) ## prepare the configured data set: tokens or images; resumes where it stopped
+data: | $(READY) $(wildcard $(CONFIGURED)) ## prepare the configured data set: tokens or images; resumes; PART=2/8 on one of 8 machines
 	$(Q)$(PYTHON) -m scripts.data.prepare
 
 .PHONY: data-check

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Which kind of data the configured model learns from, by what it selects in Kconfig."""
 
+from collections.abc import Sequence
 from types import ModuleType
 
 from lib.config.settings import Settings, configured_model, load_settings
@@ -16,9 +17,12 @@ KINDS: dict[str, ModuleType] = {
 }
 
 
-def configured_data() -> tuple[Settings, ModuleType]:
-    """The settings of the configuration and flags, and the module for their kind of data."""
-    settings = load_settings(configured_model())
+def configured_data(flags: Sequence[str] | None = None) -> tuple[Settings, ModuleType]:
+    """The settings of the configuration and flags, and the module for their kind of data.
+
+    flags: instead of those on the command line.
+    """
+    settings = load_settings(configured_model(flags), flags)
     for capability, module in KINDS.items():
         if getattr(settings, capability):
             return settings, module

@@ -2,11 +2,11 @@
 """The named corpora: where their texts come from, one document at a time.
 
     corpus = open_corpus("tinystories")
-    for text in corpus.documents(part=0, skip=0): …
+    for text in corpus.documents(index=0, skip=0): …
 
-A corpus is a fixed sequence of parts (files), each a fixed sequence of documents, so that a resumed
-preparation needs to know only (part, documents read). `source` identifies the texts (files, sizes,
-pinned revision) and is stored in meta.json.
+A corpus is a fixed sequence of files, each a fixed sequence of documents, so that a resumed
+preparation needs to know only (file, documents read of it). `source` identifies the texts (files,
+sizes, pinned revision) and is stored in meta.json.
 
     pystdlib     the standard library of the Python that runs this, without its tests
     shakespeare  1.1 MB, from GitHub
@@ -37,31 +37,44 @@ from .shards import DataError
 
 
 class Corpus(Protocol):
-    """A fixed sequence of documents in parts."""
+    """A fixed sequence of documents in files."""
 
     source: dict  # what identifies the texts, JSON values only
     size: int | None  # bytes of text, roughly; None when unknown
-    parts: int
+    files: int
+    sizes: list[int] | None  # of the files, roughly; None when unknown
 
-    def documents(self, part: int, skip: int) -> Iterator[str]:
-        """The documents of `part`, without its first `skip`."""
+    def documents(self, index: int, skip: int) -> Iterator[str]:
+        """The documents of file number `index`, without its first `skip`."""
 
 
 class Hub(NamedTuple):
-    """A data set on the Hugging Face hub at one commit; its texts are in the column `text`."""
+    """A data set on the Hugging Face hub at one commit; its texts are in the column `text`.
+
+    `size` is roughly how many bytes of text it has.
+    """
 
     path: str
     config: str | None
     revision: str | None
+    size: int
 
 
 HUBS = {
-    "tinystories": Hub("roneneldan/TinyStories", None, "f54c09fd23315a6f9c86f9dc80f725de7d8f9c64"),
+    "tinystories": Hub(
+        "roneneldan/TinyStories", None, "f54c09fd23315a6f9c86f9dc80f725de7d8f9c64", 1_900_000_000
+    ),
     "openwebtext": Hub(
-        "Skylion007/openwebtext", "plain_text", "79d93d786212f7344586290adb811d4ae6a1762c"
+        "Skylion007/openwebtext",
+        "plain_text",
+        "79d93d786212f7344586290adb811d4ae6a1762c",
+        39_800_000_000,
     ),
     "finewebedu": Hub(
-        "HuggingFaceFW/fineweb-edu", "sample-10BT", "87f09149ef4734204d70ed1d046ddc9ca3f2b8f9"
+        "HuggingFaceFW/fineweb-edu",
+        "sample-10BT",
+        "87f09149ef4734204d70ed1d046ddc9ca3f2b8f9",
+        45_000_000_000,
     ),
 }
 SHAKESPEARE_URL = (
@@ -127,16 +140,17 @@ class StandardLibrary:
             subfolders[:] = [name for name in subfolders if name not in self.EXCLUDED]
             self._paths += [Path(folder, name) for name in names if name.endswith(".py")]
         self._paths.sort(key=str)
-        self.parts = len(self._paths)
-        self.size = sum(path.stat().st_size for path in self._paths)
+        self.files = len(self._paths)
+        self.sizes = [path.stat().st_size for path in self._paths]
+        self.size = sum(self.sizes)
         self.source = {
             "python": platform.python_version(),
-            "files": self.parts,
+            "files": self.files,
             "bytes": self.size,
         }
 
-    def documents(self, part: int, skip: int) -> Iterator[str]:
-        path = self._paths[part]
+    def documents(self, index: int, skip: int) -> Iterator[str]:
+        path = self._paths[index]
         if skip:
             return
         try:
@@ -151,29 +165,31 @@ class LocalFiles:
 
     def __init__(self, paths: list[Path], text_column: str):
         self._paths, self._column = paths, text_column
-        self.parts = len(paths)
-        self.size = sum(text_bytes(path, text_column) for path in paths)
+        self.files = len(paths)
+        self.sizes = [text_bytes(path, text_column) for path in paths]
+        self.size = sum(self.sizes)
         self.source = {
             "files": [[str(path), path.stat().st_size] for path in paths],
             "text_column": text_column,
         }
 
-    def documents(self, part: int, skip: int) -> Iterator[str]:
-        path = self._paths[part]
+    def documents(self, index: int, skip: int) -> Iterator[str]:
+        path = self._paths[index]
         return READERS[path.suffix](path, self._column, skip)
 
 
 class Shakespeare:
     """The tiny Shakespeare of char-rnn, at a fixed commit."""
 
-    parts = 1
+    files = 1
     size = 1_115_394
+    sizes = None
 
     def __init__(self, url: str = SHAKESPEARE_URL, sha256: str = SHAKESPEARE_SHA256):
         self._url, self._sha256 = url, sha256
         self.source = {"url": url, "sha256": sha256}
 
-    def documents(self, part: int, skip: int) -> Iterator[str]:
+    def documents(self, index: int, skip: int) -> Iterator[str]:
         yield from islice(passages(io.StringIO(self._fetch())), skip, None)
 
     def _fetch(self) -> str:
@@ -193,10 +209,10 @@ class Shakespeare:
 class HubCorpus:
     """The train split of a data set on the Hugging Face hub, streamed file by file."""
 
-    size = None
+    sizes = None
 
     def __init__(self, name: str, hub: Hub):
-        self.name, self.hub = name, hub
+        self.name, self.hub, self.size = name, hub, hub.size
         self.source = {"hub": hub.path, "config": hub.config, "revision": hub.revision}
 
     @cached_property
@@ -204,7 +220,7 @@ class HubCorpus:
         """The data set, after one request whether the hub has it."""
         from datasets import load_dataset
 
-        path, config, revision = self.hub
+        path, config, revision, _ = self.hub
         try:
             if not Path(path).is_dir():
                 probe(path, revision)
@@ -222,17 +238,17 @@ class HubCorpus:
             ) from error
 
     @property
-    def parts(self) -> int:
+    def files(self) -> int:
         return self._stream.num_shards
 
-    def documents(self, part: int, skip: int) -> Iterator[str]:
-        rows = self._stream.shard(num_shards=self.parts, index=part).skip(skip)
+    def documents(self, index: int, skip: int) -> Iterator[str]:
+        rows = self._stream.shard(num_shards=self.files, index=index).skip(skip)
         try:
             for row in rows:
                 yield row["text"] or ""
         except Exception as error:  # see above
             raise DataError(
-                f"corpus {self.name}: reading file {part + 1} of {self.parts} of {self.hub.path} "
+                f"corpus {self.name}: reading file {index + 1} of {self.files} of {self.hub.path} "
                 f"failed ({_first_line(error)}); `make data` resumes where it stopped"
             ) from error
 

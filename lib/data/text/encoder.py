@@ -19,7 +19,7 @@ LONGEST_PIECE = 1 << 20  # characters given to the tokenizer at once
 
 @dataclass(frozen=True)
 class Work:
-    """Some documents, and where in the corpus they end: (part, documents of that part)."""
+    """Some documents, and where in the corpus they end: (file, documents of that file)."""
 
     texts: list[str]
     end: tuple[int, int]

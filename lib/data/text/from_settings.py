@@ -8,19 +8,24 @@ from typing import Any
 
 from . import shards
 from .corpora import open_corpus
+from .parts import Part
 from .prepare import data_directory, prepare
 from .progress import preparation_progress
 from .tokenizers import Tokenizer, load_tokenizer
 
 
-def corpus_from_settings(settings: Any, tokenizer: Tokenizer, quiet: bool = False) -> Path:
-    """The directory with the tokenised corpus, prepared first if need be; `quiet`: without a bar.
+def corpus_from_settings(
+    settings: Any, tokenizer: Tokenizer, quiet: bool = False, part: Part | None = None
+) -> Path:
+    """The directory with the tokenised corpus, or a part of it, prepared first if need be.
 
-    With several callers at once, one prepares while the others wait. Raises DataError.
+    quiet: without a bar. With several callers at once, one prepares while the others wait. Raises
+    DataError.
     """
     corpus = open_corpus(settings.DATASET, settings.DATA_FILES, settings.TEXT_COLUMN)
     name = corpus_name(settings)
-    progress = nullcontext(lambda state: None) if quiet else preparation_progress(name, corpus.size)
+    size = corpus.size and corpus.size // (part.of if part else 1)
+    progress = nullcontext(lambda state: None) if quiet else preparation_progress(name, size)
     with progress as on_progress:
         return prepare(
             Path(settings.DATA_DIR),
@@ -29,6 +34,7 @@ def corpus_from_settings(settings: Any, tokenizer: Tokenizer, quiet: bool = Fals
             tokenizer,
             val_fraction=settings.VAL_FRACTION,
             shard_tokens=settings.SHARD_TOKENS,
+            part=part,
             workers=settings.NUM_WORKERS,
             on_progress=on_progress,
         )
@@ -39,12 +45,21 @@ def corpus_name(settings: Any) -> str:
     return settings.DATASET_NAME or settings.DATASET
 
 
-def prepare_data(settings: Any) -> str:
-    """Prepare the tokens in DATA_DIR if need be; returns a line that says what is there."""
-    directory = corpus_from_settings(settings, load_tokenizer(settings.TOKENIZER))
-    splits = shards.read_meta(directory)["splits"]
-    train, val = (splits[split]["tokens"] for split in ("train", "val"))
-    return f"{directory}: {train:,} tokens to train on, {val:,} to validate with"
+def prepare_data(settings: Any, part: str = "") -> str:
+    """Prepare the tokens in DATA_DIR if need be; returns a line that says what is there.
+
+    part: "2/8" for the second of eight machines. Raises BadUse for anything else.
+    """
+    wanted = Part.parse(part) if part else None
+    directory = corpus_from_settings(settings, load_tokenizer(settings.TOKENIZER), part=wanted)
+    meta = shards.read_meta(directory)
+    train, val = (meta["splits"][split]["tokens"] for split in ("train", "val"))
+    line = f"{directory}: {train:,} tokens to train on, {val:,} to validate with"
+    if "files" not in meta:
+        return line
+    first, end, files = meta["files"]
+    which = f"files {first + 1} to {end}" if end > first else "none"
+    return f"{line}; {which} of {files} files. With all parts here, `make data` merges them"
 
 
 def check_data(settings: Any) -> Iterator[str]:

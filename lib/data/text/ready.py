@@ -27,6 +27,8 @@ class ReadyFiles:
 
     def __init__(self, paths: list[Path]):
         self._paths = paths
+        self.files = len(paths)
+        self.sizes = [path.stat().st_size for path in paths]
         self.source = {"files": [[str(path), path.stat().st_size] for path in paths]}
         if not any("val" in path.name for path in paths):
             raise DataError(
@@ -35,19 +37,19 @@ class ReadyFiles:
             )
 
     def encoded(
-        self, tokenizer: Tokenizer, part: int, skip: int
+        self, tokenizer: Tokenizer, index: int, skip: int, end: int
     ) -> Iterator[tuple[tuple[int, int], Encoded]]:
-        """((file, blocks of it), tokens) after block `skip` of file `part`.
+        """((file, blocks of it), tokens) after block `skip` of file `index`, before file `end`.
 
         DataError names file and offset of a token that the tokenizer does not have.
         """
         empty = np.empty(0, tokenizer.dtype)
-        for current in range(part, len(self._paths)):
+        for current in range(index, end):
             path = self._paths[current]
             offset, tokens = open_tokens(path)
             split = "val" if "val" in path.name else "train"
-            for index in range(skip if current == part else 0, -(-len(tokens) // BLOCK)):
-                start = index * BLOCK
+            for number in range(skip if current == index else 0, -(-len(tokens) // BLOCK)):
+                start = number * BLOCK
                 block = np.asarray(tokens[start : start + BLOCK])
                 if int(block.max()) >= tokenizer.vocab_size:
                     at = offset + (start + int(block.argmax())) * tokens.itemsize
@@ -57,7 +59,7 @@ class ReadyFiles:
                     )
                 documents = int(np.count_nonzero(block == tokenizer.end_of_text))
                 yield (
-                    (current, index + 1),
+                    (current, number + 1),
                     Encoded(
                         dict.fromkeys(SPLITS, empty) | {split: block},
                         dict.fromkeys(SPLITS, 0) | {split: documents},

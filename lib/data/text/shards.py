@@ -21,6 +21,7 @@ import json
 import os
 import struct
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -28,6 +29,7 @@ from typing import BinaryIO
 import numpy as np
 
 from ...errors import Failure
+from ...files import link_or_copy
 
 META = "meta.json"
 FORMAT = 1  # of meta.json
@@ -125,14 +127,19 @@ class ShardHeader:
     def check_all(self) -> None:
         """Check every chunk, the digest and the range of the tokens; raises DataError."""
         sha = hashlib.sha256()
-        with self.path.open("rb") as file:
-            table = self._table(file)
-            for index in range(self.chunks):
-                sha.update(self._check_chunk(file, table, index))
+        for chunk in self.checked_chunks():
+            sha.update(chunk)
         if sha.hexdigest() != self.digest:
             raise DataError(
                 f"{self.path}: offset 32: the contents do not match the header's SHA-256"
             )
+
+    def checked_chunks(self) -> Iterator[bytes]:
+        """The payload, each chunk after a look at its checksum and tokens; raises DataError."""
+        with self.path.open("rb") as file:
+            table = self._table(file)
+            for index in range(self.chunks):
+                yield self._check_chunk(file, table, index)
 
     def _table(self, file: BinaryIO) -> np.ndarray:
         file.seek(HEADER_BYTES + self.payload_bytes)
@@ -265,6 +272,22 @@ class SplitWriter:
             tokens = tokens[len(part) :]
             if self._shard.count == self.shard_tokens:
                 self.finish()
+
+    def append_shard(self, header: ShardHeader) -> None:
+        """Append another shard's tokens; a whole shard of this size becomes one by a hard link.
+
+        Raises DataError when it is damaged.
+        """
+        if self._shard is None and header.count == self.shard_tokens:
+            header.check_all()
+            path = self._path(self.position // self.shard_tokens)
+            link_or_copy(header.path, path)
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+            self.position += header.count
+            return
+        for chunk in header.checked_chunks():
+            self.append(np.frombuffer(chunk, header.dtype))
 
     def sync(self) -> None:
         if self._shard is not None:

@@ -28,7 +28,7 @@ CHECKPOINT_SECONDS = 5.0
 class State:
     """How far a preparation has come: what progress.json holds."""
 
-    end: tuple[int, int] = (0, 0)  # part of the corpus, documents of that part
+    end: tuple[int, int] = (0, 0)  # file of the corpus, documents of that file
     tokens: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SPLITS, 0))
     documents: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SPLITS, 0))
     text_bytes: int = 0
@@ -42,14 +42,26 @@ class State:
 
 
 class Staging:
-    """`directory` under construction by `recipe` (JSON values: dataset, source, shard_tokens …)."""
+    """`directory` under construction by `recipe` (JSON values: dataset, source, shard_tokens …).
+
+    begin: where the corpus, or a part of it, begins. parts: what identifies the parts that are
+    being merged; their shards are counted by `State.end` then.
+    """
 
     def __init__(
-        self, directory: Path, recipe: dict, tokenizer: Tokenizer, say: Callable[[str], None]
+        self,
+        directory: Path,
+        recipe: dict,
+        tokenizer: Tokenizer,
+        say: Callable[[str], None],
+        *,
+        begin: tuple[int, int] = (0, 0),
+        parts: str = "",
     ):
         self.directory = directory.with_name(f".{directory.name}.partial")
         self._target, self._recipe, self._tokenizer = directory, as_json(recipe), tokenizer
-        self.state = self._resume(say)
+        self._parts = parts
+        self.state = self._resume(say, begin)
         self._writers = {split: self._writer(split) for split in SPLITS}
         self._saved = time.monotonic()
 
@@ -58,6 +70,16 @@ class Staging:
         for split, writer in self._writers.items():
             writer.append(encoded.tokens[split])
         self.state.add(end, encoded)
+        self._save_when_due()
+
+    def add_shard(self, end: tuple[int, int], split: str, header: ShardHeader) -> None:
+        """Write the tokens of a part's shard. Raises DataError when it is damaged."""
+        self._writers[split].append_shard(header)
+        self.state.end = end
+        self.state.tokens[split] += header.count
+        self._save_when_due()
+
+    def _save_when_due(self) -> None:
         if time.monotonic() - self._saved > CHECKPOINT_SECONDS:
             self.save()
 
@@ -65,13 +87,12 @@ class Staging:
         """Record the state, once what it counts is on the disk."""
         for writer in self._writers.values():
             writer.sync()
-        record = {"recipe": self._recipe, "state": asdict(self.state)}
+        record = {"recipe": self._recipe, "parts": self._parts, "state": asdict(self.state)}
         write_atomic(self.directory / PROGRESS, json.dumps(record))
         self._saved = time.monotonic()
 
-    def publish(self) -> None:
-        """Finish the shards, write meta.json, become the directory. DataError on an empty split."""
-        self._check_splits()
+    def publish(self, **more: object) -> None:
+        """Finish the shards, write meta.json, with `more` in it, and become the directory."""
         for writer in self._writers.values():
             writer.finish()
         meta = {
@@ -81,6 +102,7 @@ class Staging:
             "end_of_text": self._tokenizer.end_of_text,
             "text_bytes": self.state.text_bytes or None,  # unknown for files of tokens
             "splits": {split: self._describe(split) for split in SPLITS},
+            **more,
         }
         write_atomic(self.directory / META, json.dumps(meta, indent=2, ensure_ascii=False) + "\n")
         self.directory.rename(self._target)
@@ -93,41 +115,28 @@ class Staging:
         with contextlib.suppress(OSError):  # not empty, or published
             self.directory.rmdir()
 
-    def _resume(self, say: Callable[[str], None]) -> State:
+    def _resume(self, say: Callable[[str], None], begin: tuple[int, int]) -> State:
         """The state to start from; a preparation with other settings is thrown away."""
         try:
             saved = json.loads((self.directory / PROGRESS).read_bytes())
         except (OSError, ValueError):
             saved = None
-        if saved and saved["recipe"] == self._recipe:
+        if saved and (saved["recipe"], saved["parts"]) == (self._recipe, self._parts):
             tokens = sum(saved["state"]["tokens"].values())
             say(f"{self._target}: resuming after {tokens:,} tokens")
             sweep(self.directory)
             return State(**saved["state"] | {"end": tuple(saved["state"]["end"])})
         if saved:
-            changes = changed(saved["recipe"], self._recipe)
+            changes = changed(saved["recipe"], self._recipe) or "it was made of other files"
             say(f"{self._target}: starting anew, the unfinished one had other settings: {changes}")
         shutil.rmtree(self.directory, ignore_errors=True)
         self.directory.mkdir(parents=True)
-        return State()
+        return State(begin)
 
     def _writer(self, split: str) -> SplitWriter:
         vocab_size, shard_tokens = self._tokenizer.vocab_size, self._recipe["shard_tokens"]
         position = self.state.tokens[split]
         return SplitWriter(self.directory, split, vocab_size, shard_tokens, position)
-
-    def _check_splits(self) -> None:
-        name, fraction = self._recipe["dataset"], self._recipe["val_fraction"]
-        if not any(self.state.tokens.values()):
-            raise DataError(f"corpus {name}: it has no text")
-        for split in SPLITS:
-            if not self.state.tokens[split]:
-                total = sum(self.state.documents.values())
-                cure = "higher" if split == "val" else "lower"
-                raise DataError(
-                    f"corpus {name}: none of its {total:,} documents fell into the {split} split "
-                    f"with VAL_FRACTION={fraction}: set it {cure}"
-                )
 
     def _describe(self, split: str) -> dict:
         headers = map(ShardHeader.read, self._writers[split].paths())
@@ -138,6 +147,21 @@ class Staging:
                 {"file": h.path.name, "tokens": h.count, "sha256": h.digest} for h in headers
             ],
         }
+
+
+def require_both_splits(state: State, recipe: dict) -> None:
+    """Raise DataError when a split has no tokens."""
+    name, fraction = recipe["dataset"], recipe["val_fraction"]
+    if not any(state.tokens.values()):
+        raise DataError(f"corpus {name}: it has no text")
+    for split in SPLITS:
+        if not state.tokens[split]:
+            total = sum(state.documents.values())
+            cure = "higher" if split == "val" else "lower"
+            raise DataError(
+                f"corpus {name}: none of its {total:,} documents fell into the {split} split "
+                f"with VAL_FRACTION={fraction}: set it {cure}"
+            )
 
 
 def check_same(directory: Path, recipe: dict) -> None:

@@ -119,3 +119,26 @@ def test_what_is_wrong_is_one_message(program, tmp_path):
     assert absent.returncode == 1
     assert absent.stderr.startswith("error: DATA_FILES: ")
     assert len(absent.stderr.splitlines()) == 1
+
+
+def test_a_part_is_prepared_by_flag_or_environment_and_merged(program, tmp_path, monkeypatch):
+    first = program("prepare", "--part", "1/2", "--tracker", "none")
+    assert "custom-bytes.part-1-of-2: 0 tokens" in first.stdout
+    assert "none of 1 files" in first.stdout
+    monkeypatch.setenv("PART", "2/2")
+    second = program("prepare")
+    assert "files 1 to 1 of 1 files. With all parts here, `make data` merges them" in second.stdout
+    monkeypatch.setenv("PART", "3/2")
+    wrong = program("prepare")
+    assert wrong.returncode == 2 and wrong.stderr.startswith("error: PART=3/2: write the number")
+    monkeypatch.delenv("PART")
+    merged = program("prepare")
+    assert "merging its parts" in merged.stdout and "tokens to train on" in merged.stdout
+    assert program("check").stdout.count("are sound") == 2
+
+
+def test_images_are_not_prepared_in_parts(tmp_path):
+    config = tmp_path / ".config"
+    config.write_text(f'CONFIG_MODEL_LENET5=y\nCONFIG_DATA_DIR="{tmp_path}/data"\n')
+    refused = run_on(config, "prepare", "--part", "1/2")
+    assert refused.returncode == 2 and "only a corpus of text" in refused.stderr

@@ -29,7 +29,7 @@ STORIES = [f"Once there was a fox, number {i}. " + "It ran. " * i for i in range
 def documents(corpus, part=0, skip=0) -> list[str]:
     """All documents from a position on."""
     first = corpus.documents(part, skip)
-    return [*first, *(t for p in range(part + 1, corpus.parts) for t in corpus.documents(p, 0))]
+    return [*first, *(t for p in range(part + 1, corpus.files) for t in corpus.documents(p, 0))]
 
 
 def write_parquet(path: Path, texts, extra=None, row_group_size=7) -> Path:
@@ -43,7 +43,7 @@ def assert_resumable(corpus, texts):
     """Reading from any position of the corpus gives the rest of it."""
     assert documents(corpus) == texts
     seen = 0
-    for part in range(corpus.parts):
+    for part in range(corpus.files):
         count = len(list(corpus.documents(part, 0)))
         for skip in range(count + 1):
             assert documents(corpus, part, skip) == texts[seen + skip :]
@@ -55,9 +55,9 @@ def assert_resumable(corpus, texts):
 
 def test_the_standard_library_comes_in_order_without_its_tests():
     corpus = open_corpus("pystdlib")
-    texts = documents(corpus, corpus.parts - 40)
-    assert texts == documents(open_corpus("pystdlib"), corpus.parts - 40)
-    assert corpus.parts > 400
+    texts = documents(corpus, corpus.files - 40)
+    assert texts == documents(open_corpus("pystdlib"), corpus.files - 40)
+    assert corpus.files > 400
     assert corpus.size > 5_000_000
     names = [str(path) for path in corpus._paths]
     assert names == sorted(names)
@@ -170,14 +170,14 @@ def repository(root: Path, hub: Hub, extra: dict) -> Hub:
     config = hub.config or "default"
     card = {"configs": [{"config_name": config, "data_files": "part/*.parquet"}]}
     (root / "README.md").write_text(f"---\n{json.dumps(card)}\n---\n")
-    return hub._replace(path=str(root), revision=None)
+    return hub._replace(path=str(root), revision=None, size=5000)
 
 
 @pytest.mark.parametrize("name", SCHEMAS)
 def test_a_set_of_the_hub_is_streamed_from_any_position(tmp_path, name):
     hub = repository(tmp_path / "repository", HUBS[name], SCHEMAS[name])
     corpus = HubCorpus(name, hub)
-    assert corpus.parts == 3
+    assert corpus.files == 3
     assert documents(corpus) == STORIES
     assert documents(corpus, 1, 9) == STORIES[24:]
     assert documents(corpus, 2, 10) == []
@@ -277,14 +277,14 @@ def test_ready_files_of_every_kind_are_read_from_any_position(tmp_path, write, m
     write(tmp_path / "corpus_val_000.bin", tokens[1000:])
     corpus = open_corpus("custom", f"{tmp_path}/*.bin")
     assert isinstance(corpus, ReadyFiles)
-    results = list(corpus.encoded(load_tokenizer("bytes"), 0, 0))
+    results = list(corpus.encoded(load_tokenizer("bytes"), 0, 0, 2))
     for split, expected in (("train", tokens[:1000]), ("val", tokens[1000:])):
         got = np.concatenate([encoded.tokens[split] for _, encoded in results])
         assert np.array_equal(got, expected)
         ends = sum(encoded.documents[split] for _, encoded in results)
         assert ends == np.count_nonzero(expected == 256)
     for index, (end, _) in enumerate(results):
-        rest = corpus.encoded(load_tokenizer("bytes"), *end)
+        rest = corpus.encoded(load_tokenizer("bytes"), *end, 2)
         assert len(list(rest)) == len(results) - index - 1
 
 
@@ -295,7 +295,7 @@ def test_a_token_that_the_tokenizer_lacks_is_placed(tmp_path):
     write_llmc(tmp_path / "val.bin", tokens[:100])
     corpus = open_corpus("custom", str(tmp_path))
     with pytest.raises(DataError, match=r"train\.bin: offset 1424: token 50000, .* only 257"):
-        list(corpus.encoded(load_tokenizer("bytes"), 0, 0))
+        list(corpus.encoded(load_tokenizer("bytes"), 0, 0, 2))
 
 
 def test_ready_files_that_are_torn_or_lack_validation_are_refused(tmp_path):
