@@ -73,7 +73,7 @@ class Ours:
         if self.precision == "bfloat16" and self.runtime.device.type == "cpu":
             x = torch.zeros(case.batch, case.block, dtype=torch.long)
             self.precision = faster_precision(trial_step(self.model, lambda: (x, x)))
-        self.model.dtype = getattr(torch, self.precision)
+        self.model.arithmetic.dtype = getattr(torch, self.precision)
         if self.runtime.device.type == "cuda":
             self.model.compile()
         self.lr = case.lr

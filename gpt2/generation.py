@@ -42,13 +42,15 @@ class LayerCache:
     def __init__(self, model: GPT, batch: int, room: int) -> None:
         config = model.config
         shape = (2, batch, config.n_head, room, config.n_embd // config.n_head)
-        self.memory = torch.empty(shape, dtype=model.dtype, device=model.wte.weight.device)
+        self.memory = torch.empty(
+            shape, dtype=model.arithmetic.dtype, device=model.wte.weight.device
+        )
         self.length = 0
 
     def attend(self, qkv: Tensor, n_head: int) -> Tensor:
         """Causal attention of new tokens to themselves and to those in the cache, which they join.
 
-        `qkv` and the result are as in kernels.causal_attention; no dropout.
+        `qkv` and the result are as in gpt2/attention.py; no dropout.
         """
         batch, new, width = qkv.shape[0], qkv.shape[1], qkv.shape[2] // 3
         q, k, v = qkv.view(batch, new, 3, n_head, width // n_head).permute(2, 0, 3, 1, 4).unbind(0)

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""Three operations of GPT-2 that are faster, or take less memory, than PyTorch's own.
+"""Operations of GPT-2 that are faster, or take less memory, than PyTorch's own.
 
-`causal_attention` on a CPU works through the queries in blocks and skips the part of the score
-matrix that lies in the future; on a GPU it is `scaled_dot_product_attention`. `gelu_` on a CPU
-avoids tanh and works in place. `linear_cross_entropy` fuses the output projection and the loss, a
-few rows at a time, so that the (tokens, vocabulary) logits never exist as a whole.
+`linear` keeps its weights in float32 and computes in the precision of its input; within
+`cast_once` each weight is cast a single time. `gelu_` on a CPU avoids tanh and works in place.
+`linear_cross_entropy` fuses the output projection and the loss, a few rows at a time, so that the
+(tokens, vocabulary) logits never exist as a whole. Attention is in attention.py.
 
 All are exact: values and gradients are checked against float64 autograd in tests/gpt2.
 """
@@ -12,103 +12,110 @@ All are exact: values and gradients are checked against float64 autograd in test
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch.nn import functional as F
 
-QUERY_BLOCK = 64  # queries per block: 62.5 % of the full score matrix at 256 tokens
 GELU_CHUNK = 2**17  # elements; a handful of such float32 buffers share the last-level cache
 LOGITS_AT_ONCE = {"cpu": 2**23, "cuda": 2**27}  # elements; 32 MiB in float32, 256 MiB in bfloat16
 
 
-def _on_cpu(x: torch.Tensor) -> bool:
+def on_cpu(x: torch.Tensor) -> bool:
     return x.device.type == "cpu"
 
 
-def causal_attention(qkv: torch.Tensor, n_head: int, dropout: float = 0.0) -> torch.Tensor:
-    """Multi-head causal self-attention, softmax(q kᵀ / √d) v.
+# Of the weights that `cast_once` is around: those that were cast so far.
+_casts: dict[tuple[torch.Tensor, torch.dtype], torch.Tensor] | None = None
 
-    `qkv` is (batch, length, 3 · width): queries, keys, values side by side, each of them `n_head`
-    heads of width / n_head. The result is (batch, length, width). `dropout` is the probability
-    with which an attention weight is zeroed.
+
+@contextmanager
+def cast_once() -> Iterator[None]:
+    """Within it no weight changes, and each is cast to the precision of the products only once.
+
+    Put it around the micro-steps of a step, an evaluation, or a generation. Nothing that was cast
+    outlives it: version counters cannot tell a stale copy, as PyTorch's fused optimizers do not
+    advance them.
     """
-    # The blocks depend on the length, which an exported program leaves open.
-    if _on_cpu(qkv) and dropout == 0.0 and not torch.compiler.is_exporting():
-        return _BlockedAttention.apply(qkv, n_head)
-    batch, length, width = qkv.shape[0], qkv.shape[1], qkv.shape[2] // 3
-    q, k, v = qkv.view(batch, length, 3, n_head, width // n_head).permute(2, 0, 3, 1, 4).unbind(0)
-    y = F.scaled_dot_product_attention(q, k, v, is_causal=True, dropout_p=dropout)
-    return y.transpose(1, 2).reshape(batch, length, width)
+    global _casts
+    outer = _casts
+    _casts = {} if outer is None else outer
+    try:
+        yield
+    finally:
+        _casts = outer
 
 
-class _BlockedAttention(torch.autograd.Function):
-    """Row block i of the scores needs only the keys up to its own last query.
+def in_dtype(weight: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """`weight` in the precision `dtype`, without a gradient; see `cast_once`."""
+    if weight.dtype == dtype:
+        return weight.detach()
+    if not on_cpu(weight) or _casts is None:  # compiled code for GPUs fuses its casts
+        return weight.detach().to(dtype)
+    key = (weight, dtype)
+    if key not in _casts:
+        with torch.inference_mode(False), torch.no_grad():  # may be needed in a backward pass
+            _casts[key] = weight.detach().to(dtype)
+    return _casts[key]
 
-    The softmax weights are kept for the backward pass, which recomputes nothing; at 256 tokens that
-    is faster than the recomputation in PyTorch's fused CPU kernel.
+
+def linear(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    weight_gradient: str = "direct",
+) -> torch.Tensor:
+    """x weightᵀ + bias in the precision of `x` (…, inputs); `weight` is (outputs, inputs).
+
+    The gradients have the precision of the parameters. `weight_gradient` is one of
+    gpt2/implementations.py.
     """
+    if weight.dtype == x.dtype:
+        return F.linear(x, weight, bias)
+    if on_cpu(x) and not torch.compiler.is_compiling():
+        return _Linear.apply(x, weight, bias, weight_gradient)
+    return F.linear(x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype))
 
+
+class _Linear(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, qkv: torch.Tensor, n_head: int) -> torch.Tensor:
-        batch, length, width = qkv.shape[0], qkv.shape[1], qkv.shape[2] // 3
-        head = width // n_head
-        # One copy to (3, batch · heads, length, head), the layout for batched products.
-        split = qkv.view(batch, length, 3, n_head, head).permute(2, 0, 3, 1, 4)
-        q, k, v = split.reshape(3, batch * n_head, length, head).unbind(0)
-        future = torch.full((QUERY_BLOCK, QUERY_BLOCK), -math.inf, dtype=qkv.dtype).triu(1)
-        y = qkv.new_empty(batch, length, n_head, head)
-        weights = []
-        for lo in range(0, length, QUERY_BLOCK):
-            hi = min(lo + QUERY_BLOCK, length)
-            scores = _scaled_product(q[:, lo:hi], k[:, :hi].transpose(1, 2), head)
-            scores[:, :, lo:] += future[: hi - lo, : hi - lo]
-            weights.append(torch.softmax(scores, dim=-1))
-            part = weights[-1] @ v[:, :hi]
-            y[:, lo:hi] = part.view(batch, n_head, hi - lo, head).transpose(1, 2)
-        ctx.save_for_backward(q, k, v, *weights)
-        ctx.n_head = n_head
-        return y.view(batch, length, width)
+    def forward(ctx, x, weight, bias, weight_gradient: str) -> torch.Tensor:
+        cast = in_dtype(weight, x.dtype)
+        ctx.save_for_backward(x, cast)
+        ctx.of_weight, ctx.transposes = weight.dtype, weight_gradient == "transposed"
+        rows = x.reshape(-1, x.shape[-1])
+        y = F.linear(rows, cast, None if bias is None else in_dtype(bias, x.dtype))
+        # Not a view to autograd, so that `gelu_` may overwrite it.
+        return torch.ops.aten._unsafe_view(y, (*x.shape[:-1], len(weight)))
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, dy: torch.Tensor) -> tuple[torch.Tensor, None]:
-        q, k, v, *weights = ctx.saved_tensors
-        (heads, length, head), n_head = q.shape, ctx.n_head
-        batch = heads // n_head
-        dy = dy.view(batch, length, n_head, head).transpose(1, 2).reshape(heads, length, head)
-        dqkv = dy.new_empty(batch, length, 3, n_head, head)
-        starts = range(0, length, QUERY_BLOCK)
-        # From the last block, which attends to all keys, to the first: it initialises the sums.
-        for lo, w in zip(reversed(starts), reversed(weights), strict=True):
-            hi = min(lo + QUERY_BLOCK, length)
-            dw = dy[:, lo:hi] @ v[:, :hi].transpose(1, 2)
-            dscores = torch._softmax_backward_data(dw, w, -1, w.dtype)
-            dv_part = w.transpose(1, 2) @ dy[:, lo:hi]
-            dk_part = _scaled_product(dscores.transpose(1, 2), q[:, lo:hi], head)
-            if hi == length:
-                dk, dv = dk_part, dv_part
+    def backward(ctx, dy: torch.Tensor):
+        x, weight = ctx.saved_tensors
+        dx = dweight = dbias = None
+        dy_rows, x_rows = dy.reshape(-1, dy.shape[-1]), x.reshape(-1, x.shape[-1])
+        if ctx.needs_input_grad[0]:
+            dx = (dy_rows @ weight).view_as(x)
+        if ctx.needs_input_grad[1]:
+            dweight = torch.empty_like(weight, dtype=ctx.of_weight)
+            has_more_inputs = weight.shape[1] > weight.shape[0]
+            if ctx.transposes and has_more_inputs:
+                dweight.copy_((x_rows.t() @ dy_rows).t())
             else:
-                dk[:, :hi] += dk_part
-                dv[:, :hi] += dv_part
-            dq = _scaled_product(dscores, k[:, :hi], head)
-            dqkv[:, lo:hi, 0] = dq.view(batch, n_head, hi - lo, head).transpose(1, 2)
-        dqkv[:, :, 1] = dk.view(batch, n_head, length, head).transpose(1, 2)
-        dqkv[:, :, 2] = dv.view(batch, n_head, length, head).transpose(1, 2)
-        return dqkv.view(batch, length, 3 * n_head * head), None
+                dweight.copy_(dy_rows.t() @ x_rows)
+        if ctx.needs_input_grad[2]:
+            dbias = dy_rows.sum(0).to(ctx.of_weight)
+        return dx, dweight, dbias, None
 
 
-def _scaled_product(a: torch.Tensor, b: torch.Tensor, head: int) -> torch.Tensor:
-    """a b / √head, the scaling inside the batched product; (batch, n, m) by (batch, m, p)."""
-    return torch.baddbmm(a.new_empty(()), a, b, beta=0.0, alpha=1.0 / math.sqrt(head))
-
-
-def gelu_(x: torch.Tensor) -> torch.Tensor:
+def gelu_(x: torch.Tensor, name: str = "sigmoid") -> torch.Tensor:
     """GELU in the tanh approximation (Hendrycks and Gimpel 2016, section 2) that GPT-2 uses.
 
     0.5 x (1 + tanh(√(2/π) (x + 0.044715 x³))), elementwise, any shape. Overwrites `x`, and autograd
-    refuses to use it for anything else.
+    refuses to use it for anything else. `name` is one of gpt2/implementations.py.
     """
-    if _on_cpu(x) and torch.is_grad_enabled() and x.requires_grad:
+    if name == "sigmoid" and on_cpu(x) and torch.is_grad_enabled() and x.requires_grad:
         return _SigmoidGELU.apply(x)
     return F.gelu(x, approximate="tanh")
 
@@ -166,7 +173,7 @@ def linear_cross_entropy(
         return _LinearCrossEntropy.apply(x, weight, targets, vocab_size)
     losses = []
     for rows in _row_chunks(x, weight):
-        logits = _logits(x[rows], weight.to(x.dtype), vocab_size)
+        logits = _logits(x[rows], in_dtype(weight, x.dtype), vocab_size)
         losses.append(F.cross_entropy(logits, targets[rows], reduction="sum"))
     return torch.stack(losses).sum() / x.shape[0]
 
@@ -174,7 +181,7 @@ def linear_cross_entropy(
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, weight, targets, vocab_size: int) -> torch.Tensor:
-        compute_weight = weight.to(x.dtype)
+        compute_weight = in_dtype(weight, x.dtype)
         dx, dweight = torch.empty_like(x), torch.zeros_like(weight)
         losses = []
         for rows in _row_chunks(x, weight):

@@ -5,10 +5,11 @@ Pre-norm blocks, learned positions, tanh-approximated GELU, and an output projec
 token embedding. Parameter names are those of the Hugging Face checkpoints, so that pretrained
 weights load by name (gpt2/pretrained.py).
 
-Parameters are always float32. `GPT.dtype` is the precision of the arithmetic: activations are cast
-to it at the embedding, and every layer casts its weights to the dtype of its input. Optimizer,
-pruning, clipping and checkpoints therefore see float32 weights only, and precision does not depend
-on an autocast context.
+Parameters are always float32. `GPT.arithmetic` says in which precision and by which implementations
+the model computes (gpt2/implementations.py): activations are cast to that precision at the
+embedding, and every layer casts its weights to the dtype of its input. Optimizer, pruning, clipping
+and checkpoints therefore see float32 weights only, and precision does not depend on an autocast
+context.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from gpt2.kernels import causal_attention, gelu_, linear_cross_entropy
+from gpt2.attention import causal_attention
+from gpt2.implementations import Arithmetic
+from gpt2.kernels import gelu_, linear, linear_cross_entropy
 
 # name: (layers, heads, width), the four published sizes
 SIZES = {
@@ -63,53 +66,67 @@ class GPTConfig:
 class Linear(nn.Linear):
     """Computes in the dtype of its input, whatever that of its parameters."""
 
+    def __init__(self, inputs: int, outputs: int, config: GPTConfig, how: Arithmetic) -> None:
+        super().__init__(inputs, outputs, bias=config.bias)
+        self.how = how
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        bias = None if self.bias is None else self.bias.to(x.dtype)
-        return F.linear(x, self.weight.to(x.dtype), bias)
+        return linear(x, self.weight, self.bias, self.how.weight_gradient)
 
 
 class LayerNorm(nn.LayerNorm):
+    """From the residual stream to the precision of the products; statistics in float32."""
+
+    def __init__(self, config: GPTConfig, how: Arithmetic) -> None:
+        super().__init__(config.n_embd, bias=config.bias)
+        self.how = how
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        bias = None if self.bias is None else self.bias.to(x.dtype)
-        return F.layer_norm(x, self.normalized_shape, self.weight.to(x.dtype), bias, self.eps)
+        weight, bias = self.weight, self.bias
+        if x.device.type != "cpu":  # PyTorch's CPU kernel takes float32 parameters as they are
+            weight = weight.to(x.dtype)
+            bias = None if bias is None else bias.to(x.dtype)
+        y = F.layer_norm(x, self.normalized_shape, weight, bias, self.eps)
+        return y.to(self.how.dtype)
 
 
 class Attention(nn.Module):
-    def __init__(self, config: GPTConfig) -> None:
+    def __init__(self, config: GPTConfig, how: Arithmetic) -> None:
         super().__init__()
-        self.n_head, self.dropout = config.n_head, config.dropout
-        self.c_attn = Linear(config.n_embd, 3 * config.n_embd, bias=config.bias)
-        self.c_proj = Linear(config.n_embd, config.n_embd, bias=config.bias)
+        self.n_head, self.dropout, self.how = config.n_head, config.dropout, how
+        self.c_attn = Linear(config.n_embd, 3 * config.n_embd, config, how)
+        self.c_proj = Linear(config.n_embd, config.n_embd, config, how)
         self.cache = None  # of earlier tokens, while gpt2/generation.py generates
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         qkv = self.c_attn(x)
         if self.cache is None:
-            y = causal_attention(qkv, self.n_head, self.dropout if self.training else 0.0)
+            dropout = self.dropout if self.training else 0.0
+            y = causal_attention(qkv, self.n_head, dropout, self.how.attention)
         else:
             y = self.cache.attend(qkv, self.n_head)
         return F.dropout(self.c_proj(y), self.dropout, self.training)
 
 
 class MLP(nn.Module):
-    def __init__(self, config: GPTConfig) -> None:
+    def __init__(self, config: GPTConfig, how: Arithmetic) -> None:
         super().__init__()
-        self.dropout = config.dropout
-        self.c_fc = Linear(config.n_embd, 4 * config.n_embd, bias=config.bias)
-        self.c_proj = Linear(4 * config.n_embd, config.n_embd, bias=config.bias)
+        self.dropout, self.how = config.dropout, how
+        self.c_fc = Linear(config.n_embd, 4 * config.n_embd, config, how)
+        self.c_proj = Linear(4 * config.n_embd, config.n_embd, config, how)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = self.c_proj(gelu_(self.c_fc(x)))
+        y = self.c_proj(gelu_(self.c_fc(x), self.how.gelu))
         return F.dropout(y, self.dropout, self.training)
 
 
 class Block(nn.Module):
-    def __init__(self, config: GPTConfig) -> None:
+    def __init__(self, config: GPTConfig, how: Arithmetic) -> None:
         super().__init__()
-        self.ln_1 = LayerNorm(config.n_embd, bias=config.bias)
-        self.attn = Attention(config)
-        self.ln_2 = LayerNorm(config.n_embd, bias=config.bias)
-        self.mlp = MLP(config)
+        self.ln_1 = LayerNorm(config, how)
+        self.attn = Attention(config, how)
+        self.ln_2 = LayerNorm(config, how)
+        self.mlp = MLP(config, how)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = x + self.attn(self.ln_1(x))
@@ -117,7 +134,7 @@ class Block(nn.Module):
 
 
 class GPT(nn.Module):
-    """The language model; `dtype` is the precision it computes in.
+    """The language model; `dtype` is the precision it computes in, which `arithmetic` can change.
 
     `checkpoint_every` n: every n-th block, beginning with the first, keeps nothing but its input
     for the backward pass, which computes the block once more; 0: none does. Results are the same.
@@ -127,11 +144,11 @@ class GPT(nn.Module):
 
     def __init__(self, config: GPTConfig, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
-        self.config, self.dtype = config, dtype
+        self.config, self.arithmetic = config, Arithmetic(dtype)
         self.wte = nn.Embedding(config.padded_vocab_size, config.n_embd)
         self.wpe = nn.Embedding(config.block_size, config.n_embd)
-        self.h = nn.ModuleList(Block(config) for _ in range(config.n_layer))
-        self.ln_f = LayerNorm(config.n_embd, bias=config.bias)
+        self.h = nn.ModuleList(Block(config, self.arithmetic) for _ in range(config.n_layer))
+        self.ln_f = LayerNorm(config, self.arithmetic)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -164,7 +181,8 @@ class GPT(nn.Module):
         end = start + tokens.shape[1]
         if end > self.config.block_size:
             raise ValueError(f"{end} tokens do not fit the block size {self.config.block_size}")
-        x = (self.wte(tokens) + self.wpe.weight[start:end]).to(self.dtype)
+        x = self.wte(tokens) + self.wpe.weight[start:end]
+        x = x.to(self.arithmetic.residual_dtype)
         x = F.dropout(x, self.config.dropout, self.training)
         every = self.checkpoint_every if self.training else 0
         for i, block in enumerate(self.h):

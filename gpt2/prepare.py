@@ -45,7 +45,7 @@ def trial_step(model: GPT, read: Callable[[], Batch]) -> Callable[[str], None]:
     first_batch = functools.cache(read)  # not read where no trial is needed
 
     def step(precision: str) -> None:
-        model.dtype = getattr(torch, precision)
+        model.arithmetic.dtype = getattr(torch, precision)
         x, y = first_batch()
         batch_finding.try_step(model, lambda: model(x, y), x.device, copies=0)
 

@@ -42,6 +42,7 @@ import math
 
 import torch
 
+from gpt2.kernels import cast_once
 from gpt2.model import GPT
 from gpt2.prepare import (
     dataset_info,
@@ -87,7 +88,7 @@ def train(settings: Settings, start: Start) -> None:
     start.with_weights(model)
     plan = start.plan or plan_batch(settings, start.runtime)
     runtime = choose_precision(settings, start, trial_step(model, lambda: read(plan, 0, 0)))
-    model.dtype = getattr(torch, runtime.precision)
+    model.arithmetic.dtype = getattr(torch, runtime.precision)
     compile_on_gpu(settings, runtime, model.h if settings.SHARD else [model])
     plan = start.plan or fit_batch(settings, runtime, model, plan, read)
     trained = spread(settings, runtime, model)
@@ -110,7 +111,7 @@ def train(settings: Settings, start: Start) -> None:
         for step in loop:
             # ── one training step ─────────────────────────────────────────────────────────────────
             loss, plan = torch.zeros((), device=runtime.device), loop.state.plan
-            with loop.catch_out_of_memory():
+            with loop.catch_out_of_memory(), cast_once():
                 for micro_step, (x, y) in enumerate(batches.of(step, plan), 1):
                     # Ranks exchange gradients once a step, while the last backward pass runs.
                     with reduce_gradients(trained, micro_step == plan.micro_steps):
@@ -139,9 +140,10 @@ def evaluate(
     model.eval()
     n = len(windows[0])
     total = torch.zeros((), device=runtime.device)
-    for rows, weight in eval_batches(n, batch_size, runtime, stop):
-        x, y = (tensor[rows].to(runtime.device) for tensor in windows)
-        total += model(x, y) * weight
+    with cast_once():
+        for rows, weight in eval_batches(n, batch_size, runtime, stop):
+            x, y = (tensor[rows].to(runtime.device) for tensor in windows)
+            total += model(x, y) * weight
     model.train()
     return {"loss": mean_over_examples(total, n)}
 

@@ -131,7 +131,7 @@ def test_bfloat16_computes_near_float32_and_keeps_float32_masters(model):
     model(x, y).backward()
     exact = {name: p.grad.clone() for name, p in model.named_parameters()}
     model.zero_grad()
-    model.dtype = torch.bfloat16
+    model.arithmetic.dtype = torch.bfloat16
     assert model.hidden(x).dtype == torch.bfloat16
     model(x, y).backward()
     for name, parameter in model.named_parameters():
@@ -154,7 +154,7 @@ def test_a_text_longer_than_the_block_is_refused(model):
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_what_a_gpu_computes_compiles_to_one_graph(dtype, monkeypatch):
-    monkeypatch.setattr(kernels, "_on_cpu", lambda x: False)
+    monkeypatch.setattr(kernels, "on_cpu", lambda x: False)
     monkeypatch.setitem(kernels.LOGITS_AT_ONCE, "cpu", 320 * 100)  # three parts, the last short
     model = GPT(GPTConfig(257, 128, 2, 4, 64), dtype)
     x, y = torch.randint(257, (2, 2, 128))
