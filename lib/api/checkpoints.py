@@ -29,6 +29,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from ..advice import need
 from ..errors import BadUse
 from ..launch_env import launch_env
 from ..runs.direction import lower_is_better
@@ -64,7 +65,8 @@ class Checkpoints:
     none). best: the metric that decides which is the best; it stays, too. mode: `min` or `max`; by
     default as the name of the metric says. compress: with zstandard, which masks make worth it.
 
-    Raises BadUse for values out of range, and where `best` does not say whether lower is better.
+    Raises BadUse for values out of range, and where `best` does not say whether lower is better;
+    Failure when compress lacks its package.
     """
 
     def __init__(
@@ -79,6 +81,8 @@ class Checkpoints:
     ) -> None:
         if keep < 1 or every < 0:
             raise BadUse(f"keep={keep}, every={every}: allowed are keep ≥ 1 and every ≥ 0")
+        if compress:
+            need("zstandard", "compress=True")
         self._best = Best(best, mode or _mode_of(best), None) if best else None
         self._run = where if isinstance(where, Run) else None
         self.folder = _shared(where.dir / "checkpoints" if isinstance(where, Run) else Path(where))

@@ -21,6 +21,7 @@ from . import metadata
 from .journal import DamagedRow, current_rows, read_rows
 from .redact import REDACTED
 from .safe_yaml import load_mapping
+from .stored_run import read_settings
 
 _TYPES = {
     "run_name": str,
@@ -81,9 +82,16 @@ def _metadata(directory: Path) -> tuple[dict[str, Any], Part]:
 
 
 def _configuration(directory: Path, fields: Mapping[str, Any]) -> Part:
-    """.config, defconfig, config.yaml and science_hash say the same."""
+    """.config, defconfig, config.yaml and science_hash say the same.
+
+    A run of a script has config.yaml alone.
+    """
     part = Part("configuration")
-    trees = {name: _tree(directory / name, part) for name in (".config", "defconfig")}
+    names = (".config", "defconfig")
+    if not fields.get("science_hash") and not any((directory / n).exists() for n in names):
+        part.found = f"{len(read_settings(directory / 'config.yaml'))} settings of a script"
+        return part
+    trees = {name: _tree(directory / name, part) for name in names}
     try:
         by_menu = load_mapping(directory / "config.yaml")
         flat = {

@@ -72,6 +72,9 @@ class Names:
             return Column(name, "number", methodcaller("value", name))
         if base and self.has_metric(base):
             raise BadUse(f"{name}: a metric has :last, :min, :max and :mean, not :{how}")
+        kinds = {_kind_of(run.setting(name)) for run in self.runs} - {""}
+        if kinds:  # of the configuration of a script, as optimizer.lr
+            return _setting(name, name, kinds)
         known = [*FIELDS, *sorted(self.metrics()), *sorted(self.settings())]
         found = near(name, known)
         hint = f"did you mean {' or '.join(found)}?" if found else "docs/runs.md lists the fields"
