@@ -29,7 +29,7 @@ export KCONFIG_CONFIG
 # that no make function and no shell ever interprets it; `make help` lists the variable; and targets
 # that do not take it refuse it.
 ON_THE_LINE := $(foreach v,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $v))),$v))
-TAKEN_BY_ALL := V VENV PYTHON3 KCONFIG_CONFIG JOBS SHELL
+TAKEN_BY_ALL := V VENV PYTHON3 TORCH_INDEX KCONFIG_CONFIG JOBS SHELL
 OVERRIDES := FRAGMENTS SET TRACKER
 
 .DEFAULT_GOAL := train
