@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gpt2.model import GPT
 from gpt2.pretrained import published_form
-from gpt2.sample import model_config
+from gpt2.trained import model_config
 from lib.errors import Failure
 from lib.registry.program import Program, count_in, of_tokens
 from lib.runs.stored import StoredRun

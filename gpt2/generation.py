@@ -16,8 +16,9 @@ one.
 """
 
 import math
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import Tensor
@@ -85,7 +86,7 @@ class Cache:
     @torch.no_grad()
     def logits(self, tokens: Tensor) -> Tensor:
         """Logits (batch, vocab) of what follows `tokens` (batch, new), which join the cache."""
-        with self._attached(), torch.compiler.set_stance("force_eager"):
+        with self._attached(), _uncompiled():
             return self.model.next_logits(tokens, start=self.length)
 
     @contextmanager
@@ -98,6 +99,13 @@ class Cache:
         finally:
             for block in self.model.h:
                 block.attn.cache = None
+
+
+def _uncompiled() -> AbstractContextManager[None]:
+    """Within it compiled blocks run as written; each length would be compiled anew."""
+    if "torch._dynamo" not in sys.modules:  # nothing is compiled, and its import takes seconds
+        return nullcontext()
+    return torch.compiler.set_stance("force_eager")
 
 
 @torch.no_grad()

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: MIT
 
-TAKES.sample := RUN PROMPT
+TAKES.sample := RUN PROMPT TOKENS TEMPERATURE TOP_K TOP_P SEED SAMPLES CHECKPOINT DEVICE PRECISION
 
 ##@ GPT-2
 
 .PHONY: sample
-sample: | $(READY) ## text from a trained GPT-2: RUN=name PROMPT="def main"
+sample: | $(READY) ## text from a trained GPT-2, as it is made: RUN=name PROMPT="def main"|@file|-
 	$(Q)$(PYTHON) gpt2/sample.py
 
 ##@ Benchmarks

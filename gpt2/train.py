@@ -56,7 +56,8 @@ from gpt2.prepare import (
     trial_step,
 )
 from gpt2.pretrained import load_pretrained
-from gpt2.sample import model_config, write_sample
+from gpt2.sample import write_sample
+from gpt2.trained import model_config
 from lib.data.prefetch import Batch
 from lib.data.text.tokenizers import load_tokenizer
 from lib.train.batch_finding import plan_batch

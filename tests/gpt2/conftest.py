@@ -24,3 +24,26 @@ def gpt2(folder, tmp_path):
     """The small model; restores PyTorch's settings afterwards."""
     with restored_torch():
         yield SmallModel("gpt2", folder, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def finished(folder, tmp_path_factory):
+    """A run of six steps with checkpoints after the third and the sixth, pruned and averaged."""
+    output = tmp_path_factory.mktemp("finished")
+    pruned = ("--optimizer", "adamwprune", "--target-sparsity", "0.5", "--ema-decay", "0.5")
+    with restored_torch():
+        return SmallModel("gpt2", folder, output).train(*pruned)
+
+
+@pytest.fixture
+def call(monkeypatch):
+    """`call(program, *flags)` runs its main in this process, with nothing from the environment."""
+    for name in ("RUN", "PROMPT", "SEED", "DEVICE", "CHECKPOINT", "FORMAT", "TASKS", "DATA_FILES"):
+        monkeypatch.delenv(name, raising=False)
+
+    def run(program, *flags: str) -> int:
+        monkeypatch.setattr("sys.argv", [program.__file__, *flags])
+        with restored_torch():
+            return program.main()
+
+    return run

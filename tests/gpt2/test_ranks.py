@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from gpt2.export import published
 from lib.runs import metadata
+from lib.text import printable
 from lib.train import checkpoint
 from lib.train.checkpoint.find import named
 from tests.killed import differences, science
@@ -76,10 +77,15 @@ def test_a_sharded_training_goes_on_with_any_number_of_ranks(sharded, tmp_path, 
 def test_a_sharded_run_is_exported_sampled_and_begun_from(sharded, gpt2, tmp_path):
     programs = {
         "-m": ["scripts.pruning.export", "--output", str(tmp_path / "out"), str(sharded.dir)],
-        "gpt2/sample.py": [str(sharded.dir), "--tokens", "2"],
+        "gpt2/sample.py": [str(sharded.dir), "--tokens", "12", "--checkpoint", "last"],
     }
     for program, arguments in programs.items():
-        subprocess.run([sys.executable, program, *arguments], check=True, cwd=ROOT, env=ENVIRONMENT)
+        done = subprocess.run(
+            [sys.executable, program, *arguments],
+            check=True, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True,
+        )  # fmt: skip
+    sample = (sharded.dir / "media" / "sample.txt").read_text()  # of the ranks, at the end
+    assert done.stdout == printable(sample) + "\n"
     best = checkpoint.load(named(sharded.dir / "checkpoints", "best"))["model_state_dict"]
     exported = published(sharded.weights("step_00000006"), {"vocab_size": 257})
     torch.testing.assert_close(load_file(tmp_path / "out"), exported, rtol=0, atol=0)

@@ -59,6 +59,10 @@ class Tokenizer:
         """The text of `tokens`; bytes that are not UTF-8 become U+FFFD."""
         return self.encoding.decode([int(token) for token in tokens])
 
+    def token_bytes(self, token: int) -> bytes:
+        """The bytes that one token stands for; they need not be whole characters."""
+        return self.encoding.decode_single_token_bytes(int(token))
+
 
 class BytesTokenizer(Tokenizer):
     """The bytes encoding: a byte is its own token, so that encoding is a copy."""
