@@ -30,6 +30,7 @@ from gpt2.prepare import trial_step
 from lib.data.text.tokens import TokenSet
 from lib.optim import build_optimizer
 from lib.optim.update import apply_update
+from lib.train.loss_scale import loss_scale_for
 from lib.train.precision import faster_precision
 from lib.train.runtime import Runtime, setup
 
@@ -77,13 +78,15 @@ class Ours:
         if self.runtime.device.type == "cuda":
             self.model.compile()
         self.lr = case.lr
+        self.loss_scale = loss_scale_for(self.precision, self.runtime.device)
         self.optimizer = build_optimizer(
             self.model, "adamw", lr=case.lr, weight_decay=0.1, betas=(0.9, 0.95), eps=1e-8
         )
 
     def step(self, x: Tensor, y: Tensor) -> None:
-        self.model(x, y).backward()
-        apply_update(self.optimizer, lr=self.lr, grad_clip=1.0)
+        self.loss_scale.scaled(self.model(x, y)).backward()
+        scaler = self.loss_scale.scaler
+        apply_update(self.optimizer, lr=self.lr, grad_clip=1.0, scaler=scaler)
 
     def loss(self, x: Tensor, y: Tensor) -> float:
         with torch.no_grad():

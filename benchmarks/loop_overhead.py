@@ -29,6 +29,7 @@ from benchmarks.flags import as_argv
 from lib.config.settings import load_settings
 from lib.files import ROOT
 from lib.train.learner import Learner
+from lib.train.runtime import Runtime
 
 
 class Clock:
@@ -75,9 +76,11 @@ def loop_overhead(model: str, flags: dict[str, Any]) -> dict[str, float]:
     clock, times = Clock(), []
     build, update = Learner.from_settings, Learner.update
 
-    def build_and_time(settings: Any, module: nn.Module, trained: nn.Module, steps: int) -> Learner:
+    def build_and_time(
+        settings: Any, runtime: Runtime, module: nn.Module, trained: nn.Module, steps: int
+    ) -> Learner:
         trained.forward = clock.wrap(trained.forward)
-        return build(settings, module, trained, steps)
+        return build(settings, runtime, module, trained, steps)
 
     def timed_update(*args: Any) -> Any:
         result = clock.wrap(update)(*args)

@@ -98,7 +98,9 @@ class Ours:
             runtime = replace(runtime, precision=faster_precision(trial))
         self.runtime, self.precision = runtime, runtime.precision
         compile_on_gpu(settings, runtime, [self.model])
-        self.learner = Learner.from_settings(settings, self.model, self.model, total_steps=10_000)
+        self.learner = Learner.from_settings(
+            settings, runtime, self.model, self.model, total_steps=10_000
+        )
         self.plan = BatchPlan(case.batch, 1, case.batch)
         self.batches = MicroBatches(
             lambda step, plan: images.training(plan.shares(0, step), plan.effective)
@@ -114,7 +116,7 @@ class Ours:
         for x, y in self.batches.of(step, self.plan):
             with self.runtime.autocast():
                 loss = self.loss(self.model(x), y)
-            loss.backward()
+            self.learner.scaled(loss).backward()
         self.learner.update(self.learner.lr(step))
 
 

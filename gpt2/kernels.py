@@ -167,7 +167,9 @@ def linear_cross_entropy(
     `x` is (rows, width), `weight` (padded vocabulary, width), `targets` (rows,) int64. Columns
     from `vocab_size` on are padding and take no part. Products run in the precision of `x`, the
     softmax in float32. With gradients enabled the gradients are computed on the way, chunk by
-    chunk, while the logits of the chunk are at hand; backward only scales them.
+    chunk, while the logits of the chunk are at hand; backward only scales them. In float16 the mean
+    over the rows is left to backward as well, which knows the scale of the loss: a probability
+    divided by thousands of rows would be zero before that scale could save it.
     """
     if torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad):
         return _LinearCrossEntropy.apply(x, weight, targets, vocab_size)
@@ -182,7 +184,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, weight, targets, vocab_size: int) -> torch.Tensor:
         compute_weight = in_dtype(weight, x.dtype)
-        dx, dweight = torch.empty_like(x), torch.zeros_like(weight)
+        dx = torch.empty_like(x)
+        dweight = torch.zeros_like(weight, dtype=_at_least_float32(weight.dtype))
+        factors = x.new_ones(x.shape[0], 1, dtype=dweight.dtype)  # what remains to be multiplied
         losses = []
         for rows in _row_chunks(x, weight):
             logits = _logits(x[rows], compute_weight, vocab_size)
@@ -192,17 +196,48 @@ class _LinearCrossEntropy(torch.autograd.Function):
             # d loss / d logits = softmax - one-hot, averaged over all rows.
             dlogits = (logits - log_normaliser).exp_()
             dlogits.scatter_add_(1, target, torch.full_like(log_normaliser, -1.0))
-            dlogits = dlogits.mul_(1.0 / x.shape[0]).to(x.dtype)
+            if x.dtype == torch.float16:
+                gain = _gain(dlogits, x[rows], compute_weight)
+                dlogits = dlogits.mul_(gain).to(x.dtype)
+                factors[rows] /= gain * x.shape[0]
+                dweight.addcmul_((dlogits.t() @ x[rows]).to(dweight.dtype), factors[rows.start])
+            else:
+                dlogits = dlogits.mul_(1.0 / x.shape[0]).to(x.dtype)
+                dweight += dlogits.t() @ x[rows]
             dx[rows] = dlogits @ compute_weight
-            dweight += dlogits.t() @ x[rows]
-        ctx.save_for_backward(dx, dweight)
+        ctx.save_for_backward(dx, dweight, factors)
+        ctx.weight_dtype = weight.dtype
         return torch.stack(losses).sum() / x.shape[0]
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, scale: torch.Tensor):
-        dx, dweight = ctx.saved_tensors
-        return dx * scale.to(dx.dtype), dweight * scale.to(dweight.dtype), None, None
+        dx, dweight, factors = ctx.saved_tensors
+        if dx.dtype == torch.float16:  # which cannot hold the scale of a loss, 65,536
+            dx = (dx * (factors * scale)).to(torch.float16)
+        else:
+            dx = dx * scale.to(dx.dtype)
+        return dx, (dweight * scale.to(dweight.dtype)).to(ctx.weight_dtype), None, None
+
+
+def _gain(dlogits: torch.Tensor, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """The power of two by which the float32 `dlogits` are as large as float16 allows, 0-d.
+
+    Neither they nor their products with `weight` and with the rows `x` can overflow: a sum of
+    products is at most the sum of the absolute values of one side times the largest of the other.
+    """
+    magnitudes = dlogits.abs()
+    bounds = (
+        magnitudes.max(),
+        magnitudes.sum(1).max() * weight.abs().max(),
+        magnitudes.sum(0).max() * x.abs().max(),
+    )
+    room = 0.5 * torch.finfo(torch.float16).max / torch.stack([b.float() for b in bounds]).max()
+    return torch.exp2(room.log2().floor()).clamp(2.0**-60, 2.0**60)
+
+
+def _at_least_float32(dtype: torch.dtype) -> torch.dtype:
+    return torch.promote_types(dtype, torch.float32)
 
 
 def _row_chunks(x: torch.Tensor, weight: torch.Tensor) -> list[slice]:
@@ -213,6 +248,6 @@ def _row_chunks(x: torch.Tensor, weight: torch.Tensor) -> list[slice]:
 def _logits(x: torch.Tensor, weight: torch.Tensor, vocab_size: int) -> torch.Tensor:
     """Logits in at least float32, the padding at minus infinity."""
     logits = x @ weight.t()
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    logits = logits.to(_at_least_float32(logits.dtype))
     logits[:, vocab_size:] = -math.inf
     return logits

@@ -94,7 +94,7 @@ def train(settings: Settings, start: Start) -> None:
     plan = start.plan or fit_batch(settings, runtime, model, plan, read)
     trained = spread(settings, runtime, model)
     timetable = plan_steps(settings, tokens.train, plan)
-    learner = Learner.from_settings(settings, model, trained, timetable.total_steps)
+    learner = Learner.from_settings(settings, runtime, model, trained, timetable.total_steps)
     batches = MicroBatches(functools.partial(read_ahead, read, runtime.device))
     windows = tokens.val.windows(config.block_size, settings.EVAL_WINDOWS)
     meter = Meter(runtime, unit="tokens", units=config.block_size, flops=flops_per_window(model))
@@ -117,7 +117,7 @@ def train(settings: Settings, start: Start) -> None:
                     # Ranks exchange gradients once a step, while the last backward pass runs.
                     with reduce_gradients(trained, micro_step == plan.micro_steps):
                         micro_loss = trained(x, y) / plan.micro_steps
-                        micro_loss.backward()
+                        learner.scaled(micro_loss).backward()
                     loss += micro_loss.detach()
             if loop.out_of_memory:
                 micro_loss = None  # free this attempt's memory before the next

@@ -63,7 +63,7 @@ def train(settings: Settings, start: Start) -> None:
                         with runtime.autocast():
                             logits = trained(x)
                             micro_loss = F.cross_entropy(logits, y) / plan.micro_steps
-                        micro_loss.backward()
+                        learner.scaled(micro_loss).backward()
                     loss += micro_loss.detach()
                     correct += right_guesses(logits, y)
             if loop.out_of_memory:

@@ -124,11 +124,14 @@ def test_accumulation_is_the_same_batch_in_parts(model):
     )
 
 
-def test_bfloat16_is_close_to_float32(model):
-    full, half = model.train(), model.train("--precision", "bfloat16")
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_16_bits_are_close_to_float32(model, precision):
+    full, half = model.train(), model.train("--precision", precision)
     assert half.rows("train/loss")[1] != full.rows("train/loss")[1]
     assert half.rows("train/loss")[4] == pytest.approx(full.rows("train/loss")[4], rel=0.02)
-    assert half.metadata["precision"] == "bfloat16"
+    assert half.metadata["precision"] == precision
+    scales = {1: 65536.0, 4: 65536.0} if precision == "float16" else {}
+    assert half.rows("loss_scale").items() >= scales.items()
 
 
 def test_auto_keeps_the_effective_batch(model):

@@ -24,6 +24,7 @@ SHARED = {
     "loop.announce",
     "loop.catch_out_of_memory",
     "reduce_gradients",
+    "learner.scaled",
     "learner.update",
     "learner.averaged",
     "loop.end_step",
@@ -97,5 +98,5 @@ def test_the_step_is_fenced_by_rules_and_holds_forward_backward_and_update(progr
     rules = [i for i, line in enumerate(lines) if line.strip().startswith(RULE)]
     assert len(rules) == 2
     step = "\n".join(lines[rules[0] : rules[1]])
-    for part in ("loss.backward()", "learner.lr(step)", "learner.update("):
+    for part in ("learner.scaled(micro_loss).backward()", "learner.lr(step)", "learner.update("):
         assert part in step

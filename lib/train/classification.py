@@ -100,7 +100,7 @@ def classification(
     runtime, classes = start.runtime, len(data.classes)
     timetable = plan_steps(settings, len(data.train), plan)
     trained = replicate(model, runtime)
-    learner = Learner.from_settings(settings, model, trained, timetable.total_steps)
+    learner = Learner.from_settings(settings, runtime, model, trained, timetable.total_steps)
     meter, metrics = Meter(runtime, flops=flops), metrics_of(classes)
 
     def stream(step: int, plan: BatchPlan) -> Iterator[Batch]:

@@ -13,7 +13,7 @@ repeats or wastes does not count (Chowdhery et al. 2022, appendix B).
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import torch
@@ -47,6 +47,8 @@ BFLOAT16_PEAKS = {
     "MI250X": 191.5,
     "W7900": 123.0,
 }
+# Dense float16 with float32 sums, of those without bfloat16; the others have the same in both.
+FLOAT16_PEAKS = {"V100S": 130.0, "V100 PCIe": 112.0, "V100": 125.0, "T4": 65.0}
 # What may surround the model in a device's name: maker, series, memory, form factor. Any other
 # word makes it another device: RTX 4090 Laptop GPU, A10-24Q (a share of one), A100 … MIG 1g.5gb.
 _AROUND = re.compile(
@@ -85,22 +87,25 @@ def counted_flops(loss: Callable[[], Tensor]) -> int:
 
 
 def peak_flops(device: torch.device, precision: str) -> Peak | None:
-    """The peak of `device` in `precision`, float32 or bfloat16; None if it is not known."""
+    """The peak of `device` in `precision`; None if it is not known.
+
+    That of a CPU in float16 is not measured: emulated, it takes minutes and says nothing.
+    """
     if device.type == "cpu":
-        return _measured_cpu(precision)
-    if device.type != "cuda" or precision != "bfloat16":
+        return None if precision == "float16" else _measured_cpu(precision)
+    if device.type != "cuda" or precision == "float32":
         return None
-    model = _known_model(torch.cuda.get_device_name(device))
+    peaks = BFLOAT16_PEAKS | (FLOAT16_PEAKS if precision == "float16" else {})
+    model = _known_model(torch.cuda.get_device_name(device), peaks)
     if model is None:
         return None
-    tera = BFLOAT16_PEAKS[model]
-    return Peak(1e12 * tera, f"{tera:g} TFLOP/s, dense bfloat16 of the {model}")
+    return Peak(1e12 * peaks[model], f"{peaks[model]:g} TFLOP/s, dense {precision} of the {model}")
 
 
-def _known_model(device_name: str) -> str | None:
-    """The entry of BFLOAT16_PEAKS that matches a device's name, word by word."""
+def _known_model(device_name: str, models: Iterable[str]) -> str | None:
+    """Which of `models` a device's name means, word by word."""
     words = set(re.split(r"[\s-]+", device_name.upper()))
-    for model in sorted(BFLOAT16_PEAKS, key=len, reverse=True):  # H100 PCIe before H100
+    for model in sorted(models, key=len, reverse=True):  # H100 PCIe before H100
         named = set(model.upper().split())
         if named <= words and all(_AROUND.fullmatch(word) for word in words - named):
             return model

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 """What an update of the weights needs: model, optimizer, pruner, learning rate, clipping.
 
-learner = Learner.from_settings(settings, model, trained, total_steps)
+learner = Learner.from_settings(settings, runtime, model, trained, total_steps)
 lr = learner.lr(step)
+learner.scaled(loss).backward()
 grad_norm = learner.update(lr)
 with learner.averaged():
     evaluate(model)
@@ -10,7 +11,7 @@ with learner.averaged():
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -21,7 +22,9 @@ from ..optim.update import apply_update
 from ..pruning.build import Unpruned
 from ..pruning.pruner import Pruner
 from .ema import Average, Unaveraged, average_from_settings
+from .loss_scale import LossScale, Unscaled, loss_scale_for
 from .ranks import average_buffers
+from .runtime import Runtime
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class Learner:
     """`model` is spread over the ranks; `lr` is a function of the number of updates made.
 
     `grad_clip` is the largest 2-norm of a gradient, 0 for no limit. `average` is the running mean
-    of the weights.
+    of the weights, `loss_scale` what the loss is multiplied by in float16.
     """
 
     model: nn.Module
@@ -38,10 +41,11 @@ class Learner:
     lr: Callable[[int], float]
     grad_clip: float
     average: Average | Unaveraged
+    loss_scale: LossScale | Unscaled = field(default_factory=Unscaled)
 
     @staticmethod
     def from_settings(
-        settings: Any, model: nn.Module, trained: nn.Module, total_steps: int
+        settings: Any, runtime: Runtime, model: nn.Module, trained: nn.Module, total_steps: int
     ) -> "Learner":
         """As the settings ask, for `model`, which its wrapper `trained` spreads over the ranks.
 
@@ -50,14 +54,26 @@ class Learner:
         optimizer, pruner = optimizer_from_settings(settings, model, total_steps)
         lr = schedule_from_settings(settings, total_steps)
         average = average_from_settings(settings, model, pruner)
-        return Learner(trained, optimizer, pruner, lr, settings.GRAD_CLIP, average)
+        loss_scale = loss_scale_for(runtime.precision, runtime.device)
+        return Learner(trained, optimizer, pruner, lr, settings.GRAD_CLIP, average, loss_scale)
+
+    def scaled(self, loss: Tensor) -> Tensor:
+        """The loss whose gradients `update` takes: multiplied by the loss scale in float16."""
+        return self.loss_scale.scaled(loss)
 
     def update(self, lr: float) -> Tensor:
         """Prune, clip and step with the gradients at hand, and drop them (lib/optim/update.py).
 
         Returns the norm of the gradient before clipping, a 0-d tensor on the device.
         """
-        norm = apply_update(self.optimizer, lr=lr, grad_clip=self.grad_clip, pruner=self.pruner)
+        norm = apply_update(
+            self.optimizer,
+            lr=lr,
+            grad_clip=self.grad_clip,
+            scaler=self.loss_scale.scaler,
+            pruner=self.pruner,
+        )
+        self.loss_scale.note_update()
         average_buffers(self.model)
         self.average.update()
         return norm

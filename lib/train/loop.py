@@ -184,7 +184,14 @@ class Loop:
         state.step += 1
         state.examples += state.plan.effective
         self._step_begun = False
-        self._unchecked = {"training loss": loss, "norm of the gradient": grad_norm}
+        self._unchecked = {"training loss": loss}
+        if self._learner.loss_scale.is_void:
+            self.run.say(
+                f"step {state.step}: a gradient overflows in float16, and the step changes no "
+                f"weight; the loss scale is {self._learner.loss_scale.value:g} now"
+            )
+        else:
+            self._unchecked["norm of the gradient"] = grad_norm
         self._ended = state.step == due.total_steps or self._is_out_of_time()
         logs = due.logs(state.step) or self._ended
         evaluates = due.evaluates(state.step) or self._ended
@@ -232,10 +239,12 @@ class Loop:
         step, effective = self.state.step, self.state.plan.effective
         train = {name: mean_over_ranks(value).item() for name, value in means.items()}
         step_s = self._clock.lap(step)
+        norm = {} if self._learner.loss_scale.is_void else {"grad_norm": whole(grad_norm).item()}
         metrics = {
             **self._named("train", train),
             "lr": lr,
-            "grad_norm": whole(grad_norm).item(),
+            **norm,
+            **self._learner.loss_scale.metrics(),
             "perf/step_ms": 1000 * step_s,
             **self._meter.metrics(effective / step_s),
             **self._pruner.metrics(),

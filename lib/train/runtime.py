@@ -21,7 +21,7 @@ MANY_THREADS = 64  # allowed on any machine
 
 @dataclass(frozen=True)
 class Runtime:
-    """What `setup` chose. `precision` is "float32" or "bfloat16"."""
+    """What `setup` chose. `precision` is "float32", "bfloat16" or "float16"."""
 
     device: torch.device
     precision: str
@@ -45,7 +45,7 @@ class Runtime:
         """Computes matrix products and convolutions within it in `precision`."""
         if self.precision == "float32":
             return nullcontext()
-        return torch.autocast(self.device.type, torch.bfloat16)
+        return torch.autocast(self.device.type, getattr(torch, self.precision))
 
 
 def setup(
@@ -53,9 +53,9 @@ def setup(
 ) -> Runtime:
     """Prepare PyTorch for a training.
 
-    `device` is auto, cpu, cuda or mps; `precision` is auto, float32 or bfloat16; `threads` is the
-    number of threads of a CPU operation, 0 for PyTorch's choice. A model that is not
-    `matmul_bound` gains nothing from bfloat16, so auto gives it float32.
+    `device` is auto, cpu, cuda or mps; `precision` is auto, float32, bfloat16 or float16; `threads`
+    is the number of threads of a CPU operation, 0 for PyTorch's choice. A model that is not
+    `matmul_bound` gains nothing from 16 bits, so auto gives it float32.
 
     Seeds all of PyTorch's generators. On a CPU, results are then bit for bit the same for the same
     number of threads. Raises Failure when there is no such `device` and BadUse when the launch
@@ -67,8 +67,9 @@ def setup(
         torch.set_num_threads(threads)
     chosen = _device(device, launch.local_rank)
     if precision == "auto":
-        faster = matmul_bound and _bfloat16_is_faster(chosen)
-        precision = "bfloat16" if faster else "float32"
+        precision = _fastest_precision(chosen) if matmul_bound else "float32"
+    if precision == "float16" and chosen.type == "mps":
+        raise BadUse("PRECISION=float16 is for CUDA devices: on mps take bfloat16 or float32")
     torch.backends.fp32_precision = "ieee"  # float32 means float32: no TF32 in convolutions
     torch.manual_seed(seed)
     if chosen.type == "cpu":
@@ -135,11 +136,14 @@ def _device(name: str, local_rank: int) -> torch.device:
     return torch.device(name)
 
 
-def _bfloat16_is_faster(device: torch.device) -> bool:
-    """Whether the device computes in bfloat16 natively; emulation is slower than float32."""
+def _fastest_precision(device: torch.device) -> str:
+    """The precision that the device has units for; emulation is slower than float32."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            return "bfloat16"
+        has_tensor_cores = torch.cuda.get_device_capability(device) >= (7, 0)
+        return "float16" if has_tensor_cores else "float32"
     if device.type == "cpu":
         able = torch.cpu.get_capabilities()
-        return bool(able.get("amx_bf16") or able.get("avx512_bf16"))
-    return False
+        return "bfloat16" if able.get("amx_bf16") or able.get("avx512_bf16") else "float32"
+    return "float32"

@@ -237,3 +237,25 @@ def test_a_cast_made_in_inference_mode_serves_a_backward_pass():
             kernels.linear(torch.ones(3, 2).to(torch.bfloat16), weight, None)
         kernels.linear(x, weight, None).sum().backward()
     assert x.grad.sum() == 12
+
+
+@pytest.mark.parametrize("weight_dtype", [torch.float32, torch.float16])  # float16 where sharded
+@pytest.mark.parametrize(("size", "loss_scale"), [(1.0, 65536.0), (300.0, 8.0)])
+def test_small_gradients_survive_float16_and_large_ones_do_not_overflow(
+    weight_dtype, size, loss_scale, monkeypatch
+):
+    """The gradient of a logit is its probability over the number of rows: 1e-7, the least number
+    of float16, for a mean over 8,000 rows. Summed over them, times large inputs, it overflows.
+    """
+    monkeypatch.setitem(kernels.LOGITS_AT_ONCE, "cpu", 512 * 3000)  # three parts, the last short
+    torch.manual_seed(0)
+    inputs = size * torch.randn(8000, 32).half(), 0.02 * torch.randn(512, 32).half()
+    targets = torch.randint(4, (8000,)) ** 4  # few tokens, the most frequent half of the time
+    found = []
+    for dtypes in ((torch.float64,) * 2, (torch.float16, weight_dtype)):
+        x, weight = (t.to(d).requires_grad_() for t, d in zip(inputs, dtypes, strict=True))
+        loss = kernels.linear_cross_entropy(x, weight, targets, 500)
+        (loss * loss_scale).backward()
+        found.append([loss.detach().double(), *(t.grad.double() / loss_scale for t in (x, weight))])
+    for exact, half in zip(*found, strict=True):
+        assert (half - exact).norm() / exact.norm() < 4e-3

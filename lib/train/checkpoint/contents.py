@@ -43,6 +43,7 @@ def collect(
     return {
         **({} if is_sharded(model) else full_state(model, optimizer)),
         **learner.average.contents(),
+        **learner.loss_scale.contents(),
         "model": settings.MODEL,
         "step": state.step,
         "training_state": state.state_dict(),
@@ -77,6 +78,7 @@ def restore(
         else:
             load_full_state(learner.model, learner.optimizer, contents)
     learner.average.restore(contents, updates=state.step)
+    learner.loss_scale.restore(contents)
     learner.pruner.histogram = contents["scores"]
     restore_rng(contents["rng"], runtime)
 

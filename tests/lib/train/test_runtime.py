@@ -79,7 +79,7 @@ def test_auto_precision_is_float32_elsewhere(cpu_with):
 
 def test_autocast_computes_in_the_chosen_precision():
     a = torch.ones(2, 2)
-    for precision in ("float32", "bfloat16"):
+    for precision in ("float32", "bfloat16", "float16"):
         with setup(0, "cpu", precision, 0).autocast():
             assert (a @ a).dtype == getattr(torch, precision)
 
@@ -104,10 +104,22 @@ def test_more_ranks_than_gpus_are_refused(monkeypatch):
         runtime._device("cuda", 2)
 
 
-@pytest.mark.parametrize("native", [False, True])
-def test_a_gpu_that_emulates_bfloat16_gets_float32(monkeypatch, native):
+@pytest.mark.parametrize(
+    ("capability", "precision"),
+    [((8, 0), "bfloat16"), ((7, 5), "float16"), ((7, 0), "float16"), ((6, 1), "float32")],
+)
+def test_a_gpu_gets_what_it_has_units_for(monkeypatch, capability, precision):
+    """From Ampere on bfloat16; Volta and Turing emulate it, and have tensor cores for float16."""
+
     def supported(including_emulation=True):
-        return native or including_emulation
+        return capability >= (8, 0) or including_emulation
 
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
-    assert runtime._bfloat16_is_faster(torch.device("cuda")) is native
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    assert runtime._fastest_precision(torch.device("cuda")) == precision
+
+
+def test_float16_is_refused_where_nobody_tried_it(monkeypatch):
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    with pytest.raises(BadUse, match="float16 is for CUDA devices: on mps take bfloat16"):
+        setup(0, "mps", "float16", 0)
