@@ -84,7 +84,7 @@ def train(settings: Settings, start: Start) -> None:
 
     model = GPT(config).to(start.runtime.device)
     model.checkpoint_every = settings.GPT2_ACTIVATION_CHECKPOINTING
-    if settings.GPT2_PRETRAINED:
+    if settings.GPT2_PRETRAINED and not start.resumes:
         load_pretrained(model, settings.GPT2_PRETRAINED)
     start.with_weights(model)
     plan = start.plan or plan_batch(settings, start.runtime)

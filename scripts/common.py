@@ -15,6 +15,7 @@ from lib.runs import choose
 from lib.runs.stored import StoredRun, load_run, resolve
 from lib.train.checkpoint.find import named
 
+CHECKPOINTS = ("last", "best")
 UNCONFIGURED_OUTPUT_DIR = "outputs/training"
 
 
@@ -72,7 +73,12 @@ def runs_parser(doc: str) -> argparse.ArgumentParser:
 def checkpoint_parser(doc: str) -> argparse.ArgumentParser:
     """`run_parser` for a program about one checkpoint of a run; see `chosen_checkpoint`."""
     made = run_parser(doc)
-    made.add_argument("--checkpoint", choices=("last", "best"), default="last")
+    made.add_argument(
+        "--checkpoint",
+        choices=CHECKPOINTS,
+        default=os.environ.get("CHECKPOINT") or CHECKPOINTS[0],
+        help="the one at the end, or the best on the validation set (CHECKPOINT; default: last)",
+    )
     return made
 
 
@@ -114,4 +120,6 @@ def chosen_checkpoint(options: argparse.Namespace) -> Path:
 
     It may lack. Raises BadUse.
     """
+    if options.checkpoint not in CHECKPOINTS:  # in the environment: argparse checks flags only
+        raise BadUse(f"CHECKPOINT={options.checkpoint}: want {' or '.join(CHECKPOINTS)}")
     return named(chosen_run(options) / "checkpoints", options.checkpoint)

@@ -2,16 +2,16 @@
 
 ##@ Pruning
 
-TAKES.sparsity := RUN
-TAKES.export := RUN FORMAT
-TAKES.payoff := RUN
+TAKES.sparsity := RUN CHECKPOINT
+TAKES.export := RUN FORMAT CHECKPOINT OUT
+TAKES.payoff := RUN CHECKPOINT
 
 .PHONY: sparsity
 sparsity: | $(READY) ## per-layer sparsity of a run's checkpoint: RUN=name
 	$(Q)$(PYTHON) -m scripts.pruning.sparsity
 
 .PHONY: export
-export: | $(READY) ## weights of a run as a file: RUN=name FORMAT=dense|sparse|2to4
+export: | $(READY) ## weights of a run for others: RUN=name FORMAT=dense|sparse|2to4|hf CHECKPOINT=last|best OUT=path
 	$(Q)$(PYTHON) -m scripts.pruning.export
 
 .PHONY: payoff

@@ -73,6 +73,7 @@ BELOW = {
     "api": {"config", "optim", "pruning", "runs", "tracking", "train"},
     "config": set(),
     "data": set(),
+    "huggingface": {"config", "data", "runs", "train"},
     "pruning": set(),
     "optim": {"pruning"},
     "runs": {"config"},

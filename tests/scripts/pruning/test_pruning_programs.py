@@ -85,7 +85,19 @@ def test_export_into_the_run(runs):
 
 def test_unknown_format(runs):
     done = call("scripts.pruning.export", runs, FORMAT="onnx")
-    assert done.returncode == 2 and "FORMAT=onnx: want dense, sparse, 2to4" in done.stderr
+    assert done.returncode == 2 and "FORMAT=onnx: want dense, sparse, 2to4\n" in done.stderr
+
+
+def test_a_directory_for_language_models_is_not_for_others(runs):
+    done = call("scripts.pruning.export", runs, FORMAT="hf")
+    assert done.returncode == 2
+    assert "is of the model lenet5: want dense, sparse, 2to4\n" in done.stderr
+    assert not (runs / "dense" / "hf").exists()
+
+
+def test_which_checkpoint_is_checked_also_in_the_environment(runs):
+    done = call("scripts.pruning.export", runs, CHECKPOINT="first")
+    assert done.returncode == 2 and "CHECKPOINT=first: want last or best" in done.stderr
 
 
 def test_payoff(runs):
