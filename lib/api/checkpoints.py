@@ -147,6 +147,9 @@ class Checkpoints:
         where they were. Raises BadUse when the parts are others than those that were saved,
         CheckpointError when all checkpoints are damaged, and what load_state_dict raises.
         """
+        self.wait()
+        if self._runtime.world_size > 1:
+            dist.barrier()
         if not any(steps_on_disk(self.folder)):
             return Restored()
         say = self._run.say if self._run else print

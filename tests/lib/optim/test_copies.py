@@ -2,6 +2,7 @@
 """Copied, pickled and restored optimizers go on as the original does, bit for bit."""
 
 import copy
+import io
 import pickle
 
 import pytest
@@ -62,9 +63,19 @@ MAKERS = {
     "prune-spam": pruned_by("adamwspam", SPAM),
     "prune-stable": pruned_by("adamwspam", STABLE),
 }
+
+
+def saved_whole(both):
+    """As programs do that save the optimizer itself, and not its state_dict."""
+    torch.save(both, buffer := io.BytesIO())
+    buffer.seek(0)
+    return torch.load(buffer, weights_only=False)
+
+
 COPIES = {
     "deepcopy": copy.deepcopy,
     "pickle": lambda both: pickle.loads(pickle.dumps(both)),
+    "torch.save": saved_whole,
     "copy of a copy": lambda both: copy.deepcopy(pickle.loads(pickle.dumps(both))),
 }
 
@@ -88,6 +99,29 @@ def test_a_copy_goes_on_as_the_original_does(maker, way, stop):
         masks, other_masks = state["pruner"]["masks"], other_state["pruner"]["masks"]
         assert all(masks[name].equal(other_masks[name]) for name in masks)
         assert int((other[0].weight == 0).sum() + (other[2].weight == 0).sum()) == round(0.5 * 45)
+
+
+@pytest.mark.parametrize("maker", ["prune-spam", "adamw"])
+def test_a_trainer_can_be_copied_whole(maker):
+    """A module that holds its optimizer, as in Lightning, or an optimizer copied alone."""
+    net = network()
+    net.trainer = {"optimizer": MAKERS[maker](net)}
+    train(net, net.trainer["optimizer"], 0, 4)
+    other = copy.deepcopy(net)
+    assert {*other.parameters()} == {
+        p for group in other.trainer["optimizer"].param_groups for p in group["params"]
+    }
+    alone = copy.deepcopy(net.trainer["optimizer"])
+    weights = [p for group in alone.param_groups for p in group["params"]]
+    for each, optimizer in ((net, net.trainer["optimizer"]), (other, other.trainer["optimizer"])):
+        train(each, optimizer, 4, 12)
+    assert all(map(torch.equal, net.parameters(), other.parameters()))
+    for step in range(4, 12):  # the copy alone prunes its own copies of the weights
+        torch.manual_seed(step)
+        for p in weights:
+            p.grad = torch.randn_like(p)
+        alone.step()
+    assert sum(int((p == 0).sum()) for p in weights) == round(0.5 * 45)
 
 
 def test_a_pickled_optimizer_takes_hooks_of_others_beside_its_own():
