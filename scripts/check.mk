@@ -18,7 +18,7 @@ check-fast: lint ## lint and the quick tests
 lint: | $(READY) ## ruff and shellcheck
 	$(Q)$(PYTHON) -m ruff check --quiet .
 	$(Q)$(PYTHON) -m ruff format --quiet --check .
-	$(Q)$(SHELLCHECK) scripts/*.sh scripts/*/*.sh .ci/run
+	$(Q)$(SHELLCHECK) scripts/*.sh scripts/*/*.sh scripts/activate docs/examples/*.sbatch .ci/run
 
 .PHONY: format
 format: | $(READY) ## let ruff format the Python files

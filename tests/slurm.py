@@ -5,15 +5,15 @@
     monkeypatch.setenv("PATH", …)           # slurm.path
     slurm.wait("1_0", restarts=1)           # until a task has run so often and ended
 
-It takes of Slurm what submitit uses: arrays, --output, --export, requeueing. A requeued job starts
-again once its processes are gone, with SLURM_RESTART_COUNT.
+It takes of Slurm what submitit and docs/examples/train.sbatch use: arrays, --output, --export,
+requeueing, and --nodes, all of which are this machine. A requeued job starts again once its
+processes are gone, with SLURM_RESTART_COUNT.
 """
 
 import contextlib
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -67,9 +67,9 @@ def install(folder: Path) -> Slurm:
 
 def sbatch(home: Path, arguments: list[str]) -> None:
     """Queue a script: copy it, start its tasks, say its number."""
-    text = Path(arguments[-1]).read_text()
+    text = Path(arguments[-1]).read_text() + "".join(f"#SBATCH {a}\n" for a in arguments[:-1])
     number = len(list(home.glob("*.sh"))) + 1
-    shutil.copy(arguments[-1], home / f"{number}.sh")
+    (home / f"{number}.sh").write_text(text)
     array = re.search(r"^#SBATCH --array=0-(\d+)", text, re.MULTILINE)
     tasks = [f"{number}_{task}" for task in range(int(array[1]) + 1)] if array else [str(number)]
     for task in tasks:
@@ -85,6 +85,9 @@ def start(home: Path, task: str, restarts: int) -> None:
     if re.search("^#SBATCH --export=NONE", script.read_text(), re.MULTILINE):
         kept = {name: os.environ[name] for name in ("PATH", "HOME")}
     kept |= {"SLURM_JOB_ID": number, "SLURM_RESTART_COUNT": str(restarts), "SLURM_NTASKS": "1"}
+    nodes = re.findall(r"^#SBATCH --nodes=(\d+)", script.read_text(), re.MULTILINE) or ["1"]
+    names = ",".join(["localhost"] * int(nodes[-1]))
+    kept |= {"SLURM_NNODES": nodes[-1], "SLURM_JOB_NODELIST": names, "SLURM_NODEID": "0"}
     if index:
         kept |= {"SLURM_ARRAY_JOB_ID": number, "SLURM_ARRAY_TASK_ID": index}
     watch = [sys.executable, __file__, "--task", str(home), task, str(restarts)]
@@ -115,6 +118,10 @@ def srun(home: Path, arguments: list[str]) -> None:
             descriptor = os.open(path.replace("%t", "0"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
             for output in (1, 2) if option == "--output" else (2,):
                 os.dup2(descriptor, output)
+    if (nodes := int(os.environ["SLURM_NNODES"])) > 1:
+        node = ({"SLURM_NODEID": str(n), "SLURM_PROCID": str(n)} for n in range(nodes))
+        tasks = [subprocess.Popen(arguments, env={**os.environ, **about}) for about in node]
+        sys.exit(max(process.wait() for process in tasks))
     (home / f"{task}.new").write_text(str(os.getpid()))
     (home / f"{task}.new").rename(home / f"{task}.pid")
     os.environ["SLURM_PROCID"] = "0"
@@ -122,7 +129,10 @@ def srun(home: Path, arguments: list[str]) -> None:
 
 
 def scontrol(home: Path, arguments: list[str]) -> None:
-    """scontrol requeue TASK"""
+    """scontrol requeue TASK, scontrol show hostnames LIST"""
+    if arguments[:2] == ["show", "hostnames"]:
+        print(arguments[2].replace(",", "\n"))
+        return
     assert arguments[0] == "requeue", json.dumps(arguments)
     (home / f"{arguments[1]}.requeue").touch()
 
