@@ -70,6 +70,8 @@ def make_clone(tmp_path_factory) -> Clone:
     home = tmp_path_factory.mktemp("home")
     folder = home / "AdamWPrune"
     copy_of_the_tree(folder)
+    (home / "packages").mkdir()  # in place of an installed package
+    (home / "packages/adamwprune").symlink_to(folder / "lib")
     short = home / "short.config"
     short.write_text(SHORT)
     environment = {k: v for k, v in os.environ.items() if k in KEPT}
@@ -112,7 +114,7 @@ def problem_with(block: Block, clone: Clone) -> str:
     if block.why:
         return ""
     if block.kind == "python" and block.text.startswith(("from ", "import ")):
-        done = clone.type(f"PYTHONPATH=. python - <<'END'\n{block.text}\nEND")
+        done = clone.type(f"PYTHONPATH=.:../packages python - <<'END'\n{block.text}\nEND")
     elif block.kind in SHELL:
         typed = "\n".join(block.typed)
         done = clone.type(re.sub(r"(\bfor \w+ in \S+ \S+)[^;]*;", r"\1;", typed))
