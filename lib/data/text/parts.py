@@ -3,7 +3,7 @@
 
     part = Part.parse("2/8")                        # make data PART=2/8
     first, end = part.files(corpus)                 # of the corpus, from 0; end is not included
-    part.directory(Path("data/books-gpt2"))         # data/books-gpt2.part-2-of-8
+    part.directory(Path("data/books-bytes"))        # data/books-bytes.part-2-of-8
     merge(found_parts(directory), directory, recipe, tokenizer, say)
 
 A part is a directory of shards like a whole corpus, or of none if it has no files. Parts in order
