@@ -103,7 +103,7 @@ def loop_overhead(model: str, flags: dict[str, Any]) -> dict[str, float]:
         for patch in patches:
             stack.enter_context(patch)
         stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
-        importlib.import_module(f"{model}.train").main(settings)
+        importlib.import_module(f"{model}.train").train(settings)
     total, inside = times[-1]
     steps = len(times) - 1
     return {

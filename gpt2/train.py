@@ -9,7 +9,7 @@
     python gpt2/train.py --config PATH                       another .config
     python gpt2/train.py --resume RUN                        go on with a run that was stopped
 
-The training step is in `train`, between two rules; what surrounds it is shared by all models
+The training step is in `train_from`, between two rules; what surrounds it is shared by all models
 (lib/train/loop.py). The corpus is tokenised first if `make data` has not done it. Each run writes
 one directory under OUTPUT_DIR: configuration, metrics, checkpoints, plots, a sample. MAX_STEPS
 counts updates; with MAX_STEPS=0 training ends after NUM_EPOCHS times as many windows as fit side by
@@ -28,12 +28,12 @@ from lib.cli import begin, run_main
 if __name__ == "__main__":
     begin()
 
-from lib.config.settings import Settings, load_settings
+from lib.config.settings import Settings, program_settings
 from lib.train.openmp import spin_briefly
 
 if __name__ == "__main__":
     # Before PyTorch, whose import takes two seconds: --help and errors in flags come at once.
-    settings = load_settings("gpt2")
+    settings = program_settings("gpt2")
     os.chdir(Path(__file__).parent.parent)  # relative paths in the settings start here
     spin_briefly()
 
@@ -60,22 +60,34 @@ from gpt2.sample import write_sample
 from gpt2.trained import model_config
 from lib.data.prefetch import Batch
 from lib.data.text.tokenizers import load_tokenizer
+from lib.runs.stored_run import StoredRun
 from lib.train.batch_finding import plan_batch
 from lib.train.evaluation import eval_batches, mean_over_examples
 from lib.train.flops import Meter
-from lib.train.group import process_group
 from lib.train.learner import Learner
 from lib.train.loop import Loop
 from lib.train.micro_batches import MicroBatches
 from lib.train.precision import choose_precision, compile_on_gpu
 from lib.train.ranks import reduce_gradients
-from lib.train.runtime import Runtime, setup
+from lib.train.runtime import Runtime
+from lib.train.session import session
 from lib.train.start import Start
 from lib.train.stop import StopRequest
 
 
-def train(settings: Settings, start: Start) -> None:
-    """Train from the data to the table of results; one rank's share if there are several."""
+def train(settings: Settings) -> StoredRun | None:
+    """Train alone, or as a rank of the group that torchrun started.
+
+    Returns the run; None on all ranks but the first. Raises lib.errors.Failure for what a user can
+    act on, and KeyboardInterrupt after Ctrl-C, once the run is saved.
+    """
+    with session(settings, always=settings.SHARD) as start:
+        train_from(settings, start)
+    return start.trained_run()
+
+
+def train_from(settings: Settings, start: Start) -> None:
+    """From the data to the table of results; one rank's share if there are several."""
     tokenizer = load_tokenizer(settings.TOKENIZER)
     config = model_config(settings, tokenizer.vocab_size)
     tokens = load_tokens(settings, tokenizer, quiet=not start.runtime.is_main)
@@ -154,17 +166,5 @@ def perplexity(loss: float) -> float:
     return math.exp(loss) if loss < 700 else math.inf
 
 
-def main(settings: Settings) -> None:
-    """Train alone, or as a rank of the group that torchrun started."""
-    runtime = setup(settings.SEED, settings.DEVICE, settings.PRECISION, settings.NUM_THREADS)
-    with process_group(
-        runtime,
-        timeout=settings.RANK_TIMEOUT,
-        agree_on=settings.as_dict(),
-        always=settings.SHARD,
-    ):
-        train(settings, Start.from_settings(settings, runtime))
-
-
 if __name__ == "__main__":
-    run_main(lambda: main(settings))
+    run_main(lambda: train(settings))

@@ -9,7 +9,7 @@
     python lenet5/train.py --resume RUN                     go on with a run that was stopped
     torchrun --nproc-per-node 2 lenet5/train.py             on two GPUs, or with two processes
 
-The training step is in `train`, between two rules; what surrounds it is shared by all models
+The training step is in `train_from`, between two rules; what surrounds it is shared by all models
 (lib/train/loop.py). Each run writes one directory under OUTPUT_DIR: configuration, metrics,
 checkpoints, plots. SIGUSR1 saves, SIGUSR2 saves and stops. Exit codes: 0 done, 1 failure, 2 bad
 use, 130 Ctrl-C, 140 SIGUSR2, 143 SIGTERM.
@@ -26,11 +26,11 @@ from lib.cli import begin, run_main
 if __name__ == "__main__":
     begin()
 
-from lib.config.settings import Settings, load_settings
+from lib.config.settings import Settings, program_settings
 
 if __name__ == "__main__":
     # Before PyTorch, whose import takes two seconds: --help and errors in flags come at once.
-    settings = load_settings("lenet5")
+    settings = program_settings("lenet5")
     os.chdir(Path(__file__).parent.parent)  # relative paths in the settings start here
 
 import torch
@@ -38,15 +38,27 @@ from torch.nn import functional as F
 
 from lenet5.model import LeNet5
 from lib.data.images.from_settings import images_from_settings
+from lib.runs.stored_run import StoredRun
 from lib.train.classification import classification, fit_batch, right_guesses
-from lib.train.group import process_group
 from lib.train.ranks import reduce_gradients
-from lib.train.runtime import setup
+from lib.train.session import session
 from lib.train.start import Start
 
 
-def train(settings: Settings, start: Start) -> None:
-    """Train from the data to the table of results; one rank's share if there are several."""
+def train(settings: Settings) -> StoredRun | None:
+    """Train alone, or as a rank of the group that torchrun started.
+
+    Returns the run; None on all ranks but the first. Raises lib.errors.Failure for what a user can
+    act on, and KeyboardInterrupt after Ctrl-C, once the run is saved.
+    """
+    # A network this small spends its time on overhead, which bfloat16 would increase.
+    with session(settings, matmul_bound=False) as start:
+        train_from(settings, start)
+    return start.trained_run()
+
+
+def train_from(settings: Settings, start: Start) -> None:
+    """From the data to the table of results; one rank's share if there are several."""
     runtime = start.runtime
     data = images_from_settings(settings, runtime.device, channels=1)
     model = start.with_weights(LeNet5(len(data.classes)).to(runtime.device))
@@ -75,15 +87,5 @@ def train(settings: Settings, start: Start) -> None:
             loop.end_step(loss, grad_norm, lr, accuracy=correct / (plan.micro_steps * plan.micro))
 
 
-def main(settings: Settings) -> None:
-    """Train alone, or as a rank of the group that torchrun started."""
-    # A network this small spends its time on overhead, which bfloat16 would increase.
-    runtime = setup(
-        settings.SEED, settings.DEVICE, settings.PRECISION, settings.NUM_THREADS, matmul_bound=False
-    )
-    with process_group(runtime, timeout=settings.RANK_TIMEOUT, agree_on=settings.as_dict()):
-        train(settings, Start.from_settings(settings, runtime))
-
-
 if __name__ == "__main__":
-    run_main(lambda: main(settings))
+    run_main(lambda: train(settings))

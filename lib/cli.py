@@ -70,8 +70,8 @@ def become(program: str, *arguments: str) -> NoReturn:
     os.execv(sys.executable, [sys.executable, program, *arguments])
 
 
-def run_main(main: Callable[[], int | None]) -> NoReturn:
-    """Call `main` and exit with its result or with the code of the error it raised."""
+def run_main(main: Callable[[], object]) -> NoReturn:
+    """Call `main` and exit with the code that it returns, if it does, or of the error it raised."""
     import signal
 
     from .errors import Failure
@@ -80,7 +80,8 @@ def run_main(main: Callable[[], int | None]) -> NoReturn:
     try:
         if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
             signal.signal(signal.SIGINT, signal.default_int_handler)
-        code = main() or 0
+        result = main()
+        code = result if isinstance(result, int) else 0
         sys.stdout.flush()
     except Failure as error:
         print(f"error: {error}", file=sys.stderr)

@@ -15,25 +15,10 @@ from lib.errors import BadUse
 from lib.train.batch_finding import BatchPlan, plan_batch, try_step
 from lib.train.batch_norm import norm_layer
 from lib.train.flops import counted_flops
-from lib.train.runtime import Runtime, setup
+from lib.train.runtime import Runtime
 from resnet50.model import Norm, ResNet
 
 Loss = Callable[[Tensor, Tensor], Tensor]  # of logits and labels
-
-
-def runtime_from_settings(settings: Settings) -> Runtime:
-    """Device, precision and threads.
-
-    A narrow network gains so little from bfloat16 on a CPU that a trial would decide by chance, and
-    two equal trainings would differ.
-    """
-    return setup(
-        settings.SEED,
-        settings.DEVICE,
-        settings.PRECISION,
-        settings.NUM_THREADS,
-        matmul_bound=settings.RESNET_WIDTH >= 64,
-    )
 
 
 def build_model(settings: Settings, classes: int, norm: Norm | None = None) -> ResNet:

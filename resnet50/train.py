@@ -9,7 +9,7 @@
     python resnet50/train.py --config PATH                 another .config
     python resnet50/train.py --resume RUN                  go on with a run that was stopped
 
-The training step is in `train`, between two rules; what surrounds it is shared by all models
+The training step is in `train_from`, between two rules; what surrounds it is shared by all models
 (lib/train/loop.py). Each run writes one directory under OUTPUT_DIR: configuration, metrics,
 checkpoints, plots. SIGUSR1 saves, SIGUSR2 saves and stops. Exit codes: 0 done, 1 failure, 2 bad
 use, 130 Ctrl-C, 140 SIGUSR2, 143 SIGTERM.
@@ -27,12 +27,12 @@ from lib.cli import begin, run_main
 if __name__ == "__main__":
     begin()
 
-from lib.config.settings import Settings, load_settings
+from lib.config.settings import Settings, program_settings
 from lib.train.openmp import spin_briefly
 
 if __name__ == "__main__":
     # Before PyTorch, whose import takes two seconds: --help and errors in flags come at once.
-    settings = load_settings("resnet50")
+    settings = program_settings("resnet50")
     os.chdir(Path(__file__).parent.parent)  # relative paths in the settings start here
     spin_briefly()
 
@@ -40,24 +40,37 @@ if __name__ == "__main__":
 import torch
 
 from lib.data.images.from_settings import images_from_settings
+from lib.runs.stored_run import StoredRun
 from lib.train.classification import classification, fit_batch, right_guesses
-from lib.train.group import process_group
 from lib.train.precision import choose_precision, compile_on_gpu
 from lib.train.ranks import reduce_gradients
+from lib.train.session import session
 from lib.train.start import Start
 from resnet50.prepare import (
     build_model,
     flops_per_image,
     require_statistics,
-    runtime_from_settings,
     smoothed_loss,
     trial_step,
 )
 from resnet50.pretrained import load_pretrained
 
 
-def train(settings: Settings, start: Start) -> None:
-    """Train from the data to the table of results; one rank's share if there are several."""
+def train(settings: Settings) -> StoredRun | None:
+    """Train alone, or as a rank of the group that torchrun started.
+
+    Returns the run; None on all ranks but the first. Raises lib.errors.Failure for what a user can
+    act on, and KeyboardInterrupt after Ctrl-C, once the run is saved.
+    """
+    # A narrow network gains so little from bfloat16 on a CPU that a trial would decide by chance,
+    # and two equal trainings would differ.
+    with session(settings, matmul_bound=settings.RESNET_WIDTH >= 64) as start:
+        train_from(settings, start)
+    return start.trained_run()
+
+
+def train_from(settings: Settings, start: Start) -> None:
+    """From the data to the table of results; one rank's share if there are several."""
     device, smoothed = start.runtime.device, smoothed_loss(settings)
     data = images_from_settings(settings, device, channels=3)
     images, classes = data.train, len(data.classes)
@@ -106,12 +119,5 @@ def train(settings: Settings, start: Start) -> None:
             loop.end_step(loss, grad_norm, lr, accuracy=correct / (plan.micro_steps * plan.micro))
 
 
-def main(settings: Settings) -> None:
-    """Train alone, or as a rank of the group that torchrun started."""
-    runtime = runtime_from_settings(settings)
-    with process_group(runtime, timeout=settings.RANK_TIMEOUT, agree_on=settings.as_dict()):
-        train(settings, Start.from_settings(settings, runtime))
-
-
 if __name__ == "__main__":
-    run_main(lambda: main(settings))
+    run_main(lambda: train(settings))

@@ -87,7 +87,7 @@ class SmallModel:
     def train(self, *more: str) -> Finished:
         """Train in this process; errors are raised. The run is `latest` in any case."""
         self._count += 1
-        self.program.main(load_settings(self.name, self.flags(f"run-{self._count}", *more)))
+        self.program.train(load_settings(self.name, self.flags(f"run-{self._count}", *more)))
         return self.latest
 
     @property

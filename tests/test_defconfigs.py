@@ -37,7 +37,7 @@ def test_two_steps(defconfig, tmp_path, data_dir):
     ]
     program = importlib.import_module(f"{model}.train")
     with restored_torch():
-        assert in_child(lambda: program.main(load_settings(model, flags))) == 0
+        assert in_child(lambda: program.train(load_settings(model, flags))) == 0
     run = tmp_path / "runs" / "two"
     found = metadata.load(run / "metadata.yaml")
     assert found["status"] == "completed"

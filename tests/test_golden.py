@@ -43,7 +43,7 @@ def first_steps(defconfig: str, folder: Path) -> dict[str, list[float]]:
     model = SmallModel(name, folder, folder)
     model.small = [*fixed, "--data-dir", str(folder / "data"), "--num-threads", "1"]
     flags = model.flags(defconfig, "--config", str(ROOT / "defconfigs" / defconfig))
-    model.program.main(load_settings(name, flags))
+    model.program.train(load_settings(name, flags))
     run = Finished(folder / defconfig)
     return {name: list(values.values()) for name in TOLERANCE if (values := run.rows(name))}
 

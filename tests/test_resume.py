@@ -115,7 +115,7 @@ def kill_in_step(number: int, waits: bool = True) -> None:
 
 def resume(model: SmallModel, run: Path, *flags: str) -> None:
     """In this process, with the settings of the run."""
-    model.program.main(load_settings(model.name, ["--resume", str(run), *flags]))
+    model.program.train(load_settings(model.name, ["--resume", str(run), *flags]))
 
 
 def _case(model: str, name: str, flags: tuple[str, ...]) -> object:

@@ -13,9 +13,9 @@ RULE = "# ──"
 
 # What must not drift between models. Each is called, not only imported.
 SHARED = {
-    "load_settings",
-    "setup",
-    "process_group",
+    "program_settings",
+    "session",
+    "start.trained_run",
     "plan_batch",
     "find_batch",
     "Timetable.from_settings",
@@ -43,12 +43,13 @@ def calls(*paths: Path) -> list[ast.Call]:
 
 
 def lines_of_train(program: Path, *, with_step: bool) -> list[str]:
-    """The body of `train`, without docstring, blank lines and comments; with its step or without.
+    """The body of `train_from`, without docstring, blank lines and comments.
 
-    The step is what is between the two rules.
+    Its step is what is between the two rules.
     """
     tree = ast.parse(program.read_text())
-    (train,) = [n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "train"]
+    functions = [n for n in tree.body if isinstance(n, ast.FunctionDef)]
+    (train,) = [n for n in functions if n.name == "train_from"]
     lines, in_step = [], False
     for line in program.read_text().splitlines()[train.body[0].end_lineno : train.end_lineno]:
         code = line.strip()

@@ -23,7 +23,7 @@ if __name__ == "__main__":
 from tiny.model import advance, val_loss
 
 from lib import lock
-from lib.config.settings import Settings, load_settings
+from lib.config.settings import Settings, program_settings
 from lib.errors import BadUse
 from lib.files import write_atomic
 from lib.launch_env import launch_env
@@ -105,6 +105,6 @@ def main(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    settings = load_settings("tiny")
+    settings = program_settings("tiny")
     os.chdir(Path(__file__).parent.parent)  # relative paths in the settings start here
     run_main(lambda: main(settings))

@@ -2,7 +2,7 @@
 """From what a user types to typed values. The room below all others; it never imports torch.
 
 The doors:
-- settings.load_settings(model): what a training program was asked to do, frozen and typed;
+- settings.load_settings(model, flags): what a training program was asked to do, frozen and typed;
 - tree.Tree and assign.apply: the Kconfig files, and assignments to them, checked;
 - store.load and store.store: .config, its origins and config.py;
 - trackers.TRACKERS: one row for each tracker, with its symbol, backend and package.

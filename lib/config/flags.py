@@ -6,11 +6,12 @@ LEARNING_RATE becomes --learning-rate, a bool --plots and --no-plots, a choice o
 """
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
-from ..errors import did_you_mean
+from ..errors import BadUse, did_you_mean
 from .dotconfig import Assignment, shorten
 from .symbols import conditions, menus, prompt_of, selectors, unmet
 from .synonyms import SYNONYMS
@@ -28,12 +29,12 @@ class Flags(NamedTuple):
 
 
 class _Parser(argparse.ArgumentParser):
-    """Reports errors as the other commands do, with near matches for unknown flags."""
+    """Raises what is wrong as BadUse, with near matches for unknown flags."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message}\n       `{self.prog} --help` lists the flags\n")
+        raise BadUse(f"{message}\n       `{self.prog} --help` lists the flags")
 
-    def parse_strictly(self, argv: Sequence[str] | None) -> argparse.Namespace:
+    def parse_strictly(self, argv: Sequence[str]) -> argparse.Namespace:
         options, unknown = self.parse_known_args(argv)
         for word in unknown:
             flags = [flag for flag in self._option_string_actions if flag.startswith("--")]
@@ -42,12 +43,15 @@ class _Parser(argparse.ArgumentParser):
         return options
 
 
-def parse_flags(tree: Tree, model: str, argv: Sequence[str] | None) -> Flags:
-    """Parse `argv` (default: the command line). Exits 0 after --help and 2 on bad use.
+def parse_flags(tree: Tree, model: str, argv: Sequence[str]) -> Flags:
+    """Parse `argv`. Raises BadUse; exits 0 after --help.
 
     `tree` must have `model` selected, so that its defaults are shown.
     """
-    options = vars(_parser(tree, model).parse_strictly(argv))
+    parser = _parser(tree, model)
+    if list(argv) != sys.argv[1:]:  # of another program: a notebook's kernel, say
+        parser.prog = f"{model}/train.py"
+    options = vars(parser.parse_strictly(argv))
     config, resume, tracker = (options.pop(name) for name in ("config", "resume", "tracker"))
     assignments = [
         Assignment(name, text_of(value), f"flag {flag_of(name)}") for name, value in options.items()
@@ -56,8 +60,8 @@ def parse_flags(tree: Tree, model: str, argv: Sequence[str] | None) -> Flags:
     return Flags(config, resume, enabled, assignments)
 
 
-def config_flag(argv: Sequence[str] | None) -> Path | None:
-    """What `--config` on the command line names, whatever other flags there are."""
+def config_flag(argv: Sequence[str]) -> Path | None:
+    """What `--config` in `argv` names, whatever other flags there are."""
     parser = _Parser(add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS)
     parser.add_argument("--config", type=Path, default=None)
     return parser.parse_known_args(argv)[0].config

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The settings of a run: what a training program was asked to do, typed and frozen.
 
-    settings = load_settings(model)      # the launch's, config.py or --config PATH; then flags
+    settings = load_settings(model, flags)  # the launch's, config.py or --config PATH; then flags
     settings.LEARNING_RATE               # 0.002
     settings.trackers                    # ("trackio", "wandb")
     settings.files(clean)[".config"]     # what the run directory keeps
@@ -52,6 +52,9 @@ class Settings:
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"settings are frozen: {name} cannot be set")
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *self._values]  # for completion
 
     def __repr__(self) -> str:
         changed = (
@@ -135,33 +138,39 @@ class Settings:
         }
 
 
-def load_settings(model: str, argv: Sequence[str] | None = None) -> Settings:
-    """The settings for the training program of `model`; `argv` defaults to the command line.
+def load_settings(model: str, flags: Sequence[str] = ()) -> Settings:
+    """The settings for the training program of `model`, with `flags` as on its command line.
 
-    Exits 0 after --help and 2, with every error said on stderr, on bad input.
+    Raises BadUse, whose text has every error. Exits 0 after --help.
+    """
+    if isinstance(flags, str) or not all(isinstance(flag, str) for flag in flags):
+        raise BadUse(f'flags are a list of texts, ["--learning-rate", "0.01"], not {flags!r}')
+    return Settings(*_configured_tree(model, flags))
+
+
+def program_settings(model: str) -> Settings:
+    """The settings for this program, by its command line.
+
+    Exits 0 after --help and 2, with every error said on stderr, on bad use.
     """
     try:
-        return Settings(*_configured_tree(model, argv))
+        return load_settings(model, sys.argv[1:])
     except BadUse as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
 
 
-def configured_model(argv: Sequence[str] | None = None) -> str:
-    """The model that is configured, by `--config PATH` on the command line, config.py or default.
+def configured_model(flags: Sequence[str]) -> str:
+    """The model that is configured, by `--config PATH` among `flags`, config.py or the default.
 
-    For programs that serve every model. Errors end the program as in `load_settings`.
+    For programs that serve every model. Raises BadUse.
     """
     tree = Tree()
-    try:
-        _load(tree, config_flag(argv))
-    except BadUse as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+    _load(tree, config_flag(flags))
     return tree.syms["MODEL"].str_value
 
 
-def _configured_tree(model: str, argv: Sequence[str] | None) -> tuple[Tree, Path | str | None]:
+def _configured_tree(model: str, argv: Sequence[str]) -> tuple[Tree, Path | str | None]:
     """The tree as it was configured, and what to go on with (`Settings.resume`)."""
     tree = Tree()
     select_model = Assignment("MODEL", model, "the program")

@@ -27,7 +27,7 @@ from ..runs.keep.ledger import describe, tried_before
 from ..runs.keep.partial import missing
 from ..runs.redact import redact_named
 from ..runs.run import NullRun, Run, info_from_settings
-from ..runs.stored import load_run, resolve, run_of_launch
+from ..runs.stored import StoredRun, load_run, resolve, run_of_launch
 from . import checkpoint
 from .batch_finding import BatchPlan
 from .checkpoint import CheckpointError, manifest
@@ -58,6 +58,7 @@ class Start:
         self._weights: Mapping[str, Any] | None = None  # of INIT_FROM, until they are loaded
         self._parent: dict[str, Any] = {}
         self._remark = ""  # for the run's log, once it is open
+        self._trained: Path | None = None  # the directory of the run, once it is open
 
     @staticmethod
     def from_settings(settings: Any, runtime: Runtime) -> "Start":
@@ -126,6 +127,15 @@ class Start:
 
     def open_run(self, settings: Any, step: int) -> Run | NullRun:
         """The run: a new one, or the one that goes on after `step` updates."""
+        run = self._new_or_continued(settings, step)
+        self._trained = run.dir if self.runtime.is_main else None
+        return run
+
+    def trained_run(self) -> StoredRun | None:
+        """The run that was opened, as it is on the disk now; None on all ranks but the first."""
+        return load_run(self._trained) if self._trained else None
+
+    def _new_or_continued(self, settings: Any, step: int) -> Run | NullRun:
         if self.run_dir is None:
             run = Run.from_settings(settings, model=settings.MODEL)
             if found := tried_before(settings.OUTPUT_DIR, settings.science_hash):

@@ -18,6 +18,7 @@ between steps, such as an evaluation, calls `check` too.
 import contextlib
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from types import FrameType
@@ -42,8 +43,8 @@ class StopRequest:
     `agree` is called with a vote, 0 where this process got no signal, and returns the largest among
     the ranks (lib.train.ranks.any_rank): all save or end after the same step and in the same
     way, whichever of them got the signal.
-    A Ctrl-C after that ends the process at once. Outside the main thread, where Python delivers no
-    signals, it does nothing.
+    A Ctrl-C after that ends the process at once, in a notebook or at Python's prompt the training.
+    Outside the main thread, where Python delivers no signals, it does nothing.
     """
 
     def __init__(self, agree: Callable[[int], int] = int) -> None:
@@ -82,7 +83,10 @@ class StopRequest:
         if self._signal:
             return
         self._signal = number
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # works whatever the process is doing
+        # A prompt outlives its training. What has none ends at once, whatever it is doing.
+        is_at_prompt = hasattr(sys, "ps1")
+        again = signal.default_int_handler if is_at_prompt else signal.SIG_DFL
+        signal.signal(signal.SIGINT, again)
         if self._announces:
             # Not print: it could be interrupting a print, whose buffer is not reentrant.
             with contextlib.suppress(OSError):

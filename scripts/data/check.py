@@ -10,11 +10,13 @@ from lib.cli import begin, run_main
 if __name__ == "__main__":
     begin()
 
+import sys
+
 from scripts.data.kinds import configured_data
 
 
 def main() -> None:
-    settings, kind = configured_data()
+    settings, kind = configured_data(sys.argv[1:])
     for line in kind.check_data(settings):
         print(line)
 

@@ -17,11 +17,8 @@ KINDS: dict[str, ModuleType] = {
 }
 
 
-def configured_data(flags: Sequence[str] | None = None) -> tuple[Settings, ModuleType]:
-    """The settings of the configuration and flags, and the module for their kind of data.
-
-    flags: instead of those on the command line.
-    """
+def configured_data(flags: Sequence[str]) -> tuple[Settings, ModuleType]:
+    """The settings of the configuration and `flags`, and the module for their kind of data."""
     settings = load_settings(configured_model(flags), flags)
     for capability, module in KINDS.items():
         if getattr(settings, capability):

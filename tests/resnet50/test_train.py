@@ -117,7 +117,7 @@ class TestPretrained:
         run = resnet50.train("--resnet-pretrained", str(weights))
         weights.unlink()
         program = resnet50.program
-        program.main(load_settings("resnet50", ["--resume", str(run.dir), "--max-steps", "8"]))
+        program.train(load_settings("resnet50", ["--resume", str(run.dir), "--max-steps", "8"]))
         assert run.checkpoint()["step"] == 8
 
     def test_another_number_of_classes_is_said(self, resnet50, tmp_path):

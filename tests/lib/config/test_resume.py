@@ -53,10 +53,11 @@ def run(tmp_path, monkeypatch):
 
 def refused(capsys, *argv: str, model: str = "lenet5") -> str:
     """What is said when the flags are refused."""
-    with pytest.raises(SystemExit) as exit_:
+    with pytest.raises(BadUse) as raised:
         load_settings(model, argv)
-    assert exit_.value.code == 2
-    return capsys.readouterr().err
+    assert raised.value.exit_code == 2
+    assert not capsys.readouterr().out
+    return str(raised.value)
 
 
 # ---------------------------------------------------------------------- which run
@@ -284,7 +285,7 @@ def test_a_step_keeps_its_examples_however_they_are_divided(tmp_path, words, exa
 
 
 def test_outputs_stay_where_they_are(run):
-    with pytest.raises(SystemExit):
+    with pytest.raises(ConfigError, match="OUTPUT_DIR"):
         load_settings("lenet5", ["--resume", str(run), "--output-dir", "/elsewhere"])
 
 

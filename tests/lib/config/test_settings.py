@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """From .config by way of config.py and flags to the settings of a run, and back."""
 
+import re
 import runpy
 import subprocess
 import sys
@@ -15,9 +16,10 @@ from lib.config import configpy, dotconfig, science, store
 from lib.config.assign import apply
 from lib.config.conflicts import contradictions
 from lib.config.dotconfig import Assignment, ConfigError, parse, parse_words
-from lib.config.settings import Settings, load_settings
+from lib.config.settings import Settings, load_settings, program_settings
 from lib.config.symbols import menus
 from lib.config.tree import BOOL, INT, Tree, text_of
+from lib.errors import BadUse
 
 HOSTILE = [
     "\"quoted\" and 'quoted'",
@@ -109,11 +111,43 @@ def test_the_tracker_flag(config_py, words, trackers):
         (["--description", "a\0b"], "NUL"),
     ],
 )
-def test_bad_flags_exit_2_with_the_reason(config_py, capsys, argv, complaint):
-    with pytest.raises(SystemExit) as exit_:
+def test_bad_flags_are_refused_with_the_reason(config_py, capsys, monkeypatch, argv, complaint):
+    """As an exception, of which a program makes its exit code."""
+    with pytest.raises(BadUse, match=re.escape(complaint)):
         load_settings("lenet5", argv)
+    assert complaint not in capsys.readouterr().err
+    monkeypatch.setattr(sys, "argv", ["train.py", *argv])
+    with pytest.raises(SystemExit) as exit_:
+        program_settings("lenet5")
     assert exit_.value.code == 2
     assert complaint in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flags", ["--learning-rate 0.01", ["--learning-rate", 0.01]])
+def test_flags_that_are_no_list_of_texts_are_refused(flags):
+    with pytest.raises(BadUse, match=r'flags are a list of texts, \["--learning-rate", "0\.01"\]'):
+        load_settings("lenet5", flags)
+
+
+def test_the_flags_of_another_program_are_not_taken(config_py, monkeypatch):
+    """As in a notebook, whose kernel has flags of its own."""
+    monkeypatch.setattr(sys, "argv", ["ipykernel_launcher.py", "-f", "kernel.json"])
+    assert load_settings("lenet5").MODEL == "lenet5"
+    with pytest.raises(BadUse, match=r"`lenet5/train\.py --help` lists the flags"):
+        load_settings("lenet5", ["--sed", "1"])
+
+
+def test_a_model_that_there_is_not_is_refused():
+    with pytest.raises(BadUse, match="lenet5"):
+        load_settings("lenet")
+
+
+def test_a_prompt_completes_and_shows_settings(config_py):
+    settings = load_settings("lenet5", ["--learning-rate", "0.01"])
+    assert {"LEARNING_RATE", "SEED", "trackers", "as_dict"} <= set(dir(settings))
+    assert "lenet5" in repr(settings) and "LEARNING_RATE=0.01" in repr(settings)
+    with pytest.raises(AttributeError, match=r"no symbol LERNING_RATE; did you mean LEARNING_RATE"):
+        print(settings.LERNING_RATE)
 
 
 def test_help_has_the_menus_the_defaults_and_the_ranges(config_py, capsys):
@@ -132,12 +166,11 @@ def test_help_has_the_menus_the_defaults_and_the_ranges(config_py, capsys):
     assert "--model" not in text.replace("--models", "")
 
 
-def test_the_configuration_of_another_model_is_refused(config_py, capsys):
+def test_the_configuration_of_another_model_is_refused(config_py):
     configure(config_py, "")
     config_py.write_text(config_py.read_text().replace("'MODEL': 'lenet5'", "'MODEL': 'other'"))
-    with pytest.raises(SystemExit) as exit_:
+    with pytest.raises(ConfigError, match="MODEL=other resolves to 'lenet5'"):
         load_settings("lenet5", [])
-    assert exit_.value.code == 2
 
 
 @pytest.mark.parametrize(
@@ -156,13 +189,10 @@ def test_a_config_py_that_does_not_fit_is_refused_and_never_run(
     text = config_py.read_text()
     assert old in text
     config_py.write_text(text.replace(old, new))
-    with pytest.raises(SystemExit) as exit_:
+    with pytest.raises(ConfigError, match=complaint) as raised:
         load_settings("lenet5", [])
-    streams = capsys.readouterr()
-    assert exit_.value.code == 2
-    assert complaint in streams.err
-    assert "make olddefconfig" in streams.err
-    assert not streams.out
+    assert "make olddefconfig" in str(raised.value)
+    assert not capsys.readouterr().out
 
 
 def test_a_config_newer_than_config_py_is_said(config_py, capsys):

@@ -67,9 +67,9 @@ def start(tmp_path):
 REPORT = """
 import os, pathlib, sys, time
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
-from lib.config.settings import load_settings
+from lib.config.settings import program_settings
 time.sleep(0.3)
-settings = load_settings("lenet5")
+settings = program_settings("lenet5")
 # One write: two processes share the pipe.
 print(f"trains {settings.LEARNING_RATE} {settings.BATCH_SIZE}\\n", end="", flush=True)
 time.sleep(float(os.environ.get("LINGER", 0)))

@@ -22,8 +22,8 @@ from scripts.train.resume import with_its_processes
 REPORT = """
 import os, pathlib, sys
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
-from lib.config.settings import load_settings
-settings = load_settings("lenet5")
+from lib.config.settings import program_settings
+settings = program_settings("lenet5")
 changes = settings.changes(settings.resume)
 print("resume", settings.resume, settings.SEED, settings.NUM_EPOCHS, changes)
 """
