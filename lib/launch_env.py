@@ -15,10 +15,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from .advice import typed
 from .errors import BadUse
 
 _CURE = (
-    "start ranks with make NPROC=… or torchrun; for a single process: "
+    f"start ranks with {typed('make NPROC=… or torchrun', 'torchrun')}; for a single process: "
     "unset RANK WORLD_SIZE LOCAL_RANK LOCAL_WORLD_SIZE"
 )
 

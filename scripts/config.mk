@@ -68,7 +68,7 @@ defconfig-%: | $(READY)
 .PHONY: clean mrproper
 clean: ## remove config.py and caches; .config, runs and data stay
 	$(Q)rm -f config.py
-	$(Q)rm -rf .pytest_cache .ruff_cache .hypothesis
+	$(Q)rm -rf .pytest_cache .ruff_cache .hypothesis build *.egg-info
 	$(Q)find . \( -path ./.git -o -path ./.venv -o -path ./outputs -o -path ./data \) -prune \
 		-o -name __pycache__ -prune -exec rm -rf {} +
 

@@ -1,9 +1,14 @@
 # SPDX-License-Identifier: MIT
 """Where a run of a script goes on: at the latest of its checkpoints that is not damaged."""
 
+import shutil
 from pathlib import Path
 from typing import NamedTuple
 
+from .. import lock
+from ..errors import BadUse
+from ..runs.run import FOLDERS
+from ..runs.status import RESERVE
 from ..train.checkpoint.digest import CheckpointError, verify
 from ..train.checkpoint.find import newest_first
 from ..train.checkpoint.peek import peek
@@ -22,8 +27,14 @@ class Restart(NamedTuple):
 
 
 def restart_of(directory: Path) -> Restart | None:
-    """Where the run in `directory` goes on; None when there is no run."""
+    """Where the run in `directory` goes on; None when there is no run.
+
+    What a program that was killed while it began the run left there is removed. Raises BadUse for a
+    folder that is something else.
+    """
     if not (directory / "metadata.yaml").is_file():
+        if directory.exists():
+            _remove_beginnings(directory)
         return None
     for path in newest_first(directory / "checkpoints"):
         try:
@@ -33,3 +44,14 @@ def restart_of(directory: Path) -> Restart | None:
         except (OSError, CheckpointError, KeyError, TypeError):
             continue  # Checkpoints.restore names it
     return Restart(directory, 0, 0, "")
+
+
+def _remove_beginnings(directory: Path) -> None:
+    """Metadata come last: without them there is nothing that somebody could miss."""
+    own = {*FOLDERS, RESERVE, ".lock", "config.yaml", "git.diff", "logs/train.log"}
+    found = [path for path in directory.rglob("*") if path.suffix != ".tmp"]
+    if any(str(path.relative_to(directory)) not in own for path in found):
+        raise BadUse(f"{directory} is no run, so it cannot be resumed: choose another name")
+    if not lock.is_free(directory / ".lock"):
+        raise BadUse(f"{directory.name} is being begun by another program at this moment")
+    shutil.rmtree(directory)

@@ -229,7 +229,7 @@ class Run(Media):
         if os.getpid() != self._owner:  # a forked child: the run is its parent's
             return
         error = getattr(sys, "last_value", None)
-        if hasattr(sys, "ps1") or "ipykernel" in sys.modules:
+        if hasattr(sys, "ps1") or hasattr(builtins, "__IPYTHON__"):
             self._end("interrupted")
         elif error is not None and error is not self._error_before:
             self._end(*recorded.outcome(error))
@@ -259,6 +259,7 @@ def _begin(
         restart.directory,
         step=restart.step, offset=restart.offset, checkpoint=restart.checkpoint,
         changed={key: [old.get(key), new.get(key)] for key in names}, files=files, info=info,
+        code=_code(),
     )  # fmt: skip
 
 

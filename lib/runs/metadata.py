@@ -220,9 +220,11 @@ def first_fields(name: str, run_dir: Path, code: Path = ROOT) -> dict[str, Any]:
     }
 
 
-def attempt(step: int, checkpoint: str, changed: Mapping[str, Any]) -> dict[str, Any]:
+def attempt(
+    step: int, checkpoint: str, changed: Mapping[str, Any], code: Path = ROOT
+) -> dict[str, Any]:
     """An entry of `resumes`: an attempt of this process to go on after `step` updates."""
-    git, _ = git_state()
+    git, _ = git_state(code)
     return {
         "time": now(),
         "step": step,

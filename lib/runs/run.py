@@ -147,12 +147,14 @@ class Run(MediaLog):
         changed: Mapping[str, Any] | None = None,
         files: Mapping[str, str] | None = None,
         info: Mapping[str, Any] | None = None,
+        code: Path = ROOT,
     ) -> "Run | NullRun":
         """The run in `directory` again, in progress from `step` updates on.
 
         The rows of its journal from byte `offset` on, its length when the checkpoint was saved, are
         superseded. `changed` (symbol → [old, new]) and the name of the `checkpoint` are recorded,
-        `files` and `info` are as for `create`. Ranks other than 0 get a run that does nothing.
+        `files`, `info` and `code` are as for `create`. Other ranks than 0 get a run that does
+        nothing.
 
         Whenever this is killed, the run can be resumed again: the event in the journal, which
         supersedes rows, comes last. Raises BadUse when the run is in progress, UnreadableRun
@@ -172,7 +174,7 @@ class Run(MediaLog):
                 mend(journal)
             with status_lock(directory):  # nobody marks it interrupted from here on
                 old = read_ended(directory)
-                attempt = metadata.attempt(step, checkpoint, changed or {})
+                attempt = metadata.attempt(step, checkpoint, changed or {}, code)
                 fields = {**metadata.resumed_fields(old, attempt), **(info or {})}
                 fields["tags"] = applied(tags(fields), entries(old, "tag_changes"))
                 run = Run(directory, fields, lock_fd)

@@ -293,3 +293,20 @@ def test_a_run_is_resumed_under_its_name():
     assert resume["changed"] == {"lr": [1, 2]}
     with run("x", resume=True), pytest.raises(BadUse, match="is running already"):
         run("x", resume=True)
+
+
+def test_a_run_that_was_killed_while_it_began_is_begun_again(monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr("lib.runs.metadata.save", lambda *_: os._exit(9))
+        if (child := os.fork()) == 0:
+            run("x", config={"lr": 1}, resume=True)
+    os.waitpid(child, 0)
+    left = {path.name for path in Path("outputs/training/x").iterdir()}
+    assert "config.yaml" in left and "metadata.yaml" not in left
+    with run("x", resume=True) as of:
+        assert of.name == "x"
+    Path("outputs/training/mine").mkdir()
+    Path("outputs/training/mine/thesis.tex").touch()
+    with pytest.raises(BadUse, match="is no run"):
+        run("mine", resume=True)
+    assert Path("outputs/training/mine/thesis.tex").exists()
