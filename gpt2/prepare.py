@@ -10,7 +10,8 @@ from itertools import count
 
 import torch
 
-from gpt2.model import GPT
+from gpt2.kernels import LOGITS_AT_ONCE
+from gpt2.model import GPT, GPTConfig
 from lib.config.settings import Settings
 from lib.data.prefetch import Batch, prefetch
 from lib.data.text.from_settings import corpus_from_settings
@@ -74,13 +75,10 @@ def fit_batch(
     device, ranks = runtime.device, runtime.world_size if settings.SHARD else 1
 
     def guess() -> BatchPlan:
-        fixed, per_window = batch_finding.transformer_memory(
-            model.parameter_count(),
-            settings.GPT2_N_LAYER,
-            settings.GPT2_N_EMBD,
-            settings.GPT2_BLOCK_SIZE,
+        state, loss, per_window = training_memory(
+            model.config, model.parameter_count(), runtime.precision, model.checkpoint_every
         )
-        return batch_finding.first_guess(plan, device, fixed // ranks, per_window)
+        return batch_finding.first_guess(plan, device, state // ranks + loss, per_window)
 
     def by_formula(plan: BatchPlan) -> None:
         if plan.micro > guess().micro:
@@ -95,6 +93,27 @@ def fit_batch(
     if device.type != "cuda" or not settings.HYPER_PARAM_AUTO:
         return plan
     return batch_finding.fit(guess(), by_formula, device)
+
+
+def training_memory(
+    config: GPTConfig, parameters: int, precision: str, checkpoint_every: int
+) -> tuple[int, int, int]:
+    """Bytes of a training on a GPU: of weights and optimizer, of the loss, of each sequence.
+
+    The loss takes the logits of as many rows as are computed at once, twice in float32 and once in
+    the precision of the products.
+    """
+    state, per_window = batch_finding.transformer_memory(
+        parameters,
+        config.n_layer,
+        config.n_embd,
+        config.block_size,
+        outputs=config.padded_vocab_size,
+        precision=precision,
+        checkpoint_every=checkpoint_every,
+    )
+    logit = 8 + (4 if precision == "float32" else 2)
+    return state, logit * LOGITS_AT_ONCE["cuda"], per_window
 
 
 def plan_steps(settings: Settings, split: Split, plan: BatchPlan) -> Timetable:

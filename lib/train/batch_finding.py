@@ -116,14 +116,33 @@ def plan_batch(settings: Any, runtime: Runtime) -> BatchPlan:
     return BatchPlan(effective, ranks, 1).at_most(max(1, micro))
 
 
-def transformer_memory(parameters: int, n_layer: int, width: int, context: int) -> tuple[int, int]:
-    """(bytes independent of the batch, bytes an example) of training in bfloat16 with Adam.
+def transformer_memory(
+    parameters: int,
+    n_layer: int,
+    width: int,
+    context: int,
+    *,
+    outputs: int,
+    precision: str = "bfloat16",
+    checkpoint_every: int = 0,
+) -> tuple[int, int]:
+    """(bytes independent of the batch, bytes an example) of training a transformer with Adam.
 
-    16 bytes a parameter: float32 weight, gradient and two moments. Per token and layer some 18
-    activations of the width in two bytes each: inputs and outputs of the norms (4), queries, keys
-    and values (3), attention (1), projections (2), and the MLP's two of fourfold width (8).
+    16 bytes a parameter: float32 weight, gradient and two moments; in 16 bits 2 more, for the cast
+    that the backward pass needs. The gradient of the output projection (outputs × width, float32)
+    once more, because it is computed ahead.
+
+    Per token and layer 16 activations of the width, in `precision`: inputs and outputs of the norms
+    (4), queries, keys and values (3), attention (1), the MLP's two of fourfold width (8); and two
+    at the output. Of every `checkpoint_every`-th layer only the input stays, and one layer at a
+    time is computed again. What lives for a moment is left to the headroom of `first_guess`.
     """
-    return 16 * parameters, 36 * n_layer * width * context
+    size = 4 if precision == "float32" else 2
+    recomputed = -(-n_layer // checkpoint_every) if checkpoint_every else 0
+    activations = 16 * (n_layer - recomputed + bool(recomputed)) + recomputed + 2
+    casts = 0 if size == 4 else size * parameters
+    fixed = 16 * parameters + casts + 4 * outputs * width
+    return fixed, size * activations * width * context
 
 
 def first_guess(plan: BatchPlan, device: torch.device, fixed: int, per_example: int) -> BatchPlan:

@@ -8,6 +8,7 @@ import torch
 
 from gpt2 import prepare
 from gpt2 import train as program
+from gpt2.model import GPTConfig
 from lib.data.text.shards import DataError
 from lib.errors import BadUse, Failure
 from lib.train import batch_finding
@@ -113,9 +114,10 @@ def test_a_model_to_be_sharded_is_fitted_by_formula_and_not_by_trial(monkeypatch
 
     class Settings:
         SHARD = HYPER_PARAM_AUTO = True
-        GPT2_N_LAYER, GPT2_N_EMBD, GPT2_BLOCK_SIZE = 12, 768, 1024
 
     class Model:
+        config, checkpoint_every = GPTConfig(50257), 0
+
         @staticmethod
         def parameter_count() -> int:
             return 124_439_808

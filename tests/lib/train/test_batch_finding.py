@@ -92,7 +92,7 @@ def test_the_first_guess_fills_the_memory_of_the_device(gib, micro, monkeypatch)
         total_memory = gib * 2**30
 
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: Device)
-    fixed, each = transformer_memory(124_439_808, 12, 768, 1024)
+    fixed, each = transformer_memory(124_439_808, 12, 768, 1024, outputs=50304)
     plan = first_guess(BatchPlan(480, 1, 1), CPU, fixed, each)
     assert fixed + plan.micro * each < gib * 2**30
     assert plan.micro >= micro
