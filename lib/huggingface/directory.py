@@ -7,12 +7,13 @@
 export replaces these and nothing else. Imports torch.
 """
 
+import fcntl
 import json
 import os
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,18 +57,20 @@ def write(path: Path, release: Release, card: str, about: Mapping[str, Any]) -> 
     that is there, and Failure, with nothing changed, when it cannot be written.
     """
     path = path.expanduser().resolve()  # replaces what a link points to, not the link
-    _require_own(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        with _one_at_a_time(path.parent):
+            _require_own(path)
         with _temporary(path) as (folder, held):
             _fill(folder, release, card)
             files = [file for file in sorted(folder.iterdir()) if file != held]
             listed = {file.name: sha256(file) for file in files}
             size = sum(file.stat().st_size for file in files)
             write_atomic(folder / LIST, json.dumps({**about, "files": listed}, indent=2) + "\n")
-            _require_own(path)  # writing took a while
-            held.unlink(missing_ok=True)
-            put_in_place(folder, path)
+            with _one_at_a_time(path.parent):
+                _require_own(path)  # writing took a while
+                held.unlink(missing_ok=True)
+                put_in_place(folder, path)
     except OSError as error:
         raise Failure(f"cannot write {path}: {error.strerror}") from error
     except SafetensorError as error:
@@ -115,6 +118,18 @@ def _foreign(path: Path) -> list[str]:
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return names
     return [name for name in names if name not in own | {LIST}]
+
+
+@contextmanager
+def _one_at_a_time(parent: Path) -> Iterator[None]:
+    """Of two exports into `parent`, one waits for the other to look, or to rename."""
+    descriptor = os.open(parent, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager
