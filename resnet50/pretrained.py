@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""ResNet weights from a local file, named as torchvision names them.
+"""ResNet weights from a local file or an exported run, named as torchvision names them.
 
     remark = load_pretrained(model, "~/resnet50-11ad3fa6.pth")
 
@@ -83,8 +83,10 @@ def load_pretrained(model: nn.Module, source: str) -> str:
 
 
 def read_weights(source: str) -> dict[str, Tensor]:
-    """The tensors of a .pth or .safetensors file by name. Raises Failure."""
+    """Name → tensor of a .pth or .safetensors file, or of an exported run. Raises Failure."""
     path = Path(source).expanduser()
+    if path.is_dir():
+        path /= "model.safetensors"  # of a run: what `make export` writes there
     try:
         if path.suffix == ".safetensors":
             found = load_file(path)

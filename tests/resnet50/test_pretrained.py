@@ -5,13 +5,15 @@ import re
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from lib.errors import Failure
+from lib.pruning.export import FORMATS
 from lib.train.batch_norm import norm_layer
+from resnet50.export import read_by
 from resnet50.model import ResNet
 from resnet50.pretrained import load_pretrained
-from tests.resnet50.test_model import give_weights, torchvision_model
+from tests.resnet50.test_model import give_weights, images, torchvision_model
 
 
 def network(depth=18, classes=5, width=4, stem="cifar", **more) -> ResNet:
@@ -78,6 +80,45 @@ def test_torchvisions_own(tmp_path):
     model = ResNet(50, 10)
     load_pretrained(model, str(tmp_path / "resnet50.pth"))
     assert equal(model, theirs.state_dict())
+
+
+def test_torchvision_takes_an_export(tmp_path):
+    """Every tensor, the zeros of the pruned ones too, and the same logits."""
+    model, theirs = ResNet(18, 10), torchvision_model(18)
+    give_weights(model)
+    pruned = torch.rand(model.layer3[0].conv1.weight.shape) < 0.5
+    model.layer3[0].conv1.weight.data[pruned] = 0.0
+    FORMATS["dense"][1](tmp_path / "model.safetensors", model.state_dict(), {})
+    theirs.load_state_dict(load_file(tmp_path / "model.safetensors"), strict=True)
+    assert not theirs.layer3[0].conv1.weight[pruned].any()
+    with torch.no_grad():
+        torch.testing.assert_close(theirs.eval()(images()), model.eval()(images()))
+
+
+@pytest.mark.parametrize("given", ["model.safetensors", ""])
+def test_our_own_export_is_read_back_bit_for_bit(weights, tmp_path, given):
+    FORMATS["dense"][1](tmp_path / "model.safetensors", weights, {})
+    model = network()
+    load_pretrained(model, str(tmp_path / given))
+    assert equal(model, weights)
+
+
+@pytest.mark.parametrize(
+    ("model", "says"),
+    [
+        (
+            {"depth": 34, "width": 64, "stem": "imagenet"},
+            r"models\.resnet34\(num_classes=5\) takes",
+        ),
+        (
+            {"width": 64},
+            "a ResNet-18 of width 64 with the cifar stem, torchvision's are of width 64",
+        ),
+        ({"stem": "imagenet"}, "has no such network: .*width 4"),
+    ],
+)
+def test_who_reads_an_export_is_said(model, says):
+    assert re.search(says, read_by(network(**model).state_dict()))
 
 
 def test_another_number_of_classes_gets_a_new_last_layer(weights, tmp_path):
