@@ -28,8 +28,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from ..config import config_yaml
 from ..config.trackers import SYMBOLS, parse_trackers
 from ..errors import BadUse, Failure
 from ..runs import run as recorded
@@ -37,8 +36,8 @@ from ..runs.directory import check_name
 from ..runs.null_run import NullRun
 from ..runs.open import OUTPUT_DIR
 from ..runs.redact import redact_tree
-from ..runs.safe_yaml import load_mapping, settings_in, to_plain
 from ..runs.stored import run_named
+from ..safe_yaml import settings_in, to_plain
 from ..tracking.describe import describe
 from ..tracking.launch import check, environment, forwarder_command, launch, outcome
 from .media import Media
@@ -248,11 +247,10 @@ def _begin(
     info: Mapping[str, Any],
     restart: "Restart | None",
 ) -> "recorded.Run | NullRun":
-    text = yaml.safe_dump(redact_tree(config), sort_keys=False, allow_unicode=True, width=100)
-    files = {"config.yaml": text}
+    files = {"config.yaml": config_yaml.render(redact_tree(config))}
     if restart is None:
         return recorded.Run.create(output_dir, name, files=files, info=info, code=_code())
-    old = settings_in(load_mapping(restart.directory / "config.yaml"))
+    old = settings_in(config_yaml.load(restart.directory / "config.yaml"))
     new = settings_in(to_plain(redact_tree(config)))
     names = [key for key in {**old, **new} if old.get(key) != new.get(key)]
     return recorded.Run.resume(

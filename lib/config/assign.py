@@ -18,6 +18,9 @@ from .tree import BOOL, INT, Symbol, Tree
 
 MAKE_VARIABLES = ("DEFCONFIG", "FRAGMENTS", "NPROC", "RUN", "SET", "TRACKER")
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
+_OCTAL = re.compile(r"[+-]?0[0-9]{1,17}")
+_YAML_BOOLS = {"true": "y", "yes": "y", "on": "y", "false": "n", "no": "n", "off": "n"}
+_YAML_INFINITIES = {".inf": "inf", "+.inf": "inf", "-.inf": "-inf"}
 
 # What an assignment sets: the symbol and its value in canonical text.
 Target = tuple[Symbol, str]
@@ -51,9 +54,7 @@ def apply(
     standing = {}  # the last assignment to each symbol or choice, and whether it took at first
     before: dict[str, str] = {}
     for layer in layers:
-        if (
-            followers and layer and layer[0].quoted is None and not before
-        ):  # the first that is not a file
+        if followers and layer and not (_of_file(layer[0]) or before):
             before = _texts(tree)
         taken = _assign(tree, layer, problems, notes if tolerant else problems)
         for key, (assignment, target) in taken.items():
@@ -76,6 +77,10 @@ def apply(
     if followers:
         notes += _followers(tree, before, {target[0] for _, target, _ in standing.values()})
     return notes
+
+
+def _of_file(assignment: Assignment) -> bool:
+    return assignment.yaml or assignment.quoted is not None
 
 
 def _followers(tree: Tree, before: dict[str, str], assigned: set[Symbol]) -> list[str]:
@@ -144,7 +149,7 @@ def resolve(tree: Tree, assignment: Assignment) -> Target:
 
 def _canonical(tree: Tree, symbol: Symbol, assignment: Assignment) -> str:
     """The one way to write this value of `symbol`. Raises Rejected for a wrong type."""
-    value, quoted = assignment.value, assignment.quoted
+    value, quoted = _as_kconfig(symbol, assignment), assignment.quoted
     if symbol.orig_type is BOOL:
         if value not in ("y", "n") or quoted:
             raise Rejected(f"wrong type, want y or n {_at(symbol)}")
@@ -158,12 +163,26 @@ def _canonical(tree: Tree, symbol: Symbol, assignment: Assignment) -> str:
     interval = tree.intervals.get(symbol.name)
     if interval is None:
         return value
+    if assignment.yaml:
+        value = _YAML_INFINITIES.get(value.lower(), value)
     number = intervals.parse_real(value)
     if number is None:
         raise Rejected(f"wrong type, want {_wanted(tree, symbol)} {_at(symbol)}")
     if number not in interval:
         raise Rejected(f"out of range, want {_wanted(tree, symbol)} {_at(symbol)}")
     return repr(number)
+
+
+def _as_kconfig(symbol: Symbol, assignment: Assignment) -> str:
+    """The value as .config writes it, where YAML has another form."""
+    value = assignment.value
+    if not assignment.yaml:
+        return value
+    if symbol.orig_type is BOOL:
+        return _YAML_BOOLS.get(value.lower(), value)
+    if symbol.orig_type is INT and _OCTAL.fullmatch(value):
+        raise Rejected(f"leading zeros make it octal in YAML: write {int(value)} {_at(symbol)}")
+    return value
 
 
 def _took(symbol: Symbol, value: str) -> bool:

@@ -40,7 +40,8 @@ class Assignment(NamedTuple):
     name: str
     value: str
     origin: str  # `.config:3`, `SET`, `flag --seed`
-    quoted: bool | None = None  # as it stood in a file; None where quotes have no meaning
+    quoted: bool | None = None  # as it stood in a .config; None where quotes have no meaning
+    yaml: bool = False  # from a YAML file, where true and yes are y
 
     def __str__(self) -> str:
         return f"{self.name}={shorten(self.value)}"
@@ -90,8 +91,15 @@ def parse(text: str, origin: str) -> tuple[list[Assignment], list[str]]:
 
 
 def read(path: Path, origin: str | None = None) -> tuple[list[Assignment], list[str]]:
-    """`parse` the file at `path`; a file that cannot be read is a ConfigError."""
+    """`parse` the file at `path`, or the YAML in it if its name ends in .yaml or .yml.
+
+    Raises ConfigError for a file that cannot be read.
+    """
+    from . import config_yaml
+
     origin = origin or str(path)
+    if path.suffix in config_yaml.SUFFIXES:
+        return config_yaml.read(path, origin)
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ..errors import BadUse, did_you_mean
 from ..files import ROOT
-from . import dotconfig
+from . import config_yaml, dotconfig
 from .assign import apply
 from .dotconfig import Assignment, ConfigError, shorten
 from .tree import Symbol, Tree, Value, expand_home, text_of
@@ -152,12 +152,9 @@ def _newer(tree: Tree, named: set[str], path: Path) -> list[str]:
 
 def _recall_origins(tree: Tree, run_dir: Path) -> None:
     """Where the values came from when the run began."""
-    import yaml  # only for a run that goes on
-
     try:
-        with (ROOT / run_dir / "origins.yaml").open(encoding="utf-8") as file:
-            noted = yaml.load(file, Loader=yaml.CSafeLoader)
+        noted = config_yaml.load(ROOT / run_dir / "origins.yaml")
         origins = {name: str(of["origin"]) for name, of in noted.items()}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError):
+    except (OSError, ValueError, TypeError, KeyError):
         origins = {}  # absent or damaged: the values themselves are what matters
     tree.origins = {name: origins.get(name, f"{run_dir}/.config") for name in tree.chosen()}

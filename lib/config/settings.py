@@ -17,7 +17,7 @@ from typing import Any
 
 from ..errors import BadUse, did_you_mean
 from ..files import ROOT
-from . import configpy, frozen, store
+from . import config_yaml, configpy, frozen, store
 from . import resume as resuming
 from .assign import apply
 from .changes import checked_changes
@@ -106,8 +106,6 @@ class Settings:
         `clean(symbol, text)` returns what to write instead of a free text; numbers and choices stay
         as they are.
         """
-        import yaml
-
         entries = self._tree.entries()
         values = dict(self._values)
         for name in self._tree.texts:
@@ -123,18 +121,11 @@ class Settings:
             for entry in entries
             if entry.text != entry.default
         }
-        # libyaml, because the dumper in Python loses a NEL (U+0085) at either end of a text.
-        style = {
-            "sort_keys": False,
-            "allow_unicode": True,
-            "width": 100,
-            "Dumper": yaml.CSafeDumper,
-        }
         return {
             ".config": self._tree.config_text(clean),
             "defconfig": self._tree.defconfig_text(clean),
-            "config.yaml": yaml.dump(by_menu, **style),
-            "origins.yaml": yaml.dump(origins, **style),
+            "config.yaml": config_yaml.render(by_menu),
+            "origins.yaml": config_yaml.render(origins),
         }
 
 

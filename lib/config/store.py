@@ -16,9 +16,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from .. import lock
-from ..errors import Failure
+from ..errors import BadUse, Failure
 from ..files import ROOT, write_atomic
-from . import configpy, dotconfig
+from . import config_yaml, configpy, dotconfig
 from .assign import apply
 from .dotconfig import ConfigError
 from .tree import Tree, Value, text_of
@@ -29,8 +29,17 @@ _PATIENCE_S = 30.0  # nobody holds the lock for longer than it takes to resolve 
 
 
 def config_path() -> Path:
-    """The .config file of this tree: $KCONFIG_CONFIG, or .config in the current directory."""
-    return Path(os.environ.get("KCONFIG_CONFIG") or ".config")
+    """The .config file of this tree: $KCONFIG_CONFIG, or .config in the current directory.
+
+    Raises BadUse when its name is that of a YAML file, which would be read as one.
+    """
+    path = Path(os.environ.get("KCONFIG_CONFIG") or ".config")
+    if path.suffix in config_yaml.SUFFIXES:
+        raise BadUse(
+            f"KCONFIG_CONFIG={path}: make writes this file in the form of .config, not in YAML; "
+            f"make defconfig DEFCONFIG=./{path} reads a YAML file"
+        )
+    return path
 
 
 @contextmanager
@@ -62,7 +71,8 @@ def load(tree: Tree, path: Path, tolerant: bool = False) -> list[str]:
         notes = apply(tree, [assignments], tolerant=tolerant)
     except ConfigError as error:
         problems += error.problems
-        if not tolerant and any("no such symbol" in problem for problem in problems):
+        is_config = path.suffix not in config_yaml.SUFFIXES
+        if not tolerant and is_config and any("no such symbol" in p for p in problems):
             other = "" if path == config_path() else f" KCONFIG_CONFIG={path}"
             problems.append(f"`make olddefconfig{other}` drops symbols that are gone")
     if problems:

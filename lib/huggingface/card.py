@@ -16,8 +16,8 @@ from torch import Tensor
 from ..config.science import is_science
 from ..errors import Failure
 from ..runs.redact import redact, redact_named
-from ..runs.safe_yaml import load_mapping
 from ..runs.stored import StoredRun
+from ..safe_yaml import load_mapping
 from ..text import metric, one_line
 from .directory import Release
 

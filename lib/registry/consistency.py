@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..runs.keep.partial import is_partial
-from ..runs.safe_yaml import load_mapping
+from ..safe_yaml import load_mapping
 from ..train.checkpoint import manifest
 from ..train.checkpoint.digest import digest_in
 from ..train.checkpoint.find import named

@@ -20,7 +20,7 @@ import yaml
 
 from ..files import ROOT, write_atomic
 from ..launch_env import launch_env
-from .safe_yaml import load_mapping, to_plain
+from ..safe_yaml import load_mapping, to_plain
 
 VERSION = "0.1.0"
 

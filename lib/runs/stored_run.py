@@ -22,12 +22,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import lock
+from ..config import config_yaml
 from ..errors import BadUse
+from ..safe_yaml import load_mapping, settings_in
 from . import status
 from .best import Evaluation, epoch_of, with_best
 from .journal import current_rows
 from .query.fields import FIELDS
-from .safe_yaml import load_mapping, settings_in
 from .series import (
     Numbers,
     Series,
@@ -106,7 +107,7 @@ class StoredRun:
     @cached_property
     def changed_settings(self) -> dict[str, Any]:
         """symbol → value of every setting that was not left at its Kconfig default."""
-        entries = _mapping(self.dir / "origins.yaml").items()
+        entries = _rendered(self.dir / "origins.yaml").items()
         return {name: e["value"] for name, e in entries if isinstance(e, dict) and "value" in e}
 
     @cached_property
@@ -273,7 +274,7 @@ def read_settings(path: Path) -> dict[str, Any]:
         simple = None
     if simple is not None:
         return simple
-    return settings_in(_mapping(path))
+    return settings_in(_rendered(path))
 
 
 _LINE = re.compile(
@@ -291,6 +292,8 @@ def _simple_settings(text: str) -> dict[str, Any] | None:
     A fifth of the time that YAML takes, and the index reads one for every run.
     """
     found: dict[str, Any] = {}
+    if "${" in text or "???" in text:  # what stands before them is not part of the text
+        return None
     for line in text.splitlines():
         match = _LINE.fullmatch(line)
         if match is None:
@@ -313,10 +316,10 @@ def _simple_settings(text: str) -> dict[str, Any] | None:
     return found
 
 
-def _mapping(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file; empty if it is missing or damaged."""
+def _rendered(path: Path) -> dict[str, Any]:
+    """config.yaml or origins.yaml; empty if it is missing or damaged."""
     try:
-        return load_mapping(path)
+        return config_yaml.load(path)
     except (OSError, ValueError):
         return {}
 

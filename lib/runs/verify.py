@@ -13,14 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..config import store
+from ..config import config_yaml, store
 from ..config.dotconfig import ConfigError
 from ..config.settings import Settings
 from ..config.tree import Tree
 from . import metadata
 from .journal import DamagedRow, current_rows, read_rows
 from .redact import REDACTED
-from .safe_yaml import load_mapping
 from .stored_run import read_settings
 
 _TYPES = {
@@ -93,7 +92,7 @@ def _configuration(directory: Path, fields: Mapping[str, Any]) -> Part:
         return part
     trees = {name: _tree(directory / name, part) for name in names}
     try:
-        by_menu = load_mapping(directory / "config.yaml")
+        by_menu = config_yaml.load(directory / "config.yaml")
         flat = {
             k: v for menu in by_menu.values() if isinstance(menu, dict) for k, v in menu.items()
         }

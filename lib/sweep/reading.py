@@ -12,13 +12,13 @@ from typing import Any
 
 import yaml
 
-from ..config import dotconfig
+from ..config import config_yaml, dotconfig
 from ..config.defconfigs import find_defconfig
 from ..config.dotconfig import ConfigError, shorten
 from ..config.tree import PREFIX
 from ..errors import BadUse, did_you_mean
 from ..files import ROOT
-from ..runs.safe_yaml import load_nodes
+from ..safe_yaml import load_nodes
 from .description import Sweep, sweep_of
 
 SWEEPS = ROOT / "sweeps"
@@ -111,6 +111,11 @@ def _defconfig_text(given: Any, place: str) -> str:
         path = find_defconfig(given)
     except BadUse as error:
         raise BadUse(f"{place}: {error}") from None
+    if path.suffix in config_yaml.SUFFIXES:
+        raise BadUse(
+            f"{place}: {given} is YAML, a defconfig is wanted: "
+            f"make defconfig DEFCONFIG={given} and make savedefconfig write one"
+        )
     assignments, problems = dotconfig.read(path, _short(path))
     if problems:
         raise ConfigError(problems)

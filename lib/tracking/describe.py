@@ -15,9 +15,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from ..config import config_yaml
 from ..runs import metadata, words
 from ..runs.redact import redact, redact_tree
-from ..runs.safe_yaml import flatten, load_mapping, settings_in
+from ..safe_yaml import flatten, settings_in
 from ..text import printable
 
 _FACTS = ("seed", "science_hash", "version", "command", "git", "environment", "device", "precision")
@@ -97,7 +98,7 @@ def _conclusion(meta: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _settings(path: Path) -> dict[str, Any]:
-    return dict(flatten(settings_in(load_mapping(path)))) if path.exists() else {}
+    return dict(flatten(settings_in(config_yaml.load(path)))) if path.exists() else {}
 
 
 def _plain(value: Any) -> Any:

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from lib import text
-from lib.runs.safe_yaml import load_mapping
 from lib.runs.stored import StoredRun, disk_usage, last_metrics, load_run, run_named
 from lib.runs.words import entries
+from lib.safe_yaml import load_mapping
 from scripts.common import output_dir, run_parser
 
 # Shown in sections of their own, or by another field.

@@ -20,9 +20,9 @@ from typing import Any
 
 from ... import text
 from ...files import sync_directory
+from ...safe_yaml import to_plain
 from .. import metadata
 from ..redact import redact_tree
-from ..safe_yaml import to_plain
 
 NAME = "discarded.jsonl"
 TRASH = ".trash"

@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from ...errors import Failure
-from ..safe_yaml import load_mapping, to_plain
+from ...safe_yaml import load_mapping, to_plain
 
 SUFFIX = ".dvc"
 

@@ -20,9 +20,9 @@ from pathlib import Path
 
 from ...errors import BadUse, Failure, did_you_mean
 from ...files import atomic, link_or_copy, write_atomic
+from ...safe_yaml import to_plain
 from .. import status
 from ..directory import make_private
-from ..safe_yaml import to_plain
 from . import pointer as pointers
 from . import summary as summaries
 from .keep import held

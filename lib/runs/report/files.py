@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ... import text
+from ...config import config_yaml
 from ..redact import redact, redact_diff, redact_tree
-from ..safe_yaml import load_mapping
 
 MOST_DIFF = 200_000  # characters that are shown
 _LOG_LINES = 60
@@ -49,7 +49,7 @@ def settings_of(directory: Path) -> list[Menu]:
 
 def _yaml(path: Path) -> dict[str, Any]:
     try:
-        return redact_tree(load_mapping(path))
+        return redact_tree(config_yaml.load(path))
     except (OSError, ValueError):
         return {}
 

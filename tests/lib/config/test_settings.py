@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, assume, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from lib.config import configpy, dotconfig, science, store
+from lib.config import config_yaml, configpy, dotconfig, science, store
 from lib.config.assign import apply
 from lib.config.conflicts import contradictions
 from lib.config.dotconfig import Assignment, ConfigError, parse, parse_words
@@ -281,7 +281,9 @@ def test_hostile_text_travels_by_flag_config_and_config_py(config_py, tmp_path, 
     for source in (config, load_settings("lenet5", [])):
         assert text == source.DESCRIPTION
         assert text == source.OUTPUT_DIR
-    assert yaml.safe_load(settings.files(as_it_is)["config.yaml"])["Run"]["DESCRIPTION"] == text
+    path = tmp_path / "config.yaml"
+    path.write_text(settings.files(as_it_is)["config.yaml"], newline="")
+    assert config_yaml.load(path)["Run"]["DESCRIPTION"] == text
 
 
 def test_config_py_stands_alone(config_py):

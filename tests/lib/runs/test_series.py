@@ -13,7 +13,7 @@ from lib.runs.direction import lower_is_better
 from lib.runs.run import Run
 from lib.runs.series import Summary
 from lib.runs.stored import load_run
-from lib.runs.stored_run import _mapping, read_settings
+from lib.runs.stored_run import _rendered, read_settings
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_the_settings_of_a_run_are_those_that_yaml_reads(tmp_path):
         "A: |\n    text", "A: long\n    text", "A: é", "A: *x", "A: 123456789012345678901", "A:",
     ):  # fmt: skip
         path.write_text(f"Some menu:\n  {line}\n  B: true\n")
-        menus = [menu for menu in _mapping(path).values() if isinstance(menu, dict)]
+        menus = [menu for menu in _rendered(path).values() if isinstance(menu, dict)]
         by_yaml = {name: value for menu in menus for name, value in menu.items()}
         assert read_settings(path) == by_yaml, line
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Reading the YAML files of a run directory, which may be damaged or from somebody else.
+"""Reading YAML files, which may be damaged or from somebody else.
 
     fields = load_mapping(run_dir / "metadata.yaml")
 
