@@ -69,7 +69,7 @@ defconfig-%: | $(READY)
 clean: ## remove config.py and caches; .config, runs and data stay
 	$(Q)rm -f config.py
 	$(Q)rm -rf .pytest_cache .ruff_cache .hypothesis build *.egg-info
-	$(Q)find . \( -path ./.git -o -path ./.venv -o -path ./outputs -o -path ./data \) -prune \
+	$(Q)find . \( -path ./.git -o -path ./.venv -o -path ./.venv-reach -o -path ./outputs -o -path ./data \) -prune \
 		-o -name __pycache__ -prune -exec rm -rf {} +
 
 mrproper: clean ## also remove the configuration: .config, .config.old, ./defconfig; runs, data and .venv stay
