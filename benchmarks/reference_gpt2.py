@@ -76,9 +76,8 @@ def reference_optimizer(model: nn.Module, lr: float, *, fused: bool) -> torch.op
     return torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.95), **kernels)
 
 
-def reference_step(model: nn.Module, optimizer: torch.optim.Optimizer, loss: torch.Tensor) -> None:
-    """What follows the forward pass: backward, clip, update."""
-    loss.backward()
+def reference_update(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """What follows the backward pass: clip, update."""
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)

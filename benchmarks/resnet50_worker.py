@@ -95,7 +95,7 @@ class Ours:
         self.loss = smoothed_loss(settings)
         if settings.PRECISION == "auto" and runtime.precision != "float32" and not self.on_gpu:
             trial = trial_step(settings, runtime, self.model, images, self.loss)
-            runtime = replace(runtime, precision=faster_precision(trial))
+            runtime = replace(runtime, precision=faster_precision(trial, {}))
         self.runtime, self.precision = runtime, runtime.precision
         compile_on_gpu(settings, runtime, [self.model])
         self.learner = Learner.from_settings(

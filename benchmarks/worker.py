@@ -28,7 +28,10 @@ WARM_UP = 3  # steps, before any that counts
 
 
 class Worker:
-    """A process that runs `module` with the arguments as JSON. `precision`: what it trains in."""
+    """A process that runs `module` with the arguments as JSON.
+
+    `precision`: what it trains in; `kernels`: by which implementations, if there are several.
+    """
 
     def __init__(self, module: str, arguments: list[Any]) -> None:
         self._process = subprocess.Popen(
@@ -38,7 +41,9 @@ class Worker:
             text=True,
             cwd=ROOT,
         )
-        self.precision: str = json.loads(self._process.stdout.readline())["precision"]
+        about = json.loads(self._process.stdout.readline())
+        self.precision: str = about["precision"]
+        self.kernels: dict[str, str] = about["kernels"]
 
     def ask(self, question: str) -> Any:
         """Send a line and wait for the answer."""
@@ -52,9 +57,13 @@ class Worker:
         self._process.wait()
 
 
-def serve(precision: str, answers: Mapping[str, Callable[..., Any]]) -> None:
+def serve(
+    precision: str,
+    answers: Mapping[str, Callable[..., Any]],
+    kernels: Mapping[str, str] | None = None,
+) -> None:
     """Be a Worker's process: a line "name 3" calls `answers["name"](3)`; the result goes back."""
-    print(json.dumps({"precision": precision}), flush=True)
+    print(json.dumps({"precision": precision, "kernels": kernels or {}}), flush=True)
     for line in sys.stdin:
         name, *numbers = line.split()
         print(json.dumps(answers[name](*map(int, numbers))), flush=True)

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
 """The ways in which GPT-2 can compute an operation on a CPU, of which a training takes the fastest.
 
-    model.arithmetic.use({"attention": "whole"})
+    model.arithmetic.use("bfloat16", {"attention": "whole"})
 
 All give the same values and gradients, but for the last bits. Which is fastest depends on the
-processor: lib/train/trial.py finds out, and KERNELS says it.
+processor: lib/train/precision.py finds out, unless KERNELS says it.
 """
 
 from __future__ import annotations
@@ -42,20 +42,14 @@ class Arithmetic:
     residual: str = "same"
     weight_gradient: str = "direct"
 
-    def use(self, implementations: Mapping[str, str]) -> None:
-        """Compute as `implementations` says, and by default what it does not name."""
+    def use(self, precision: str, kernels: Mapping[str, str]) -> None:
+        """Compute in `precision` and as `kernels` says; by default what it does not name."""
+        self.dtype = getattr(torch, precision)
         for operation, names in TABLE.items():
-            setattr(self, operation, implementations.get(operation, names[0]))
+            setattr(self, operation, kernels.get(operation, names[0]))
 
     @property
     def residual_dtype(self) -> torch.dtype:
         """Of the sum that runs through the blocks."""
         is_wide = self.residual == "float32"
         return torch.promote_types(self.dtype, torch.float32) if is_wide else self.dtype
-
-
-def default_implementations() -> dict[str, str]:
-    """In bfloat16 on this CPU, before any trial."""
-    has_matrix_units = bool(torch.cpu.get_capabilities().get("amx_bf16"))
-    first = {operation: names[0] for operation, names in TABLE.items()}
-    return first | (WITH_MATRIX_UNITS if has_matrix_units else {})

@@ -6,10 +6,12 @@ Each function is one decision; gpt2/train.py calls them in order.
 
 import functools
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from itertools import count
 
 import torch
 
+from gpt2.implementations import TABLE, WITH_MATRIX_UNITS
 from gpt2.kernels import LOGITS_AT_ONCE
 from gpt2.model import GPT, GPTConfig
 from lib.config.settings import Settings
@@ -20,6 +22,7 @@ from lib.data.text.tokens import Split, TokenSet
 from lib.train import batch_finding
 from lib.train.batch_finding import BatchPlan
 from lib.train.flops import transformer_flops_per_token
+from lib.train.precision import Kernels, Trial, has_matrix_units
 from lib.train.ranks import replicate, shard
 from lib.train.runtime import Runtime
 from lib.train.timetable import Timetable
@@ -41,16 +44,31 @@ def dataset_info(tokens: TokenSet) -> dict:
     }
 
 
-def trial_step(model: GPT, read: Callable[[], Batch]) -> Callable[[str], None]:
-    """A trial step with the batch that `read` gives, as a function of the precision."""
+def kernel_trial(model: GPT, batch: int, read: Callable[[], Batch]) -> Trial:
+    """What may be tried: a step with the batch that `read` gives, and one block of it."""
     first_batch = functools.cache(read)  # not read where no trial is needed
+    config, block, how = model.config, model.h[0], model.arithmetic
+    shape = (batch, config.block_size, config.n_embd)
 
-    def step(precision: str) -> None:
-        model.arithmetic.dtype = getattr(torch, precision)
+    def step(precision: str, kernels: Kernels) -> None:
+        how.use(precision, kernels)
         x, y = first_batch()
         batch_finding.try_step(model, lambda: model(x, y), x.device, copies=0)
 
-    return step
+    @functools.cache
+    def stream(dtype: torch.dtype) -> torch.Tensor:
+        noise = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+        return noise.to(dtype).requires_grad_()
+
+    def part(kernels: Kernels) -> None:
+        how.use("bfloat16", kernels)
+        x = stream(how.residual_dtype)
+        batch_finding.try_step(block, lambda: block(x).square().mean(), x.device, copies=0)
+        x.grad = None
+
+    default = WITH_MATRIX_UNITS if has_matrix_units() else {}
+    about = {"model": asdict(config), "batch": batch}
+    return Trial(step, about, TABLE, default, part)
 
 
 def spread(settings: Settings, runtime: Runtime, model: GPT) -> torch.nn.Module:

@@ -48,12 +48,12 @@ from gpt2.prepare import (
     dataset_info,
     fit_batch,
     flops_per_window,
+    kernel_trial,
     load_tokens,
     plan_steps,
     read_ahead,
     read_batch,
     spread,
-    trial_step,
 )
 from gpt2.pretrained import load_pretrained
 from gpt2.sample import write_sample
@@ -100,8 +100,9 @@ def train_from(settings: Settings, start: Start) -> None:
         load_pretrained(model, settings.GPT2_PRETRAINED)
     start.with_weights(model)
     plan = start.plan or plan_batch(settings, start.runtime)
-    runtime = choose_precision(settings, start, trial_step(model, lambda: read(plan, 0, 0)))
-    model.arithmetic.dtype = getattr(torch, runtime.precision)
+    trial = kernel_trial(model, plan.micro, lambda: read(plan, 0, 0))
+    runtime = choose_precision(settings, start, trial)
+    model.arithmetic.use(runtime.precision, runtime.kernels)
     compile_on_gpu(settings, runtime, model.h if settings.SHARD else [model])
     plan = start.plan or fit_batch(settings, runtime, model, plan, read)
     trained = spread(settings, runtime, model)

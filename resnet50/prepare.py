@@ -15,6 +15,7 @@ from lib.errors import BadUse
 from lib.train.batch_finding import BatchPlan, plan_batch, try_step
 from lib.train.batch_norm import norm_layer
 from lib.train.flops import counted_flops
+from lib.train.precision import Kernels, Trial
 from lib.train.runtime import Runtime
 from resnet50.model import Norm, ResNet
 
@@ -37,15 +38,15 @@ def smoothed_loss(settings: Settings) -> Loss:
 
 def trial_step(
     settings: Settings, runtime: Runtime, model: nn.Module, images: Images, loss: Loss
-) -> Callable[[str], None]:
-    """A trial step with the first micro-batch, as a function of the precision."""
+) -> Trial:
+    """What may be tried: a step with the first micro-batch."""
 
     @functools.cache  # not read where no trial is needed
     def first() -> tuple[Tensor, Tensor]:
         rows = slice(0, min(plan_batch(settings, runtime).micro, len(images)))
         return next(iter(images.in_order([rows])))
 
-    def step(precision: str) -> None:
+    def step(precision: str, _: Kernels) -> None:
         x, y = first()
 
         def forward() -> Tensor:
@@ -54,7 +55,9 @@ def trial_step(
 
         try_step(model, forward, runtime.device, copies=0)
 
-    return step
+    names = ("RESNET_DEPTH", "RESNET_WIDTH", "RESNET_STEM", "RESNET_NORM", "IMAGE_SIZE")
+    about = {name: getattr(settings, name) for name in names}
+    return Trial(step, about | {"batch": plan_batch(settings, runtime).micro})
 
 
 def require_statistics(settings: Settings, plan: BatchPlan) -> None:

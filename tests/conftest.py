@@ -19,7 +19,7 @@ from hypothesis import settings
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 _CACHE = tempfile.TemporaryDirectory(prefix="adamwprune-tests-", ignore_cleanup_errors=True)
-os.environ["HF_HOME"] = _CACHE.name
+os.environ["HF_HOME"] = os.environ["ADAMWPRUNE_CACHE"] = _CACHE.name
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 

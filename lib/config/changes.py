@@ -33,6 +33,7 @@ MAY_CHANGE = frozenset(
         "EARLY_STOP",
         "EVAL_INTERVAL",
         "GRAD_CLIP",
+        "KERNELS",
         "LEARNING_RATE",
         "LR_SCHEDULE",
         "MAX_STEPS",

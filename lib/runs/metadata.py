@@ -86,7 +86,7 @@ def environment(requirements: Path = ROOT / "requirements.txt") -> dict[str, Any
         **_torch_state(),
         "driver": _driver(),
         "os": platform.platform(),
-        "cpu": {"model": _cpu_model(), "cores": os.cpu_count()},
+        "cpu": {"model": cpu_model(), "cores": os.cpu_count()},
         "memory_gib": _gib(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")),
         "gpus": _gpus(),
         "packages": _installed(_direct_requirements(requirements) or _imported()),
@@ -130,7 +130,8 @@ def _driver() -> str | None:
     return found[0] if found else None
 
 
-def _cpu_model() -> str:
+def cpu_model() -> str:
+    """The name of the processor."""
     try:
         text = Path("/proc/cpuinfo").read_text()
     except OSError:

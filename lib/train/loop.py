@@ -102,6 +102,7 @@ class Loop:
             batch=plan.as_dict(),
             device=str(runtime.device),
             precision=runtime.precision,
+            kernels=dict(runtime.kernels) or None,
             total_steps=self.timetable.total_steps,
             steps_per_epoch=self.timetable.steps_per_epoch,
             mfu_peak=peak or None,
@@ -111,6 +112,8 @@ class Loop:
             f"{self.timetable.total_steps:,} steps in {runtime.precision} on {runtime.device}"
         )
         run.say(f"{plan}; MFU is of {peak}" if peak else str(plan))
+        if runtime.kernels:
+            run.say("kernels: " + " ".join(f"{op}={name}" for op, name in runtime.kernels.items()))
         run.say(describe_decay(self._learner.optimizer))
 
     def __enter__(self) -> "Loop":

@@ -8,8 +8,9 @@ with runtime.autocast():
 
 import ctypes
 import os
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -21,12 +22,16 @@ MANY_THREADS = 64  # allowed on any machine
 
 @dataclass(frozen=True)
 class Runtime:
-    """What `setup` chose. `precision` is "float32", "bfloat16" or "float16"."""
+    """What `setup` chose. `precision` is "float32", "bfloat16" or "float16".
+
+    `kernels`: the implementation of each operation that has several (lib/train/precision.py).
+    """
 
     device: torch.device
     precision: str
     rank: int
     world_size: int
+    kernels: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_main(self) -> bool:

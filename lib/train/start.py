@@ -7,7 +7,7 @@
     with Loop(settings, start, …) as loop:              # opens the run, restores the state
 
 A run goes on from its newest checkpoint that is whole. `runtime` and `plan` are those of the run,
-as far as this machine allows: its last bits depend on precision and micro-batch.
+as far as this machine allows: its last bits depend on precision, kernels and micro-batch.
 """
 
 from collections.abc import Callable, Mapping
@@ -46,8 +46,8 @@ NOTHING: Found = None, Path(), None
 class Start:
     """`run_dir` is that of the run to go on with, None for a new one.
 
-    `runtime` is the one given, with the precision of that run; `plan` is how the batch was divided
-    there, None if that has to be found.
+    `runtime` is the one given, with the precision and kernels of that run; `plan` is how the batch
+    was divided there, None if that has to be found.
     """
 
     def __init__(self, runtime: Runtime, run_dir: Path | None = None) -> None:
@@ -180,8 +180,9 @@ class Start:
                 f"make resume RUN={run_dir.name} starts the right one"
             )
         was, runtime = saved["training_state"]["batch"], self.runtime
+        self.runtime = replace(runtime, kernels=saved["kernels"])
         if settings.PRECISION == "auto":
-            self.runtime = replace(runtime, precision=saved["precision"])
+            self.runtime = replace(self.runtime, precision=saved["precision"])
         is_alike = (
             was["world_size"] == runtime.world_size and saved["device"] == runtime.device.type
         )

@@ -30,7 +30,7 @@ ABSENT, UNKNOWN = Missing.ABSENT, Missing.UNKNOWN
 Differences = dict[str, list[Any]]  # name → a value for each run
 
 SEED = "SEED"
-_MACHINE = ("device", "precision", "environment", "batch", "mfu_peak")
+_MACHINE = ("device", "precision", "kernels", "environment", "batch", "mfu_peak")
 
 
 def differing(mappings: Sequence[Mapping[str, Any] | None]) -> Differences:

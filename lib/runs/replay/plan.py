@@ -76,6 +76,7 @@ def plan_replay(run: StoredRun, data_dir: str = "data") -> Plan:
     values = {assignment.name: assignment.value for assignment in assignments}
     _follow_resumes(run, plan, values)
     values |= plan.settings
+    _keep_choices(run, plan, values)
     _find_places(run, plan, values, data_dir)
     if values.get("MAX_TIME", "0") not in ("", "0"):
         plan.notes.append("it was limited in time (MAX_TIME): here it may end at another step")
@@ -157,6 +158,15 @@ def _follow_resumes(run: StoredRun, plan: Plan, values: Mapping[str, str]) -> No
         )
     if plan.until == 0:
         raise BadUse(f"{run.name} has made no step that can be replayed: {plan.notes[0]}")
+
+
+def _keep_choices(run: StoredRun, plan: Plan, values: Mapping[str, str]) -> None:
+    """What the run chose by trial, as settings: the trial could end otherwise here."""
+    precision, kernels = run.metadata.get("precision"), run.part("kernels")
+    if values.get("PRECISION") == "auto" and isinstance(precision, str):
+        plan.settings["PRECISION"] = precision
+    if values.get("KERNELS") == "auto" and kernels:
+        plan.settings["KERNELS"] = " ".join(f"{op}={name}" for op, name in kernels.items())
 
 
 def _science_in(changed: Mapping[str, Any]) -> list[str]:

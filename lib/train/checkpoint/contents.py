@@ -54,6 +54,7 @@ def collect(
         "versions": versions(),
         "settings_hash": settings.science_hash,
         "precision": runtime.precision,
+        "kernels": dict(runtime.kernels),
         "device": runtime.device.type,
         "world_size": runtime.world_size,
     }

@@ -53,6 +53,17 @@ def test_a_plain_run_is_replayed_whole_with_the_data_of_this_tree(run_dir):
     assert command_settings({"A": "b c", "D": "$(x) 'y'"}) == """'A=b c' 'D=$(x) '"'"'y'"'"''"""
 
 
+def test_what_a_trial_chose_is_chosen_again(run_dir):
+    (run_dir / ".config").write_text(CONFIG + 'CONFIG_PRECISION="auto"\nCONFIG_KERNELS="auto"\n')
+    run = load_run(run_dir)
+    run.metadata.update(precision="bfloat16", kernels={"attention": "whole", "gelu": "pytorch"})
+    found = plan_replay(run).settings
+    assert found["PRECISION"] == "bfloat16"
+    assert found["KERNELS"] == "attention=whole gelu=pytorch"
+    (run_dir / ".config").write_text(CONFIG + 'CONFIG_PRECISION="float32"\nCONFIG_KERNELS=""\n')
+    assert not {"PRECISION", "KERNELS"} & plan_replay(load_run(run_dir)).settings.keys()
+
+
 def test_data_of_another_machine_is_looked_for_here(run_dir, tmp_path):
     (run_dir / ".config").write_text(CONFIG.replace('DIR="data"', 'DIR="/nowhere/data"'))
     found = plan_replay(load_run(run_dir), data_dir=f"{tmp_path}/here")
