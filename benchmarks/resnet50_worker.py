@@ -43,7 +43,8 @@ from lib.train.batch_finding import BatchPlan
 from lib.train.learner import Learner
 from lib.train.micro_batches import MicroBatches
 from lib.train.precision import compile_on_gpu, faster_precision
-from resnet50.prepare import build_model, runtime_from_settings, smoothed_loss, trial_step
+from lib.train.runtime import runtime_from_settings
+from resnet50.prepare import build_model, is_matmul_bound, smoothed_loss, trial_step
 
 IMAGES, CLASSES = 50_000, 10
 OTHER = {"float32": "ours, bfloat16", "bfloat16": "ours, float32"}  # the side that was not chosen
@@ -83,7 +84,7 @@ class Ours:
 
     def __init__(self, case: Case, precision: str) -> None:
         settings = case.settings(precision)
-        runtime = runtime_from_settings(settings)
+        runtime = runtime_from_settings(settings, matmul_bound=is_matmul_bound(settings))
         self.device = runtime.device
         generator = torch.Generator().manual_seed(0)
         pixels = torch.randint(256, (IMAGES, 3, 32, 32), dtype=torch.uint8, generator=generator)

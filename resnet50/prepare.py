@@ -22,6 +22,15 @@ from resnet50.model import Norm, ResNet
 Loss = Callable[[Tensor, Tensor], Tensor]  # of logits and labels
 
 
+def is_matmul_bound(settings: Settings) -> bool:
+    """Whether bfloat16 is worth a trial.
+
+    A narrow network gains so little from it on a CPU that a trial would decide by chance, and two
+    equal trainings would differ.
+    """
+    return settings.RESNET_WIDTH >= 64
+
+
 def build_model(settings: Settings, classes: int, norm: Norm | None = None) -> ResNet:
     """The network of the settings, with random weights; `norm` replaces its batch norm."""
     depth, width, stem = int(settings.RESNET_DEPTH), settings.RESNET_WIDTH, settings.RESNET_STEM

@@ -49,6 +49,7 @@ from lib.train.start import Start
 from resnet50.prepare import (
     build_model,
     flops_per_image,
+    is_matmul_bound,
     require_statistics,
     smoothed_loss,
     trial_step,
@@ -62,9 +63,7 @@ def train(settings: Settings) -> StoredRun | None:
     Returns the run; None on all ranks but the first. Raises lib.errors.Failure for what a user can
     act on, and KeyboardInterrupt after Ctrl-C, once the run is saved.
     """
-    # A narrow network gains so little from bfloat16 on a CPU that a trial would decide by chance,
-    # and two equal trainings would differ.
-    with session(settings, matmul_bound=settings.RESNET_WIDTH >= 64) as start:
+    with session(settings, matmul_bound=is_matmul_bound(settings)) as start:
         train_from(settings, start)
     return start.trained_run()
 

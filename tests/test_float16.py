@@ -62,7 +62,7 @@ def test_skipped_steps_change_nothing_and_a_run_goes_on_exactly(name, too_large,
         parted = Finished(tmp_path / "parted")
         shutil.copytree(whole.dir, parted.dir)
         middle = parted.dir / "checkpoints" / "step_00000005.pt"
-        model.program.main(load_settings(name, ["--resume", str(middle)]))
+        model.program.train(load_settings(name, ["--resume", str(middle)]))
     assert differences(science(whole.dir), science(parted.dir)) == []
     assert parted.rows("loss_scale") == scales
 

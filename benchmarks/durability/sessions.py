@@ -188,7 +188,7 @@ def _train(
     if prepare is not None:
         prepare()
     try:
-        run_main(lambda: program.main(settings))
+        run_main(lambda: program.train(settings))
     except SystemExit as end:
         if counted := faults.counts():
             (folder / "calls.json").write_text(json.dumps(counted))

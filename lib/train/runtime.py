@@ -11,6 +11,7 @@ import os
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
@@ -87,6 +88,17 @@ def setup(
         precision=precision,
         rank=launch.rank,
         world_size=launch.world_size,
+    )
+
+
+def runtime_from_settings(settings: Any, *, matmul_bound: bool = True) -> Runtime:
+    """`setup` as the settings ask."""
+    return setup(
+        settings.SEED,
+        settings.DEVICE,
+        settings.PRECISION,
+        settings.NUM_THREADS,
+        matmul_bound=matmul_bound,
     )
 
 

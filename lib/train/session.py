@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from .group import process_group
-from .runtime import setup
+from .runtime import runtime_from_settings
 from .start import Start
 
 
@@ -28,13 +28,7 @@ def session(settings: Any, *, matmul_bound: bool = True, always: bool = False) -
     Start.from_settings do.
     """
     with _torch_as_it_was():
-        runtime = setup(
-            settings.SEED,
-            settings.DEVICE,
-            settings.PRECISION,
-            settings.NUM_THREADS,
-            matmul_bound=matmul_bound,
-        )
+        runtime = runtime_from_settings(settings, matmul_bound=matmul_bound)
         with process_group(
             runtime, timeout=settings.RANK_TIMEOUT, agree_on=settings.as_dict(), always=always
         ):
