@@ -32,6 +32,7 @@ from ..config import config_yaml
 from ..config.trackers import SYMBOLS, parse_trackers
 from ..errors import BadUse, Failure
 from ..runs import run as recorded
+from ..runs.best import with_best
 from ..runs.directory import check_name
 from ..runs.null_run import NullRun
 from ..runs.open import OUTPUT_DIR
@@ -221,6 +222,8 @@ class Run(Media):
         try:
             for work in self._at_end:
                 work()
+            if isinstance(self._run, recorded.Run) and status == "completed":
+                _report_best(self._run)
         finally:
             self._run.end(status, error)
 
@@ -238,6 +241,14 @@ class Run(Media):
     def _check_open(self) -> None:
         if self._ended:
             raise BadUse(f"the run {self.name} has ended: begin another one with adamwprune.run(…)")
+
+
+def _report_best(run: recorded.Run) -> None:
+    """Record the metrics of the best evaluation, if the script recorded no result itself."""
+    if not run.metadata.get("final_metrics"):
+        run.flush()
+        known = with_best(run.journal.path, run.metadata)
+        run.set_info(**{name: known[name] for name in ("best", "final_metrics") if name in known})
 
 
 def _begin(

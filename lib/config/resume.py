@@ -58,6 +58,11 @@ def run_directory(where: Path) -> Path:
             f"--resume {where}: not in the checkpoints folder of a run. Its weights alone can "
             f"begin a new run: --init-from {where}, or make SET=INIT_FROM={where}"
         )
+    if lacking == [".config"]:
+        raise BadUse(
+            f"--resume {where}: {directory}/.config is missing. The run of a script goes on when "
+            "the script is started again, with adamwprune.run(…, resume=True)"
+        )
     raise BadUse(
         f"--resume {where}: not a run, {directory}/{lacking[0]} is missing; name the directory of "
         "a run, or a file in its checkpoints (`make runs` lists the runs)"

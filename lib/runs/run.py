@@ -299,8 +299,7 @@ class Run(MediaLog):
             "end_time": metadata.now(),
             "duration_s": round(self._before_s + time.monotonic() - self._started, 3),
         }
-        reported = self.metadata.get("final_metrics")
-        if status != "completed" or not reported:  # the program did not report its best
+        if status != "completed":  # the program did not get to report its best
             known = with_best(self.journal.path, self.metadata)
             ended |= {name: known[name] for name in ("best", "final_metrics") if name in known}
         if error is not None:

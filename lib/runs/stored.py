@@ -90,8 +90,12 @@ def run_named(output_dir: str | Path, given: str = "") -> Path:
 
 
 def latest_interrupted(output_dir: str | Path) -> Path | None:
-    """The directory of the interrupted run in `output_dir` that ended last; None without one."""
-    runs = [run for run in find_runs(output_dir) if run.status == "interrupted"]
+    """The directory of the interrupted run in `output_dir` that ended last; None without one.
+
+    Those of scripts do not count, which go on when the script is started again.
+    """
+    found = find_runs(output_dir)
+    runs = [run for run in found if run.status == "interrupted" and not run.of_script]
     never = datetime.fromtimestamp(0).astimezone()
     last = max(runs, key=lambda run: run.ended() or run.started() or never, default=None)
     return last and last.dir

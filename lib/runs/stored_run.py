@@ -76,6 +76,11 @@ class StoredRun:
         return name if isinstance(name, str) else ""
 
     @property
+    def of_script(self) -> bool:
+        """Whether a script of its own began it (lib/api/run.py), without a .config."""
+        return bool(self.part("tracking"))
+
+    @property
     def best_step(self) -> int | None:
         """How many updates precede its best evaluation; None before the first."""
         return self.best.step if self.best else None

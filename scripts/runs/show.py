@@ -45,7 +45,7 @@ def show(run: StoredRun) -> None:
     print_section("Notes", [(str(note.get("time")), str(note.get("text"))) for note in notes])
     logged = last_metrics(run.journal).items()
     print_section("Last logged", _metrics({k: v for k, v in logged if not k.startswith("final/")}))
-    if not (run.dir / ".config").exists():  # of a script, whose settings have no defaults
+    if run.of_script:  # whose settings have no defaults
         print_section("Configuration", _flat(run.settings))
     print_section("Not the default", _changed_settings(run.dir / "origins.yaml"))
     print_section("Environment", _flat(machine))

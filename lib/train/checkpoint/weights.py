@@ -34,7 +34,7 @@ def trained_weights(state: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[s
     """
     try:
         weights = {name: tensor.clone() for name, tensor in evaluated_weights(state).items()}
-        packed = state["optimizer_state_dict"].get(KEY, {}).get("masks", {})
+        packed = state.get("optimizer_state_dict", {}).get(KEY, {}).get("masks", {})
         masks = {name: unpack(bits, weights[name].shape).bool() for name, bits in packed.items()}
     except (KeyError, AttributeError, ValueError) as error:
         raise Failure(f"not the checkpoint of a training: {error!r}") from error

@@ -19,9 +19,11 @@ from PIL import Image
 
 import lib
 from lib.api.run import Run, run, track
+from lib.config.resume import run_directory
 from lib.errors import BadUse
 from lib.files import ROOT
 from lib.runs.journal import read_rows
+from lib.runs.stored import latest_interrupted
 from lib.runs.stored_run import load_run
 from lib.tracking import cursor as cursors
 
@@ -257,6 +259,14 @@ def test_a_script_that_ends_without_finish(end, status):
     process.communicate(timeout=60)
     assert load_run(Path("outputs/training/x")).status == status
     assert len(list(read_rows(Path("outputs/training/x/logs/metrics.jsonl")))) >= 2
+
+
+def test_make_resume_leaves_the_runs_of_scripts_alone():
+    of = run("x")
+    of.finish("interrupted")
+    assert load_run(of.dir).of_script and latest_interrupted("outputs/training") is None
+    with pytest.raises(BadUse, match="resume=True"):
+        run_directory(of.dir.resolve())
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])

@@ -55,7 +55,8 @@ def test_masks_come_from_the_checkpoint_and_are_folded(saved, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "state", [{}, {"model_state_dict": {}}, {"model_state_dict": 1, "optimizer_state_dict": {}}]
+    "state",
+    [{}, {"model_state_dict": {"w": 1}}, {"model_state_dict": 1, "optimizer_state_dict": {}}],
 )
 def test_another_checkpoint_is_refused(state):
     with pytest.raises(Failure, match="not the checkpoint of a training"):
