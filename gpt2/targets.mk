@@ -8,6 +8,11 @@ TAKES.sample := RUN PROMPT TOKENS TEMPERATURE TOP_K TOP_P SEED SAMPLES CHECKPOIN
 sample: | $(READY) ## text from a trained GPT-2, as it is made: RUN=name PROMPT="def main"|@file|-
 	$(Q)$(PYTHON) gpt2/sample.py
 
+TAKES.eval := RUN TASKS DATA_FILES TEXT_COLUMN STRIDE INCLUDE FEWSHOT LIMIT BATCH_SIZE CHECKPOINT DEVICE PRECISION FORMAT
+.PHONY: eval
+eval: | $(READY) ## how well a GPT-2 predicts text: RUN=name, its validation split or DATA_FILES="a.txt *.jsonl"; or TASKS=… of lm-eval
+	$(Q)$(PYTHON) gpt2/eval.py
+
 ##@ Benchmarks
 
 .PHONY: bench-gpt2

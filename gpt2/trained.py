@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from torch import nn
 
 from gpt2.model import GPT, GPTConfig
 from lib.config import configpy, store
@@ -37,7 +38,7 @@ MODEL = "gpt2"
 
 
 class Trained(NamedTuple):
-    """A model in evaluation mode on its device, all weights in the precision it computes in."""
+    """A model in evaluation mode on its device, its weights in the precision it computes in."""
 
     model: GPT
     tokenizer: Tokenizer
@@ -53,7 +54,7 @@ class Trained(NamedTuple):
     @property
     def precision(self) -> str:
         """ "float32" or "bfloat16"."""
-        return str(self.model.dtype).removeprefix("torch.")
+        return str(self.model.arithmetic.dtype).removeprefix("torch.")
 
 
 def model_config(settings: Settings, vocab_size: int) -> GPTConfig:
@@ -86,7 +87,7 @@ def flags(doc: str | None, **defaults: str) -> argparse.ArgumentParser:
     return parser
 
 
-def add(parser: argparse.ArgumentParser, name: str, kind: Callable, default: str) -> None:
+def add(parser: argparse.ArgumentParser, name: str, kind: Callable, default: str | None) -> None:
     """The flag --name, whose default is NAME in the environment, else `default`."""
     variable = name.upper().replace("-", "_")
     value = os.environ.get(variable) or default
@@ -143,7 +144,8 @@ def load_trained(options: argparse.Namespace) -> Trained:
     runtime = setup(options.seed, options.device, options.precision, threads=0)
     if options.precision == "auto" and runtime.device.type == "cpu":
         runtime = replace(runtime, precision="float32")  # as fast for the one row of a token
-    model = GPT(model_config(settings, tokenizer.vocab_size))
+    dtype = getattr(torch, runtime.precision)
+    model = GPT(model_config(settings, tokenizer.vocab_size), dtype)
     state = checkpoint.load(path)
     try:
         model.load_state_dict(trained_weights(state)[0])
@@ -151,8 +153,10 @@ def load_trained(options: argparse.Namespace) -> Trained:
         raise Failure(f"{path} is not of the model that {run.dir}/.config describes") from error
     if AVERAGE in state:
         print(IS_AVERAGE, file=sys.stderr)
-    model.dtype = getattr(torch, runtime.precision)
-    model.to(runtime.device, model.dtype).eval().requires_grad_(False)
+    model.to(runtime.device).eval().requires_grad_(False)
+    for module in model.modules():  # cast once; norms compute with float32 parameters
+        if isinstance(module, nn.Linear | nn.Embedding):
+            module.to(dtype)
     return Trained(model, tokenizer, settings, run, path, int(state.get("step", 0)))
 
 

@@ -18,7 +18,7 @@ from typing import Any
 from ..errors import Failure
 from . import metadata, status
 
-WORDS = ("tags", "tag_changes", "notes", "conclusion", "earlier_conclusions")
+WORDS = ("tags", "tag_changes", "notes", "conclusion", "earlier_conclusions", "evaluations")
 
 
 def amend(

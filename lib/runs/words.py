@@ -135,7 +135,7 @@ def without(fields: Mapping[str, Any]) -> dict[str, Any]:
         for tag in _texts(entry, "added"):
             before.pop(tag, None)
         before.update(dict.fromkeys(_texts(entry, "removed")))
-    said = ("notes", "tag_changes", "conclusion", "earlier_conclusions")
+    said = ("notes", "tag_changes", "conclusion", "earlier_conclusions", "evaluations")
     return {**{k: v for k, v in fields.items() if k not in said}, "tags": list(before)}
 
 

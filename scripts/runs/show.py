@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from lib import text
+from lib.runs import evaluations
 from lib.runs.stored import StoredRun, disk_usage, last_metrics, load_run, run_named
 from lib.runs.words import entries
 from lib.safe_yaml import load_mapping
@@ -26,7 +27,7 @@ from scripts.common import output_dir, run_parser
 
 # Shown in sections of their own, or by another field.
 _ELSEWHERE = {"run_name", "final_metrics", "results", "environment"}
-_ELSEWHERE |= {"notes", "tag_changes", "conclusion", "earlier_conclusions"}
+_ELSEWHERE |= {"notes", "tag_changes", "conclusion", "earlier_conclusions", "evaluations"}
 _MANY_FILES = 30
 
 
@@ -40,6 +41,7 @@ def show(run: StoredRun) -> None:
         machine["packages"] = [f"{name} {version}" for name, version in packages.items()]
     print_section(run.name, _flat(about))
     print_section("Result", _metrics(run.part("final_metrics")), _flat(run.part("results")))
+    print_section("Evaluations", evaluations.as_rows(fields))
     print_section("Conclusion", _flat(run.part("conclusion")))
     notes = entries(fields, "notes")
     print_section("Notes", [(str(note.get("time")), str(note.get("text"))) for note in notes])

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from ... import text
+from .. import evaluations
 from ..best import Evaluation, epoch_of
 from ..redact import redact, redact_tree
 from ..stored import StoredRun
@@ -147,6 +148,7 @@ def _results(fields: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for name, value in _part(fields, "final_metrics").items():
         yield text.metric_label(text.one_line(name)), text.one_line(text.metric(name, value))
     yield from _flat(_part(fields, "results"))
+    yield from ((text.one_line(name), value) for name, value in evaluations.as_rows(fields))
 
 
 def _metric(name: str, logged: Logged) -> Metric:
