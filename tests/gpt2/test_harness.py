@@ -114,7 +114,7 @@ def test_a_continuation_longer_than_the_block_is_predicted_in_parts(reached, tra
     from gpt2.harness import Harness
 
     ours = Harness(trained)
-    context, text = "the ", "cat sat on a mat and then it ran to some tree where" * 2
+    context, text = "the", " cat sat on a mat and then it ran to some tree where" * 2
     tokens = [*context.encode(), *text.encode()]
     total = 0.0
     for begin in range(len(context), len(tokens), 32):
