@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Operations of GPT-2 that are faster, or take less memory, than PyTorch's own.
 
-`linear` keeps its weights in float32 and computes in the precision of its input; within
+`linear` computes in the precision of its input, from weights that stay float32; within
 `cast_once` each weight is cast a single time. `gelu_` on a CPU avoids tanh and works in place.
 `linear_cross_entropy` fuses the output projection and the loss, a few rows at a time, so that the
 (tokens, vocabulary) logits never exist as a whole. Attention is in attention.py.
@@ -27,7 +27,7 @@ def on_cpu(x: torch.Tensor) -> bool:
 
 
 # Of the weights that `cast_once` is around: those that were cast so far.
-_casts: dict[tuple[torch.Tensor, torch.dtype], torch.Tensor] | None = None
+_casts: dict[tuple[torch.Tensor, torch.dtype, bool], torch.Tensor] | None = None
 
 
 @contextmanager
@@ -48,15 +48,16 @@ def cast_once() -> Iterator[None]:
 
 
 def in_dtype(weight: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """`weight` in the precision `dtype`, without a gradient; see `cast_once`."""
+    """`weight` in the precision `dtype`, with a gradient if there is one; see `cast_once`."""
     if weight.dtype == dtype:
-        return weight.detach()
+        return weight
     if not on_cpu(weight) or _casts is None:  # compiled code for GPUs fuses its casts
-        return weight.detach().to(dtype)
-    key = (weight, dtype)
-    if key not in _casts:
-        with torch.inference_mode(False), torch.no_grad():  # may be needed in a backward pass
-            _casts[key] = weight.detach().to(dtype)
+        return weight.to(dtype)
+    has_gradient = torch.is_grad_enabled()
+    key = (weight, dtype, has_gradient)
+    if key not in _casts:  # in inference mode, too, it is made for any later use
+        with torch.inference_mode(False), torch.set_grad_enabled(has_gradient):
+            _casts[key] = weight.to(dtype)
     return _casts[key]
 
 
@@ -71,23 +72,20 @@ def linear(
     The gradients have the precision of the parameters. `weight_gradient` is one of
     gpt2/implementations.py.
     """
-    if weight.dtype == x.dtype:
-        return F.linear(x, weight, bias)
-    if on_cpu(x) and not torch.compiler.is_compiling():
-        return _Linear.apply(x, weight, bias, weight_gradient)
-    return F.linear(x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype))
+    bias = None if bias is None else in_dtype(bias, x.dtype)
+    outputs, inputs = weight.shape
+    if weight_gradient == "transposed" and inputs > outputs and on_cpu(x):
+        return _TransposedLinear.apply(x, in_dtype(weight, x.dtype), bias)
+    return F.linear(x, in_dtype(weight, x.dtype), bias)
 
 
-class _Linear(torch.autograd.Function):
+class _TransposedLinear(torch.autograd.Function):
+    """The gradient of the weight as (xᵀ dy)ᵀ: with matrix units faster than dyᵀ x."""
+
     @staticmethod
-    def forward(ctx, x, weight, bias, weight_gradient: str) -> torch.Tensor:
-        cast = in_dtype(weight, x.dtype)
-        ctx.save_for_backward(x, cast)
-        ctx.of_weight, ctx.transposes = weight.dtype, weight_gradient == "transposed"
-        rows = x.reshape(-1, x.shape[-1])
-        y = F.linear(rows, cast, None if bias is None else in_dtype(bias, x.dtype))
-        # Not a view to autograd, so that `gelu_` may overwrite it.
-        return torch.ops.aten._unsafe_view(y, (*x.shape[:-1], len(weight)))
+    def forward(ctx, x, weight, bias) -> torch.Tensor:
+        ctx.save_for_backward(x, weight)
+        return F.linear(x, weight, bias)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -98,15 +96,10 @@ class _Linear(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             dx = (dy_rows @ weight).view_as(x)
         if ctx.needs_input_grad[1]:
-            dweight = torch.empty_like(weight, dtype=ctx.of_weight)
-            has_more_inputs = weight.shape[1] > weight.shape[0]
-            if ctx.transposes and has_more_inputs:
-                dweight.copy_((x_rows.t() @ dy_rows).t())
-            else:
-                dweight.copy_(dy_rows.t() @ x_rows)
+            dweight = (x_rows.t() @ dy_rows).t().contiguous()
         if ctx.needs_input_grad[2]:
-            dbias = dy_rows.sum(0).to(ctx.of_weight)
-        return dx, dweight, dbias, None
+            dbias = dy_rows.sum(0)
+        return dx, dweight, dbias
 
 
 def gelu_(x: torch.Tensor, name: str = "sigmoid") -> torch.Tensor:
