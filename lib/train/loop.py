@@ -20,7 +20,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -41,6 +41,7 @@ from .learner import Learner
 from .progress import open_progress
 from .pruning_report import finish_pruning, log_scores, pruning_info
 from .ranks import any_rank, mean_over_ranks, whole
+from .runtime import Runtime
 from .seeding import seed_step
 from .start import Start
 from .state import TrainingState
@@ -58,6 +59,10 @@ class Loop:
     `metrics` of the validation set, "loss" among them, the same on all ranks. of_loss: metrics that
     are functions of the loss, such as perplexity, to be logged for training and validation.
     """
+
+    before_step: ClassVar[Callable[[Learner, Runtime, BatchPlan], None]] = staticmethod(
+        lambda learner, runtime, plan: None
+    )  # for whoever watches the steps of any training: lib/train/profile.py
 
     def __init__(
         self,
@@ -162,6 +167,7 @@ class Loop:
             seed_step(
                 self._settings.SEED, self.state.step, self._runtime.rank, self._runtime.device
             )
+            self.before_step(self._learner, self._runtime, self.state.plan)
             yield self.state.step
         self.state.elapsed_s = self._clock.elapsed()
 

@@ -8,8 +8,12 @@ for x, y in batches.of(step, plan):     # plan.micro_steps of them
 
 from collections.abc import Callable, Iterator
 
+from torch.profiler import record_function
+
 from ..data.prefetch import Batch
 from .batch_finding import BatchPlan
+
+WAITING = "waiting for a batch"  # in a profile
 
 
 class MicroBatches:
@@ -30,5 +34,7 @@ class MicroBatches:
             self._stream = self._begin(step, plan)
         self._next = None  # unknown if the caller does not take all of them
         for _ in range(plan.micro_steps):
-            yield next(self._stream)
+            with record_function(WAITING):
+                batch = next(self._stream)
+            yield batch
         self._next = step + 1, plan
