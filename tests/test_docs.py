@@ -41,7 +41,9 @@ METHODS_OF_OTHERS |= {"subplots", "plot", "set", "legend", "savefig"}
 # What docs/api.md calls of PyTorch.
 METHODS_OF_OTHERS |= {"Sequential", "Linear", "ReLU", "AdamW", "randn", "square", "mean"}
 METHODS_OF_OTHERS |= {"backward", "step", "zero_grad", "keys", "load_state_dict", "item", "net"}
-# What it says other guides call it.
+# What docs/export.md calls of transformers.
+METHODS_OF_OTHERS |= {"from_pretrained"}
+# What docs/api.md says other guides call it.
 METHODS_OF_OTHERS |= {"experiment_tracking", "log_metrics", "ModelCheckpointer", "save_checkpoint"}
 
 
