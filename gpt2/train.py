@@ -142,7 +142,7 @@ def train_from(settings: Settings, start: Start) -> None:
 
         loop.finish()
         if settings.SAMPLE_TOKENS:
-            with learner.averaged():
+            with learner.averaged(), cast_once():
                 write_sample(settings, loop.run, model, tokenizer, runtime, loop.state.step)
 
 
