@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: MIT
-"""Tokenising speed of `make data` against one tiktoken thread, and the cost of a batch:
-`make bench-data`.
+"""Tokenising speed of `make data` against one tiktoken thread, what 10 billion tokens would take,
+and the cost of a batch: `make bench-data`.
 
 The corpus is Python's standard library, several times over. "One thread" is only `encode_ordinary`
 on texts already in memory; ours is a whole preparation, from starting the processes to the rename:
 reading, hashing, tokenising, checksums, writing, syncing. They are timed in turn, and the best of
 three rounds counts. On a busy machine compare the CPU seconds instead. The tokenizer is gpt2 if its
 files are in tiktoken's cache; otherwise a byte-level BPE with GPT-2's pattern is trained on the
-corpus first, and the output says so. The last line is JSON.
+corpus first, and the output says so. Merging is that of the same corpus, prepared in three parts.
+The last line is JSON.
 """
 
 from lib.cli import begin, run_main
@@ -18,6 +19,7 @@ if __name__ == "__main__":
 import heapq
 import json
 import os
+import shutil
 import tempfile
 import time
 from collections import Counter, defaultdict
@@ -27,9 +29,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lib.data.text.corpora import StandardLibrary
+from lib.data.text.estimate import MACHINES, Rate
+from lib.data.text.parts import Part
 from lib.data.text.prepare import cpu_count, prepare
+from lib.data.text.shards import read_meta
 from lib.data.text.tokenizers import END_OF_TEXT, GPT2_FILES, Tokenizer, cache_path, load_tokenizer
 from lib.data.text.tokens import TokenSet
+from lib.text import duration
 
 COPIES = 4
 ROUNDS = 3
@@ -37,6 +43,9 @@ TRAINING_TEXT = 4_000_000  # characters
 MERGES = 16_000
 BATCH, BLOCK = 32, 1024
 ONE_THREAD = "tiktoken, one thread"
+MERGE = "merging 3 parts"
+PARTS = 3
+TEN_BILLION = 10e9  # tokens
 
 
 def main() -> None:
@@ -45,17 +54,33 @@ def main() -> None:
     tokenizer, kind = bpe_tokenizer(texts)
     workers = cpu_count()
     several = f"prepare, {workers} workers"
-    costs = measure(
-        {
-            ONE_THREAD: lambda: one_thread(tokenizer, texts),
-            "prepare, 1 worker": lambda: prepare_once(corpus, tokenizer, 1),
-            several: lambda: prepare_once(corpus, tokenizer, workers),
-            f"{several}, bytes": lambda: prepare_once(corpus, load_tokenizer("bytes"), workers),
-        }
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        parts = Path(folder)
+        made = [
+            prepare_into(parts, corpus, tokenizer, workers, Part(number, PARTS))
+            for number in range(1, PARTS + 1)
+        ]
+        tokens = sum(map(tokens_in, made))
+        costs = measure(
+            {
+                ONE_THREAD: lambda: one_thread(tokenizer, texts),
+                "prepare, 1 worker": lambda: prepare_once(corpus, tokenizer, 1),
+                several: lambda: prepare_once(corpus, tokenizer, workers),
+                f"{several}, bytes": lambda: prepare_once(corpus, load_tokenizer("bytes"), workers),
+                MERGE: lambda: merge_once(parts, corpus, tokenizer),
+            }
+        )
     megabytes = sum(len(text.encode()) for text in texts) / 1e6
     batches = batch_milliseconds(corpus)
     report(f"{megabytes:.0f} MB of text, {kind}, best of {ROUNDS}", megabytes, costs, batches)
+    size = tokenizer.dtype.itemsize
+    rate = Rate(
+        tokens_per_s=tokens / costs[several].wall / workers,
+        bytes_per_token=1e6 * megabytes / tokens,
+        token_bytes=size,
+        merged_bytes_per_s=tokens * size / costs[MERGE].wall,
+    )
+    report_ten_billion(rate, workers)
     result = {
         "benchmark": "data",
         "tokenizer": kind,
@@ -65,6 +90,9 @@ def main() -> None:
         "cpu_s": {name: round(cost.cpu, 2) for name, cost in costs.items()},
         "ratio": round(costs[ONE_THREAD].wall / costs[several].wall, 2),
         "batch_ms": {name: round(value, 3) for name, value in batches.items()},
+        "tokens_per_s_a_worker": round(rate.tokens_per_s),
+        "bytes_per_token": round(rate.bytes_per_token, 2),
+        "merged_mb_per_s": round(rate.merged_bytes_per_s / 1e6, 1),
     }
     print(json.dumps(result))
 
@@ -89,6 +117,18 @@ def report(
     console.print(table)
     for name, milliseconds in batches.items():
         console.print(f"{name}: {milliseconds:.2f} ms")
+
+
+def report_ten_billion(rate: Rate, workers: int) -> None:
+    """Print what this machine, and several like it, would take for 10 billion tokens."""
+    text = TEN_BILLION * rate.bytes_per_token
+    print(
+        f"10 billion tokens: {text / 1e9:.0f} GB of text, {rate.disk_bytes(text) / 1e9:.0f} GB of "
+        f"shards; here, {workers} workers of {rate.tokens_per_s / 1e6:.2f} million tokens/s: "
+        f"{duration(rate.seconds(text, workers))}; on {MACHINES} such machines "
+        f"{duration(rate.seconds(text, workers, MACHINES))} and "
+        f"{duration(rate.merge_seconds(text))} to merge at {rate.merged_bytes_per_s / 1e6:.0f} MB/s"
+    )
 
 
 class Cost(NamedTuple):
@@ -141,7 +181,21 @@ def prepare_once(corpus: Copies, tokenizer: Tokenizer, workers: int) -> None:
         prepare_into(Path(folder), corpus, tokenizer, workers)
 
 
-def prepare_into(folder: Path, corpus: Copies, tokenizer: Tokenizer, workers: int) -> Path:
+def merge_once(parts: Path, corpus: Copies, tokenizer: Tokenizer) -> None:
+    """Merge the parts, of which hard links are used up."""
+    with tempfile.TemporaryDirectory(dir=parts.parent) as folder:
+        shutil.copytree(parts, folder, copy_function=os.link, dirs_exist_ok=True)
+        prepare_into(Path(folder), corpus, tokenizer, 1)
+
+
+def tokens_in(directory: Path) -> int:
+    splits = read_meta(directory)["splits"].values()
+    return sum(split["tokens"] for split in splits)
+
+
+def prepare_into(
+    folder: Path, corpus: Copies, tokenizer: Tokenizer, workers: int, part: Part | None = None
+) -> Path:
     return prepare(
         folder,
         "bench",
@@ -150,6 +204,8 @@ def prepare_into(folder: Path, corpus: Copies, tokenizer: Tokenizer, workers: in
         val_fraction=0.05,
         shard_tokens=100_000_000,
         workers=workers,
+        part=part,
+        say=lambda line: None,
     )
 
 

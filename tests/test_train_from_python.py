@@ -72,7 +72,7 @@ def test_a_thread_trains_too(small):
     thread = threading.Thread(target=lambda: found.append(small.program.train(settings)))
     thread.start()
     thread.join()
-    assert [run.status for run in found] == ["completed"]
+    assert [repr(run) for run in found] == ["<StoredRun thread completed>"]
 
 
 def test_ctrl_c_interrupts_the_run_and_leaves_python_as_it_was(small, monkeypatch):

@@ -54,6 +54,9 @@ class StoredRun:
     dir: Path
     metadata: dict[str, Any]
 
+    def __repr__(self) -> str:
+        return f"<StoredRun {self.name} {self.status}>"  # the metadata fill a screen
+
     @property
     def name(self) -> str:
         """The name of the directory, which is right even after a rename."""
