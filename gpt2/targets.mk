@@ -18,3 +18,7 @@ eval: | $(READY) ## how well a GPT-2 predicts text: RUN=name, its validation spl
 .PHONY: bench-gpt2
 bench-gpt2: | $(READY) ## GPT-2 training speed against a plain implementation
 	$(Q)$(PYTHON) -m benchmarks.gpt2
+
+.PHONY: bench-sample
+bench-sample: | $(READY) ## GPT-2 sampling speed with a cache of keys and values and without
+	$(Q)$(PYTHON) -m benchmarks.sample

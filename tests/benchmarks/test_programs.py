@@ -21,6 +21,7 @@ from lib.files import ROOT
         pytest.param(
             ["runs", "--runs", "30", "--repeats", "1"], "make runs", marks=pytest.mark.slow
         ),
+        (["sample", "--layers", "1", "--width", "64", "--block", "32", "--rounds", "1"], "results"),
         pytest.param(
             ["prune", "--layers", "1", "--rounds", "1"], "update_steps", marks=pytest.mark.slow
         ),
