@@ -8,6 +8,8 @@ an interpreter that has transformers:
 """
 
 import json
+import os
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -21,11 +23,13 @@ from benchmarks.torchvision_import import import_torchvision
 from gpt2.export import huggingface, huggingface_config, published
 from gpt2.model import GPT, GPTConfig
 from gpt2.pretrained import load_pretrained
+from lib.config.settings import load_settings
 from lib.errors import Failure
 from lib.huggingface.card import Exported, model_card
 from lib.huggingface.directory import write
 from lib.pruning.export import FORMATS
 from lib.runs.stored import StoredRun
+from tests.killed import in_first_evaluation
 
 STORED = Path(__file__).with_name("huggingface_config.json")
 VOCABULARY = 257  # of 320 rows with the padding
@@ -192,6 +196,16 @@ def test_the_card_says_what_it_is_and_no_secrets(tmp_path):
     total = sum(mask.numel() for mask in masks.values())
     assert f"of the {total:,} weights in the pruned layers are zero" in text
     assert "DESCRIPTION" not in text and "/home" not in text
+
+
+def test_a_resumed_run_needs_its_first_weights_no_more(gpt2, tmp_path, monkeypatch):
+    source = export(tmp_path, network(block_size=32), "dense")
+    in_first_evaluation(monkeypatch, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(KeyboardInterrupt):
+        gpt2.train("--gpt2-pretrained", str(source))
+    source.unlink()
+    gpt2.program.train(load_settings("gpt2", ["--resume", str(gpt2.latest.dir)]))
+    assert gpt2.latest.checkpoint()["step"] == 6
 
 
 def test_config_json_is_that_of_transformers():
