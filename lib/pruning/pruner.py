@@ -135,13 +135,31 @@ class Pruner:
         """Begin a step: update the masks if an update is due, and mask the gradients.
 
         Called before `optimizer.step()`, with unscaled gradients, or else by it. Raises ScoreError
-        as `update` does.
+        as `update` does, and RuntimeError when the optimizer no longer trains the weights.
         """
+        self._follow()
         self.step += 1
         if self.schedule.due(self.step):
             self.update()
         self.mask_gradients()
         self._prepared = True
+
+    def _follow(self) -> None:
+        """Bring masks and memory to the device of the weights, which may have moved since.
+
+        Frameworks take the model to its device after the optimizer was made, or put other
+        parameters in the place of these, which would be trained dense.
+        """
+        owned = self._param_groups() if self._optimizer is not None else set(self.weights.values())
+        if missing := [name for name, weight in self.weights.items() if weight not in owned]:
+            raise RuntimeError(
+                f"the optimizer no longer trains {', '.join(missing)}: others were put in their "
+                "place after the pruner was attached; make both from those that it trains now"
+            )
+        for tensors in (self.masks, self.memory):
+            for name, tensor in tensors.items():
+                if tensor.device != self.weights[name].device:
+                    tensors[name] = tensor.to(self.weights[name].device)
 
     def _before_step(self, _: Any, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
         return on_gradients(self._on_gradients, args, kwargs)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Which weights are prunable.
 
-The weights of Linear and Conv2d layers, in the order of the model. Biases and norms are never
-pruned; embeddings, and heads that share their weight with one, only on request. A weight that
-several layers share counts once, under its first name.
+The weights of Linear and Conv2d layers, or of others that are named, in the order of the model.
+Biases and norms are never pruned; embeddings, and heads that share their weight with one, only on
+request. A weight that several layers share counts once, under its first name.
 """
 
 from torch import nn
@@ -16,14 +16,16 @@ def prunable(
     exempt_first: bool = False,
     exempt_last: bool = False,
     embeddings: bool = False,
+    layers: tuple[type[nn.Module], ...] = (nn.Linear, nn.Conv2d),
 ) -> dict[str, Parameter]:
     """The prunable weights of `model` by name, in order, without those that are frozen.
 
     exempt_first, exempt_last: leave out the first, the last of them. embeddings: include
-    embeddings. Raises ValueError when nothing is left.
+    embeddings. layers: the types of layers whose `weight` is pruned, such as Conv1D, which the
+    GPT-2 of transformers has in place of Linear. Raises ValueError when nothing is left.
     """
     embedded = {m.weight for m in model.modules() if isinstance(m, nn.Embedding)}
-    kinds = (nn.Linear, nn.Conv2d, nn.Embedding) if embeddings else (nn.Linear, nn.Conv2d)
+    kinds = (*layers, nn.Embedding) if embeddings else layers
     found: dict[Parameter, str] = {}
     for name, module in model.named_modules():
         if isinstance(module, kinds) and (embeddings or module.weight not in embedded):
@@ -32,7 +34,8 @@ def prunable(
     names = list(weights)[int(exempt_first) : len(weights) - int(exempt_last)]
     if not names:
         raise ValueError(
-            f"{type(model).__name__} has no prunable weight: {len(weights)} Linear or Conv2d "
-            "weights were found before the first or the last was exempted"
+            f"{type(model).__name__} has no prunable weight: {len(weights)} weights of "
+            f"{' or '.join(kind.__name__ for kind in kinds)} layers were found before the first or "
+            "the last was exempted; `layers` names other types"
         )
     return {name: weights[name] for name in names}

@@ -53,10 +53,17 @@ def test_frozen_weights_are_left_alone():
 
 
 def test_nothing_left():
-    with pytest.raises(ValueError, match="Linear has no prunable weight: 1 Linear or Conv2d"):
+    with pytest.raises(ValueError, match="no prunable weight: 1 weights of Linear or Conv2d"):
         prunable(nn.Linear(2, 2), exempt_first=True)
 
 
 def test_channels_last_is_as_good_as_any_other_format():
     model = nn.Sequential(nn.Conv2d(4, 4, 3)).to(memory_format=torch.channels_last)
     assert list(prunable(model)) == ["0.weight"]
+
+
+def test_other_types_of_layers():
+    model = nn.Sequential(nn.Conv1d(2, 2, 3), nn.Linear(2, 2))
+    assert list(prunable(model, layers=(nn.Conv1d,))) == ["0.weight"]
+    with pytest.raises(ValueError, match="0 weights of Conv3d layers were found"):
+        prunable(model, layers=(nn.Conv3d,))
