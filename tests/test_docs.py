@@ -38,6 +38,8 @@ METHODS_OF_OTHERS |= {"log_model", "ModelRegistry"}
 # What docs/notebook.md calls of pandas and Matplotlib.
 METHODS_OF_OTHERS |= {"DataFrame", "describe", "min"}
 METHODS_OF_OTHERS |= {"subplots", "plot", "set", "legend", "savefig"}
+# What docs/configuration.md calls of Hydra and OmegaConf.
+METHODS_OF_OTHERS |= {"initialize_config_dir", "compose", "resolve"}
 # What docs/api.md calls of PyTorch.
 METHODS_OF_OTHERS |= {"Sequential", "Linear", "ReLU", "AdamW", "randn", "square", "mean"}
 METHODS_OF_OTHERS |= {"backward", "step", "zero_grad", "keys", "load_state_dict", "item", "net"}
