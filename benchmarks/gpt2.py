@@ -138,7 +138,7 @@ def print_table(results: list[dict]) -> None:
 def print_operations(results: list[dict]) -> None:
     for result in results:
         table = Table(box=None, padding=(0, 2, 0, 0), title_justify="left")
-        table.title = f"{result['case']}: a block in bfloat16, forward and backward, fastest turn"
+        table.title = f"{result['case']}: one block in bfloat16"
         for column in ("operation", "kernel", "ms", "in use"):
             table.add_column(column, justify="right" if column == "ms" else "left")
         for operation, times in result["operations_ms"].items():
