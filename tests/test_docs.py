@@ -128,7 +128,7 @@ def reason_against(assignment: str) -> str:
 def test_blocks_are_found():
     found = [block for page in PAGES for block in blocks(page)]
     assert sum(block.kind in SHELL and not block.why for block in found) >= 8
-    assert {block.kind for block in found} <= {*SHELL, "python", "yaml", ""}
+    assert {block.kind for block in found} <= {*SHELL, "diff", "python", "yaml", ""}
     assert all(block.printed for block in found if block.kind == "console")
 
 

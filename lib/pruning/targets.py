@@ -21,8 +21,8 @@ def prunable(
     """The prunable weights of `model` by name, in order, without those that are frozen.
 
     exempt_first, exempt_last: leave out the first, the last of them. embeddings: include
-    embeddings. layers: the types of layers whose `weight` is pruned, such as Conv1D, which the
-    GPT-2 of transformers has in place of Linear. Raises ValueError when nothing is left.
+    embeddings. layers: the types of layers whose `weight` is pruned; some models of transformers
+    have Conv1D in place of Linear. Raises ValueError when nothing is left.
     """
     embedded = {m.weight for m in model.modules() if isinstance(m, nn.Embedding)}
     kinds = (*layers, nn.Embedding) if embeddings else layers
