@@ -18,7 +18,6 @@ if __name__ == "__main__":
 
 import argparse
 import asyncio
-import contextlib
 import io
 import math
 import os
@@ -207,7 +206,8 @@ def main() -> int:
     try:
         if options.screenshot:
             picture, runs = options.screenshot.resolve(), Path("outputs/training")
-            with training(folder / runs), contextlib.chdir(folder):
+            with training(folder / runs):
+                os.chdir(folder)
                 asyncio.run(screenshot(runs, picture))
         else:
             measure(folder, options.seconds)

@@ -9,6 +9,8 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+_PIECE = 2**20  # bytes
+
 
 class NoMediaFile(ValueError):
     """A journal names a file that is missing or outside its run directory."""
@@ -36,5 +38,8 @@ def media_file(run_dir: Path, path: Any) -> Path:
 
 def sha256(path: Path) -> str:
     """The SHA-256 digest of a file, in hex; the file is read in pieces."""
+    digest = hashlib.sha256()
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while piece := file.read(_PIECE):
+            digest.update(piece)
+    return digest.hexdigest()

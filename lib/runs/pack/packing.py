@@ -22,6 +22,7 @@ from ... import lock
 from ...errors import BadUse
 from ...files import atomic
 from ..directory import check_name
+from ..media_files import sha256
 from ..stored import StoredRun
 from . import layout
 from .layout import PackError, shown
@@ -61,8 +62,7 @@ def write_pack(
             with packer.stream_writer(hashed, closefd=False) as archive:
                 _write(archive, manifest, sources, seen)
             file.write(layout.footer(hashed.digest.hexdigest()))
-    with out.open("rb") as file:
-        return manifest, hashlib.file_digest(file, "sha256").hexdigest()
+    return manifest, sha256(out)
 
 
 @contextmanager
