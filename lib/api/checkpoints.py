@@ -15,6 +15,7 @@ The files are those of the trainings of this project (lib/train/checkpoint). A t
 while the loop goes on; the random number generators of Python, NumPy and PyTorch are part of them.
 """
 
+import copy
 import io
 import pickle
 import random
@@ -124,13 +125,12 @@ class Checkpoints:
         metrics = {name: float(value) for name, value in (metrics or {}).items()}
         contents = {f"{name}{_PART}": _state_of(name, part) for name, part in parts.items()}
         is_best = self._is_best(metrics)
-        if is_best:
-            self._best_so_far, self._best_step = metrics, step
+        best = (metrics, step) if is_best else (self._best_so_far, self._best_step)
         contents |= {
             "step": step,
             "metrics": metrics,
             "extra": dict(extra or {}),
-            "best": {"metrics": dict(self._best_so_far), "step": self._best_step},
+            "best": {"metrics": dict(best[0]), "step": best[1]},
             "rng": rng_states(self._runtime),
             "generators": _generators(self._runtime),
             "journal": {"offset": self._run.position() if self._run else 0},
@@ -138,6 +138,7 @@ class Checkpoints:
             "world_size": self._runtime.world_size,
         }
         _check_loadable(contents)
+        self._best_so_far, self._best_step = best
         self._saver.save(contents, step=step, metrics=metrics, best=is_best)
 
     def restore(self, **parts: Any) -> Restored:
@@ -270,16 +271,19 @@ def _check_loadable(contents: Mapping[str, Any]) -> None:
         except (pickle.PickleError, AttributeError, TypeError, RuntimeError) as error:
             reason = str(error).partition("\n")[0]
             raise BadUse(
-                f"{name} has something else than tensors and plain values, which could not be "
-                f"loaded again: {reason}"
+                f"{name} holds more than tensors and plain values and could not be loaded again: "
+                f"{reason}"
             ) from None
 
 
 def _without_tensors(value: Any) -> Any:
     if torch.is_tensor(value):
         return None
-    if isinstance(value, Mapping):
-        return {key: _without_tensors(item) for key, item in value.items()}
+    if isinstance(value, dict):
+        made = copy.copy(value)  # of its own type, which may be one that is refused
+        for key, item in value.items():
+            made[key] = _without_tensors(item)
+        return made
     if type(value) in (list, tuple):
         return [_without_tensors(item) for item in value]
     return value

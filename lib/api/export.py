@@ -52,10 +52,14 @@ def export(
 
 
 def _of_module(module: nn.Module, pruner: Pruner | None) -> tuple[dict[str, Any], dict[str, Any]]:
-    state = {name: tensor.detach().cpu() for name, tensor in module.state_dict().items()}
+    state = {
+        name: value.detach().cpu()
+        for name, value in module.state_dict().items()
+        if torch.is_tensor(value)  # and not the extra state of a module
+    }
     masks = {name: mask.bool().cpu() for name, mask in pruner.masks.items()} if pruner else {}
     if unknown := [name for name in masks if name not in state]:
-        raise BadUse(f"the pruner is not that of this model, which has no {', '.join(unknown)}")
+        raise BadUse(f"the pruner belongs to another model: this one lacks {', '.join(unknown)}")
     for name, mask in masks.items():
         state[name] = state[name].masked_fill(~mask, 0.0)
-    return {name: tensor for name, tensor in state.items() if torch.is_tensor(tensor)}, masks
+    return state, masks

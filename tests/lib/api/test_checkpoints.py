@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -126,12 +127,17 @@ def test_damaged_files_are_named_and_the_one_before_is_used(tmp_path, capsys):
     assert "make" not in str(raised.value)
 
 
+class Own(dict):
+    """As some configuration libraries have."""
+
+
 def test_misuse_is_refused_when_it_is_saved_and_not_when_it_is_loaded(tmp_path):
     own = parts()
     checkpoints = Checkpoints(tmp_path, best="val/loss")
     for wrong, said in (
-        ({"extra": {"x": np.arange(3)}}, "extra has something else"),
-        ({"extra": {"f": lambda: 0}}, "extra has something else"),
+        ({"extra": {"x": np.arange(3)}}, "extra holds more than tensors"),
+        ({"extra": {"d": Own(x=1)}}, "extra holds more than tensors"),
+        ({"extra": {"f": lambda: 0}}, "extra holds more than tensors"),
         ({"epoch": 3}, "extra={'epoch': …}"),
         ({"metrics": {"loss": 1.0}}, "metrics lack val/loss"),
     ):
@@ -246,6 +252,17 @@ def test_a_copy_of_a_run_can_be_exported(tmp_path):
     assert torch.equal(loaded.float(), net.weight.detach().bfloat16().float())
     with pytest.raises(BadUse, match="did you mean sparse"):
         lib.export(net, tmp_path / "x", format="spars")
-    with pytest.raises(BadUse, match="not that of this model"):
+    with pytest.raises(BadUse, match="belongs to another model"):
         lib.export(nn.Sequential(net), tmp_path / "x", pruner=pruner)
     shutil.rmtree(tmp_path / "c")
+
+
+class Versioned(nn.Linear):
+    def get_extra_state(self):
+        return {"version": 2}
+
+
+def test_an_export_has_the_tensors_of_a_module_alone(tmp_path):
+    net = Versioned(3, 2)
+    lib.export(net, tmp_path / "x.safetensors")
+    assert load_file(tmp_path / "x.safetensors").keys() == {"weight", "bias"}
