@@ -80,7 +80,7 @@ def load(path: Path) -> dict[str, Any]:
 
 def _unescaped(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {key: _unescaped(item) for key, item in value.items()}
+        return {_unescaped(key): _unescaped(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_unescaped(item) for item in value]
     if not isinstance(value, str):
@@ -139,7 +139,7 @@ def _name(key: str) -> str:
 
 def _text(node: Any) -> str:
     if node.id != "scalar":
-        raise BadUse("a list is no value: write one text")
+        raise BadUse("a list is not a value: write one text")
     if node.tag == _NULL:
         raise BadUse("no value: leave the line out for its default, or write '' for an empty text")
     try:

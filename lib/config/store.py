@@ -35,9 +35,10 @@ def config_path() -> Path:
     """
     path = Path(os.environ.get("KCONFIG_CONFIG") or ".config")
     if path.suffix in config_yaml.SUFFIXES:
+        shown = path if path.is_absolute() else f"./{path}"
         raise BadUse(
             f"KCONFIG_CONFIG={path}: make writes this file in the form of .config, not in YAML; "
-            f"make defconfig DEFCONFIG=./{path} reads a YAML file"
+            f"make defconfig DEFCONFIG={shown} reads a YAML file"
         )
     return path
 
