@@ -29,13 +29,18 @@ class Restart(NamedTuple):
 def restart_of(directory: Path) -> Restart | None:
     """Where the run in `directory` goes on; None when there is no run.
 
-    What a program that was killed while it began the run left there is removed. Raises BadUse for a
-    folder that is something else.
+    What a program that was killed while it began the run left there is removed. Raises BadUse for
+    anything else, also a run with a .config, which its own program goes on with.
     """
     if not (directory / "metadata.yaml").is_file():
         if directory.exists():
             _remove_beginnings(directory)
         return None
+    if (directory / ".config").exists():
+        raise BadUse(
+            f"{directory} is a run of a model of this project: go on with it by "
+            f"`make resume RUN={directory.name}`, or choose another name"
+        )
     for path in newest_first(directory / "checkpoints"):
         try:
             verify(path)
@@ -51,7 +56,7 @@ def _remove_beginnings(directory: Path) -> None:
     own = {*FOLDERS, RESERVE, ".lock", "config.yaml", "git.diff", "logs/train.log"}
     found = [path for path in directory.rglob("*") if path.suffix != ".tmp"]
     if any(str(path.relative_to(directory)) not in own for path in found):
-        raise BadUse(f"{directory} is no run, so it cannot be resumed: choose another name")
+        raise BadUse(f"{directory} is not a run and cannot be resumed: choose another name")
     if not lock.is_free(directory / ".lock"):
         raise BadUse(f"{directory.name} is being begun by another program at this moment")
     shutil.rmtree(directory)

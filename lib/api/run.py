@@ -31,6 +31,7 @@ from typing import Any
 from ..config import config_yaml
 from ..config.trackers import SYMBOLS, parse_trackers
 from ..errors import BadUse, Failure
+from ..launch_env import launch_env
 from ..runs import run as recorded
 from ..runs.best import with_best
 from ..runs.directory import check_name
@@ -38,6 +39,7 @@ from ..runs.null_run import NullRun
 from ..runs.open import OUTPUT_DIR
 from ..runs.redact import redact_tree
 from ..runs.stored import run_named
+from ..runs.stored_run import read_settings
 from ..safe_yaml import settings_in, to_plain
 from ..tracking.describe import describe
 from ..tracking.launch import check, environment, forwarder_command, launch, outcome
@@ -45,7 +47,7 @@ from .media import Media
 from .restart import Restart, restart_of
 
 _STATUSES = ("completed", "failed", "interrupted")
-_MLFLOW = "sqlite:///outputs/mlflow.db"  # as in lib/tracking/Kconfig
+_MLFLOW = "sqlite:///mlflow.db"  # as in lib/tracking/Kconfig
 
 
 def run(
@@ -79,6 +81,7 @@ def run(
     chosen = _trackers(trackers)
     name = check_name(name or _default_name())
     hyperparameters = _plain_mapping(config)
+    resume = resume and launch_env().is_main  # the others would meet what rank 0 is making
     restart = restart_of(Path(output_dir) / name) if resume else None
     tracking = {
         **{symbol: tracker in chosen for tracker, symbol in SYMBOLS.items()},
@@ -146,7 +149,7 @@ class Run(Media):
         """Record scalars: numbers, NumPy scalars and tensors of one element, on any device.
 
         step: a whole number, 0 or more; by default one more than that of the call before, from 1
-        on. Raises TypeError and ValueError for a step that is none.
+        on. Raises TypeError and ValueError for anything else.
         """
         self._check_open()
         self._run.log(metrics, self.step + 1 if step is None else step)
@@ -261,7 +264,7 @@ def _begin(
     files = {"config.yaml": config_yaml.render(redact_tree(config))}
     if restart is None:
         return recorded.Run.create(output_dir, name, files=files, info=info, code=_code())
-    old = settings_in(config_yaml.load(restart.directory / "config.yaml"))
+    old = read_settings(restart.directory / "config.yaml")
     new = settings_in(to_plain(redact_tree(config)))
     names = [key for key in {**old, **new} if old.get(key) != new.get(key)]
     return recorded.Run.resume(
@@ -278,7 +281,7 @@ def _trackers(asked: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def _plain_mapping(config: Any) -> dict[str, Any]:
-    """The hyperparameters in values that YAML can hold. Raises BadUse for what is no mapping."""
+    """The hyperparameters in values that YAML can hold. Raises BadUse for anything else."""
     if config is None:
         return {}
     if dataclasses.is_dataclass(config) and not isinstance(config, type):
@@ -286,7 +289,7 @@ def _plain_mapping(config: Any) -> dict[str, Any]:
     elif not isinstance(config, Mapping) and hasattr(config, "__dict__"):
         config = vars(config)
     if not isinstance(config, Mapping):
-        raise BadUse(f"config is {type(config).__name__}, and not a mapping of names to values")
+        raise BadUse(f"config is {type(config).__name__}, not a mapping of names to values")
     return to_plain(config)
 
 

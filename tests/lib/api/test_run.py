@@ -20,6 +20,7 @@ from PIL import Image
 import lib
 from lib.api.run import Run, run, track
 from lib.config.resume import run_directory
+from lib.config.tree import Tree
 from lib.errors import BadUse
 from lib.files import ROOT
 from lib.runs.journal import read_rows
@@ -217,6 +218,24 @@ def test_other_ranks_do_nothing(monkeypatch):
     assert not Path("outputs").exists()
 
 
+def test_other_ranks_leave_alone_what_rank_0_is_making(monkeypatch):
+    begun = Path("outputs/training/x/logs")
+    begun.mkdir(parents=True)
+    for name, value in {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("MASTER_ADDR", "localhost")
+    monkeypatch.setenv("MASTER_PORT", "29500")
+    run("x", resume=True).finish()
+    assert begun.is_dir()
+
+
+def test_the_database_of_mlflow_is_that_of_the_configuration(monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with run("x") as of:
+        pass
+    assert metadata(of)["tracking"]["MLFLOW_TRACKING_URI"] == Tree().values()["MLFLOW_TRACKING_URI"]
+
+
 def test_the_trackers_get_everything_and_what_was_forgotten_later(capsys):
     config = {"lr": 0.5, "opt": {"name": "sgd"}}
     with run("x", config=config, trackers=["tensorboard"], system_interval=0) as of:
@@ -305,6 +324,27 @@ def test_a_run_is_resumed_under_its_name():
         run("x", resume=True)
 
 
+def test_keys_come_back_and_a_lost_configuration_does_not_matter():
+    config = {"a${b}": "${c}", "???": 1}
+    for _ in range(2):
+        with run("x", config=config, resume=True) as of:
+            pass
+    assert metadata(of)["resumes"][0]["changed"] == {}
+    (of.dir / "config.yaml").unlink()
+    with run("x", config=config, resume=True) as of:
+        pass
+    assert load_run(of.dir).settings == config
+
+
+def test_a_run_of_a_configured_program_is_not_resumed_by_a_script():
+    with run("x", config={"a": 1}) as of:
+        pass
+    (of.dir / ".config").write_text("CONFIG_SEED=1\n")
+    with pytest.raises(BadUse, match="make resume RUN=x"):
+        run("x", resume=True)
+    assert (of.dir / "config.yaml").read_text() == "a: 1\n"
+
+
 def test_a_run_that_was_killed_while_it_began_is_begun_again(monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr("lib.runs.metadata.save", lambda *_: os._exit(9))
@@ -317,6 +357,6 @@ def test_a_run_that_was_killed_while_it_began_is_begun_again(monkeypatch):
         assert of.name == "x"
     Path("outputs/training/mine").mkdir()
     Path("outputs/training/mine/thesis.tex").touch()
-    with pytest.raises(BadUse, match="is no run"):
+    with pytest.raises(BadUse, match="is not a run"):
         run("mine", resume=True)
     assert Path("outputs/training/mine/thesis.tex").exists()
