@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from ..config import config_yaml
 from ..config.science import is_science
 from ..errors import Failure
 from ..runs.redact import redact, redact_named
 from ..runs.stored import StoredRun
-from ..safe_yaml import load_mapping
 from ..text import metric, one_line
 from .directory import Release
 
@@ -105,7 +105,7 @@ def _sparsity(run: StoredRun, release: Release, exported: Exported) -> str:
 def _training(run: StoredRun) -> str:
     """The settings that change a run's numbers."""
     try:
-        menus = load_mapping(run.dir / "config.yaml")
+        menus = config_yaml.load(run.dir / "config.yaml")
     except (OSError, ValueError) as error:
         raise Failure(f"cannot read the settings of {run.name}: {error}") from error
     rows = [

@@ -88,7 +88,7 @@ def _fill(folder: Path, release: Release, card: str) -> None:
     for name, text in texts.items():
         write_atomic(folder / name, text)
     weights = {name: tensor.contiguous() for name, tensor in release.weights.items()}
-    save_file(weights, folder / WEIGHTS, {"format": "pt"})  # transformers refuse a file without
+    save_file(weights, folder / WEIGHTS, {"format": "pt"})  # transformers refuses a file without it
     (folder / WEIGHTS).chmod((folder / "config.json").stat().st_mode)  # it was its owner's alone
     with (folder / WEIGHTS).open("rb") as file:
         os.fsync(file.fileno())
