@@ -45,7 +45,7 @@ def load_mapping(path: Path, *, without: Iterable[str] = ()) -> dict[str, Any]:
 def load_nodes(path: Path) -> yaml.Node | None:
     """The YAML in the file at `path`, parsed but not resolved: each node has its line.
 
-    None of an empty file. Raises OSError, and ValueError with the path for anything but harmless
+    None for an empty file. Raises OSError, and ValueError with the path for anything but harmless
     YAML.
     """
     try:

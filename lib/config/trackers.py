@@ -53,7 +53,7 @@ def parse_trackers(text: str, origin: str = "TRACKER") -> tuple[str, ...]:
     for word in words:
         if word not in WORDS:
             hint = did_you_mean(word, WORDS, n=1)
-            problems.append(f"{origin}: `{shorten(word)}` is no tracker: {_allowed()}{hint}")
+            problems.append(f"{origin}: `{shorten(word)}` is not a tracker: {_allowed()}{hint}")
     if not words:
         problems.append(f"{origin}: names no tracker: {_allowed()}")
     elif "none" in words and len(set(words)) > 1:

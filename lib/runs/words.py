@@ -168,7 +168,7 @@ def _parsed(changes: str) -> tuple[list[str], list[str]]:
         tag = word.removeprefix("+") if word.startswith("+") else word.removeprefix("-")
         if not _TAG.fullmatch(tag):
             raise BadUse(
-                f"TAGS: {word} is no tag: up to 64 letters, digits, '_', '.', ':', '/' and '-', "
+                f"TAGS: {word} is not a tag: up to 64 letters, digits, '_', '.', ':', '/' and '-', "
                 "the first one a letter, a digit or '_'; + before it adds it, - removes it"
             )
         (removed if word.startswith("-") else added)[tag] = None

@@ -221,7 +221,7 @@ def test_by_hand_a_part_flat_or_in_groups(no_config_py, tmp_path):
         ("PLOTS: 1\n", ["f.yaml:1: PLOTS=1: wrong type, want y or n"]),
         ("BATCH_SIZE: 1e2\n", ["f.yaml:1: BATCH_SIZE=1e2: wrong type, want an integer"]),
         ("BATCH_SIZE: 010\n", ["f.yaml:1: BATCH_SIZE=010: leading zeros", "octal", "write 10"]),
-        ("BATCH_SIZE: [1]\n", ["f.yaml:1: BATCH_SIZE: a list is no value"]),
+        ("BATCH_SIZE: [1]\n", ["f.yaml:1: BATCH_SIZE: a list is not a value"]),
         ("SEED: null\n\nTRACKER_TAGS:\n", ["f.yaml:1: SEED: no value", "f.yaml:3: TRACKER_TAGS: "]),
         ("SEED: 1\na: {SEED: 2}\n", ["f.yaml:2: SEED=2: contradicts SEED=1 (f.yaml:1)"]),
         ("DESCRIPTION: ${HOME}\n", ["f.yaml:1: DESCRIPTION: interpolations", r"\${"]),
