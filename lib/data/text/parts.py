@@ -17,7 +17,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +26,15 @@ from .corpora import Corpus
 from .encoder import SPLITS
 from .ready import ReadyFiles
 from .shards import DataError, ShardHeader, check_entry, read_meta
-from .staging import Staging, as_json, changed, require_both_splits
+from .staging import (
+    Staging,
+    as_json,
+    changed,
+    locked,
+    require_both_splits,
+    unfinished,
+    unfinished_recipe,
+)
 from .tokenizers import Tokenizer
 
 
@@ -92,18 +100,16 @@ class PreparedPart:
                 yield split, header
 
 
-def begun_parts(whole: Path) -> dict[Part, Path]:
-    """The parts of the corpus in `whole` of which something is on the disk, with their directories.
+def begun_parts(whole: Path) -> Iterator[tuple[Part, Path]]:
+    """Each part of the corpus in `whole` of which something is on the disk, and its directory.
 
-    A directory whose name begins with a dot is not finished.
+    A directory whose name begins with a dot is not finished; it comes before a finished one.
     """
     name = re.compile(rf"\.?{re.escape(whole.name)}\.part-(\d+)-of-(\d+)(\.partial)?")
-    found: dict[Part, Path] = {}
-    entries = whole.parent.iterdir() if whole.parent.is_dir() else []
+    entries = list(whole.parent.iterdir()) if whole.parent.is_dir() else []
     for path in sorted(entries, key=lambda path: not path.name.startswith(".")):
         if (match := name.fullmatch(path.name)) and path.is_dir():
-            found[Part(int(match[1]), int(match[2]))] = path
-    return found
+            yield Part(int(match[1]), int(match[2])), path
 
 
 def found_parts(whole: Path) -> list[PreparedPart]:
@@ -111,7 +117,7 @@ def found_parts(whole: Path) -> list[PreparedPart]:
 
     Raises DataError, naming the parts, when some are missing or not finished.
     """
-    begun = begun_parts(whole)
+    begun = dict(begun_parts(whole))
     counts = sorted({part.of for part in begun})
     missing = ""
     for of in counts:
@@ -162,14 +168,25 @@ def merge(
                 staging.add_shard(end, split, header)
         require_both_splits(state, recipe)
         staging.publish()
-    remove_parts(whole)
+    remove_parts(whole, recipe)
 
 
-def remove_parts(whole: Path) -> None:
-    """Remove the finished parts of the corpus in `whole`, which holds all that they do."""
-    for path in begun_parts(whole).values():
-        if not path.name.startswith("."):
-            shutil.rmtree(path, ignore_errors=True)  # another's, or in a read-only place
+def remove_parts(whole: Path, recipe: dict) -> None:
+    """Remove the parts of the corpus in `whole`, which holds all that they do.
+
+    Those of another recipe stay, and those that are being made.
+    """
+    for part, path in begun_parts(whole):
+        directory = part.directory(whole)
+        # another's; damaged; in a read-only place
+        with suppress(OSError, DataError), locked(directory, wait=False):
+            is_made = path == directory
+            made_by = read_meta(path)["recipe"] if is_made else unfinished_recipe(directory)
+            if made_by and _portable(made_by) != _of_part(recipe, part):
+                continue
+            if is_made:  # so that the next call finds what a killed one has left
+                path = path.rename(unfinished(directory))
+            shutil.rmtree(path)
 
 
 def check_parts(parts: list[PreparedPart], recipe: dict) -> None:
@@ -177,7 +194,7 @@ def check_parts(parts: list[PreparedPart], recipe: dict) -> None:
     end = 0
     for part in parts:
         made = _portable(part.meta["recipe"])
-        wanted = _portable(as_json({**recipe, "part": str(part.part)}))
+        wanted = _of_part(recipe, part.part)
         if made != wanted:
             raise DataError(
                 f"{part.directory} was prepared with other settings or files: "
@@ -203,6 +220,11 @@ def _naming(part: Part, directory: Path) -> Iterator[None]:
             f"part {part} is damaged: {error}\n       Copy {directory} again from the machine that "
             f"made it, or remove it and: make data PART={part}"
         ) from error
+
+
+def _of_part(recipe: dict, part: Part) -> dict:
+    """What a part of this recipe has in its meta.json, but for the folder of the files."""
+    return _portable(as_json({**recipe, "part": str(part)}))
 
 
 def _portable(recipe: dict) -> dict:

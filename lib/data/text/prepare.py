@@ -12,7 +12,6 @@ the text being processed is in memory.
 """
 
 import errno
-import fcntl
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -27,7 +26,7 @@ from .estimate import Rate, expectation, measure
 from .parts import Part, found_parts, merge, remove_parts
 from .ready import ReadyFiles
 from .shards import DataError
-from .staging import Staging, State, check_same, require_both_splits
+from .staging import Staging, State, check_same, locked, require_both_splits
 from .tokenizers import Tokenizer
 
 WORK_CHARACTERS = 1 << 19  # of text per piece of work
@@ -69,11 +68,11 @@ def prepare(
     directory = part.directory(whole) if part else whole
     made_by = {**recipe, "part": str(part)} if part else recipe
     if _is_made(whole, recipe):  # possibly in a read-only place
-        remove_parts(whole)  # left by a merge that was killed at its very end
+        remove_parts(whole, recipe)  # left by a merge that was killed at its very end
         return whole
     if part and _is_made(directory, made_by):
         return directory
-    with _disk_errors(data_dir), _locked(data_dir, directory.name):
+    with _disk_errors(data_dir), locked(directory):
         for there, made_as in ((whole, recipe), (directory, made_by)):
             if _is_made(there, made_as):  # by another caller meanwhile
                 return there
@@ -216,12 +215,3 @@ def _disk_errors(data_dir: Path) -> Iterator[None]:
                 "can be written"
             ) from error
         raise
-
-
-@contextmanager
-def _locked(data_dir: Path, name: str) -> Iterator[None]:
-    """Hold the lock of one prepared directory, after waiting for its present holder."""
-    data_dir.mkdir(parents=True, exist_ok=True)
-    with (data_dir / f".{name}.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -8,10 +8,11 @@ preparation cuts the shards back to that record and continues there.
 """
 
 import contextlib
+import fcntl
 import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -58,7 +59,7 @@ class Staging:
         begin: tuple[int, int] = (0, 0),
         parts: str = "",
     ):
-        self.directory = directory.with_name(f".{directory.name}.partial")
+        self.directory = unfinished(directory)
         self._target, self._recipe, self._tokenizer = directory, as_json(recipe), tokenizer
         self._parts = parts
         self.state = self._resume(say, begin)
@@ -147,6 +148,31 @@ class Staging:
                 {"file": h.path.name, "tokens": h.count, "sha256": h.digest} for h in headers
             ],
         }
+
+
+@contextlib.contextmanager
+def locked(directory: Path, wait: bool = True) -> Iterator[None]:
+    """Hold the lock of a prepared directory, after waiting for its present holder.
+
+    Without `wait` raises BlockingIOError when there is one.
+    """
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with (directory.parent / f".{directory.name}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        yield
+
+
+def unfinished(directory: Path) -> Path:
+    """Where the shards of `directory` grow."""
+    return directory.with_name(f".{directory.name}.partial")
+
+
+def unfinished_recipe(directory: Path) -> dict | None:
+    """The recipe by which `directory` was begun; None if nothing has been recorded."""
+    try:
+        return json.loads((unfinished(directory) / PROGRESS).read_bytes())["recipe"]
+    except (OSError, ValueError):
+        return None
 
 
 def require_both_splits(state: State, recipe: dict) -> None:

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib.data.text import parts, prepare
+from lib.data.text import parts, prepare, staging
 from lib.data.text.corpora import HUBS, HubCorpus, open_corpus
 from lib.data.text.parts import Part
 from lib.data.text.shards import HEADER_BYTES, DataError
@@ -224,6 +224,29 @@ def test_a_merge_that_was_killed_at_its_end_leaves_no_parts(three):
     shutil.copytree(copies, data / "custom-bytes.part-1-of-3")
     assert run(data, corpus, shard_tokens=2000) == whole
     assert not list(data.glob("custom-bytes.*")) and contents(whole) == expected
+
+
+def test_a_merge_removes_what_other_divisions_left_and_keeps_what_is_of_use(three, monkeypatch):
+    corpus, data, expected = three
+    monkeypatch.setattr(staging, "CHECKPOINT_SECONDS", 0.0)
+    for number, fraction in ((4, 0.1), (5, 0.2)):  # killed: the second with other settings
+        part = Part(1, number)
+        with pytest.raises(InterruptedError):
+            run(data, corpus, part=part, val_fraction=fraction, shard_tokens=2000, on_progress=kill)
+    other = {"val_fraction": 0.2, "shard_tokens": 2000}
+    run(data, corpus, part=Part(1, 6), **other)
+    being_made = data / ".custom-bytes.part-1-of-7.partial"
+    being_made.mkdir()
+    with staging.locked(data / "custom-bytes.part-1-of-7"):
+        assert contents(run(data, corpus, shard_tokens=2000)) == expected
+    kept = {"custom-bytes", ".custom-bytes.part-1-of-5.partial", "custom-bytes.part-1-of-6"}
+    assert {path.name for path in data.iterdir() if path.is_dir()} == kept | {being_made.name}
+    run(data, corpus, shard_tokens=2000)
+    assert {path.name for path in data.iterdir() if path.is_dir()} == kept
+
+
+def kill(state):
+    raise InterruptedError
 
 
 # Pauses after each shard that it merges and each piece of text that it tokenises.
