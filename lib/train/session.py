@@ -19,6 +19,16 @@ from .group import process_group
 from .runtime import runtime_from_settings
 from .start import Start
 
+# A program may have set the precision of each (torch.set_float32_matmul_precision, allow_tf32).
+_OPERATIONS = (
+    torch.backends.cuda.matmul,
+    torch.backends.cudnn.conv,
+    torch.backends.cudnn.rnn,
+    torch.backends.mkldnn.matmul,
+    torch.backends.mkldnn.conv,
+    torch.backends.mkldnn.rnn,
+)
+
 
 @contextmanager
 def session(settings: Any, *, matmul_bound: bool = True, always: bool = False) -> Iterator[Start]:
@@ -42,11 +52,26 @@ def _torch_as_it_was() -> Iterator[None]:
     deterministic = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     fill = torch.utils.deterministic.fill_uninitialized_memory
-    precision = torch.backends.fp32_precision
     try:
-        yield
+        with _float32_is_float32():
+            yield
     finally:
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
         torch.utils.deterministic.fill_uninitialized_memory = fill
+
+
+@contextmanager
+def _float32_is_float32() -> Iterator[None]:
+    """Have all operations follow `setup`, also those whose precision was set one by one."""
+    precision = torch.backends.fp32_precision
+    torch.backends.fp32_precision = "ieee"
+    deviant = [(op, op.fp32_precision) for op in _OPERATIONS if op.fp32_precision != "ieee"]
+    for operation, _ in deviant:
+        operation.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        for operation, own in deviant:
+            operation.fp32_precision = own
         torch.backends.fp32_precision = precision
