@@ -5,12 +5,13 @@
     runtime = choose_precision(settings, start, trial)
     compile_on_gpu(settings, runtime, [model])
 
-Steps in bfloat16 are faster from a certain width on, which depends on the processor, and so does by
-which implementation (kernel) of an operation. What was found is remembered on this machine
+From which width on steps in bfloat16 are faster depends on the processor, and so does which
+implementation (kernel) of an operation is the fastest. What was found is remembered on this machine
 (lib/train/remembered.py), so that the same seed gives the same bits; a run keeps what it began
 with.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -30,7 +31,7 @@ from .start import Start
 
 Kernels = Mapping[str, str]  # operation → the name of its implementation
 
-_REPEATS = 3
+_REPEATS = 3  # of a comparison of precisions
 _MARGIN = 0.97  # a kernel takes the place of the default if it needs at most this share of the time
 _ROUNDS, _ROUND_S = (2, 8), 2.0  # of a comparison of kernels: at least, at most; seconds aimed at
 
@@ -185,15 +186,17 @@ def kernel_seconds(trial: Trial, chosen: Kernels, operation: str) -> dict[str, l
 def faster_precision(trial: Trial, kernels: Kernels, asked: Kernels | None = None) -> str:
     """ "float32" or "bfloat16", whichever is faster for `trial.step` on this CPU.
 
-    `kernels` are those for bfloat16; float32 has the default ones, unless they were asked for.
+    `kernels` are those for bfloat16; float32 has the default ones, unless they were asked for. Both
+    take turns, so that other load on the machine affects both.
     """
     candidates = {"bfloat16": kernels, "float32": trial.kernels(asked or {})}
-    seconds = {}
     for precision, its in candidates.items():
         trial.step(precision, its)  # the first one sets up the libraries
-        seconds[precision] = min(
-            _seconds(lambda p=precision, k=its: trial.step(p, k)) for _ in range(_REPEATS)
-        )
+    seconds = dict.fromkeys(candidates, math.inf)
+    for _ in range(_REPEATS):
+        for precision, its in candidates.items():
+            taken = _seconds(lambda p=precision, k=its: trial.step(p, k))
+            seconds[precision] = min(seconds[precision], taken)
     return min(seconds, key=seconds.__getitem__)
 
 

@@ -69,6 +69,17 @@ def test_the_faster_precision_is_chosen(slow, monkeypatch):
     assert begun.runtime == runtime and runtime.kernels == {}
 
 
+def test_load_that_comes_late_does_not_decide_between_precisions(monkeypatch):
+    machine = Machine(monkeypatch, float32=0.9)
+
+    def step(precision, kernels):
+        machine.step(precision, kernels)
+        if machine.calls > 4:  # of eight, the first two of which do not count
+            machine.clock += 9.0
+
+    assert faster_precision(Trial(step, {}), {}) == "float32"
+
+
 @pytest.mark.parametrize(
     ("begun", "asked"),
     [
