@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from gpt2.generation import stream
-from gpt2.perplexity import plain_losses, sequence_losses
+from gpt2.perplexity import plain_losses, sequence_losses, usual_batch_size
 from gpt2.trained import Trained
 from lib.errors import BadUse, Failure, did_you_mean
 from lib.text import one_line
@@ -31,7 +31,6 @@ except ModuleNotFoundError as error:
         f"       {sys.executable} -m pip install -r requirements-reach.txt"
     ) from error
 
-_BATCH_TOKENS = {"cpu": 2**12, "cuda": 2**16}
 _NEW_TOKENS = 256  # at most, where a task does not say
 
 
@@ -51,8 +50,7 @@ class Harness(TemplateLM):
         self.trained, self.model, self.coder = trained, trained.model, trained.tokenizer
         self.max_length = trained.model.config.block_size
         self._device = trained.device
-        at_once = _BATCH_TOKENS.get(self._device.type, 2**12)
-        self.batch_size = batch_size or max(1, at_once // self.max_length)
+        self.batch_size = batch_size or usual_batch_size(self.model)
 
     @property
     def eot_token_id(self) -> int:

@@ -233,8 +233,13 @@ def _at_least_float32(dtype: torch.dtype) -> torch.dtype:
     return torch.promote_types(dtype, torch.float32)
 
 
+def rows_at_once(x: torch.Tensor, columns: int) -> int:
+    """Of how many rows of `x` the logits, `columns` each, are computed at once."""
+    return max(1, LOGITS_AT_ONCE["cuda" if x.is_cuda else "cpu"] // columns)
+
+
 def _row_chunks(x: torch.Tensor, weight: torch.Tensor) -> list[slice]:
-    at_once = max(1, LOGITS_AT_ONCE["cuda" if x.is_cuda else "cpu"] // weight.shape[0])
+    at_once = rows_at_once(x, weight.shape[0])
     return [slice(lo, lo + at_once) for lo in range(0, x.shape[0], at_once)]
 
 

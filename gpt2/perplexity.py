@@ -6,9 +6,10 @@
 
 `tokens` is one sequence that begins with an end-of-text token, which is given and not predicted;
 every other token is predicted exactly once. The model sees windows of `block_size` tokens, each
-`stride` tokens after the one before, and of each window counts what no earlier one has predicted.
-A token is so predicted from at least block_size - stride tokens before it, as far as there are so
-many. With stride = block_size windows do not overlap: the cheapest, and the largest loss.
+`stride` tokens after the one before. In each window, only the tokens that no earlier window has
+predicted count, so that each has at least block_size - stride tokens before it, except at the
+beginning of the text. With stride = block_size windows do not overlap, which is the cheapest and
+usually gives the largest loss.
 """
 
 import math
@@ -21,10 +22,21 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from gpt2.kernels import rows_at_once
 from gpt2.model import GPT
 
-LOGITS_AT_ONCE = {"cpu": 2**23, "cuda": 2**27}  # elements
 TOKENS_AT_ONCE = {"cpu": 2**12, "cuda": 2**16}  # in a batch
+
+
+def perplexity(loss: float) -> float:
+    """exp(loss); infinite where it overflows."""
+    return math.exp(loss) if loss < 700 else math.inf
+
+
+def usual_batch_size(model: GPT) -> int:
+    """How many windows are computed at once on the device of `model`."""
+    of_device = TOKENS_AT_ONCE["cuda" if model.wte.weight.is_cuda else "cpu"]
+    return max(1, of_device // model.config.block_size)
 
 
 class Score(NamedTuple):
@@ -42,7 +54,7 @@ class Score(NamedTuple):
     @property
     def perplexity(self) -> float:
         """exp(loss); infinite where it overflows."""
-        return math.exp(self.loss) if self.loss < 700 else math.inf
+        return perplexity(self.loss)
 
     @property
     def bits_per_byte(self) -> float:
@@ -106,7 +118,7 @@ def sequence_losses(
     """
     hidden = model.hidden(tokens[:, :-1])[counted]
     targets = tokens[:, 1:][counted]
-    at_once = max(1, LOGITS_AT_ONCE.get(tokens.device.type, 2**23) // model.config.vocab_size)
+    at_once = rows_at_once(hidden, model.config.vocab_size)
     parts = zip(hidden.split(at_once), targets.split(at_once), strict=True)
     return torch.cat([of(model.logits(h).float(), t) for h, t in parts])
 
@@ -125,10 +137,8 @@ def evaluate_text(
     `batch_size` 0 chooses one by the device; the result does not depend on it. The sum is taken in
     float64. `on_progress` is told how many tokens are predicted.
     """
-    device = model.wte.weight.device.type
-    batch_size = batch_size or max(1, TOKENS_AT_ONCE.get(device, 2**12) // model.config.block_size)
     nats, done = 0.0, 0
-    for losses in token_losses(model, tokens, stride, batch_size):
+    for losses in token_losses(model, tokens, stride, batch_size or usual_batch_size(model)):
         nats += float(losses.sum(dtype=np.float64))
         done += len(losses)
         on_progress(done)

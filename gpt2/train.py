@@ -38,12 +38,12 @@ if __name__ == "__main__":
     spin_briefly()
 
 import functools
-import math
 
 import torch
 
 from gpt2.kernels import cast_once
 from gpt2.model import GPT
+from gpt2.perplexity import perplexity
 from gpt2.prepare import (
     dataset_info,
     fit_batch,
@@ -160,11 +160,6 @@ def evaluate(
             total += model(x, y) * weight
     model.train()
     return {"loss": mean_over_examples(total, n)}
-
-
-def perplexity(loss: float) -> float:
-    """exp(loss); infinite where it overflows."""
-    return math.exp(loss) if loss < 700 else math.inf
 
 
 if __name__ == "__main__":
