@@ -6,11 +6,12 @@
     make eval DATA_FILES="a.txt more/*.jsonl"  any .txt, .jsonl or .parquet files [TEXT_COLUMN=text]
     make eval TASKS="hellaswag my_task" [INCLUDE=folder] [FEWSHOT=5] [LIMIT=100]
     python gpt2/eval.py RUN --stride 64 --batch-size 8 --format json
-    … --checkpoint last|best|STEP --device auto|cpu|cuda|mps --precision auto|float32|bfloat16
+    … --checkpoint last|best|STEP --device auto|cpu|cuda|mps
+    … --precision auto|float32|bfloat16|float16
 
 Each flag is a variable of make, too: STRIDE=64. RUN is a name, its unique beginning, or a path;
-without it, the latest run of this model. STRIDE is by how many tokens the window moves on, by
-default the block size; smaller is slower and gives every token more context. TASKS need lm-eval;
+without it, the latest run of this model. STRIDE is how many tokens the window moves on, by default
+the block size; a smaller one is slower and gives each token more context. TASKS need lm-eval;
 INCLUDE is a folder with task files of your own. The result is printed on stdout (FORMAT=table or
 json) and kept in the run's metadata.yaml, which `make show` shows. docs/evaluation.md defines it.
 """

@@ -8,7 +8,8 @@
     … --prompt @FILE, or - for what comes on stdin; @@ for a prompt that begins with @
     … --tokens 500 --temperature 0.7 --top-k 50 --top-p 0.9 --seed 1
     … --samples 3                                   with the seeds 1, 2 and 3
-    … --checkpoint last|best|STEP --device auto|cpu|cuda|mps --precision auto|float32|bfloat16
+    … --checkpoint last|best|STEP --device auto|cpu|cuda|mps
+    … --precision auto|float32|bfloat16|float16
 
 Each flag is a variable of make, too: TOP_K=50. RUN is a name, its unique beginning, or a path;
 without it, the latest run of this model. Uses the run's own configuration, its best checkpoint, and

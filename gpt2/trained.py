@@ -53,7 +53,7 @@ class Trained(NamedTuple):
 
     @property
     def precision(self) -> str:
-        """ "float32" or "bfloat16"."""
+        """ "float32", "bfloat16" or "float16"."""
         return str(self.model.arithmetic.dtype).removeprefix("torch.")
 
 
@@ -81,7 +81,7 @@ def flags(doc: str | None, **defaults: str) -> argparse.ArgumentParser:
     parser.add_argument("run", metavar="RUN", nargs="?", default=os.environ.get("RUN", ""))
     add(parser, "checkpoint", str, defaults.get("checkpoint", "best"))
     add(parser, "device", one_of("DEVICE", "auto", "cpu", "cuda", "mps"), "auto")
-    precisions = one_of("PRECISION", "auto", "float32", "bfloat16")
+    precisions = one_of("PRECISION", "auto", "float32", "bfloat16", "float16")
     add(parser, "precision", precisions, defaults.get("precision", "auto"))
     add(parser, "seed", number("SEED", most=2**63 - 1), "0")
     return parser
@@ -161,14 +161,14 @@ def load_trained(options: argparse.Namespace) -> Trained:
 
 
 def chosen_run(given: str) -> Path:
-    """The directory of the run that is named, in the OUTPUT_DIR that the tree is configured for.
+    """The absolute path of the run that is named, in the OUTPUT_DIR that the tree is set to.
 
     Without a name, that of the latest run of this model.
     """
     configured = store.CONFIG_PY.exists() and configpy.read(store.CONFIG_PY)[0].get("OUTPUT_DIR")
     output_dir = ROOT / str(configured or "outputs/training")
     if given:
-        return resolve(output_dir, given)
+        return resolve(output_dir, given).absolute()  # programs may change their directory
     runs = [run for run in open_runs(output_dir, f"model={MODEL}") if run.status != "kept"]
     if not runs:
         raise BadUse(f"no runs of {MODEL} in {output_dir}: make defconfig-gpt2-pystdlib && make")

@@ -59,6 +59,13 @@ def test_without_more_it_is_the_whole_validation_split(call, capsys, run, folder
     assert found["results"]["perplexity"] == pytest.approx(math.exp(loss))
 
 
+def test_the_run_may_be_named_by_a_relative_path(call, capsys, run, monkeypatch):
+    monkeypatch.chdir(run.parent)
+    found = evaluated(call, capsys, "./one")
+    (kept,) = load_run(run).metadata["evaluations"]
+    assert kept["results"] == found["results"]
+
+
 def test_files_of_all_kinds_are_the_same_text(call, capsys, run, tmp_path):
     (tmp_path / "a.jsonl").write_text("".join(json.dumps({"body": t}) + "\n" for t in TEXTS))
     parquet.write_table(Table.from_pydict({"body": TEXTS}), tmp_path / "a.parquet")
