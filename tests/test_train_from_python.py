@@ -109,6 +109,9 @@ def test_what_is_wrong_is_raised_and_python_stays_as_it_was(small, tmp_path):
 def test_float32_is_float32_whatever_the_program_has_set(small, monkeypatch):
     matmul, seen = torch.backends.mkldnn.matmul, []
     in_first_evaluation(monkeypatch, lambda: seen.append(matmul.fp32_precision))
-    monkeypatch.setattr(matmul, "fp32_precision", "bf16")
-    small.train(*ONE_THREAD)
-    assert (seen, matmul.fp32_precision) == (["ieee"], "bf16")
+    matmul.fp32_precision = "bf16"
+    try:
+        small.train(*ONE_THREAD)
+        assert (seen, matmul.fp32_precision) == (["ieee"], "bf16")
+    finally:
+        matmul.fp32_precision = "none"
