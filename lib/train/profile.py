@@ -35,9 +35,10 @@ CATEGORIES = {
     "data": re.escape(WAITING),
     "optimizer": r"optimizer\.|adam|_fused_sgd|_foreach_|multi_tensor|clip_grad|amp_",
     "attention": r"attention|attn|fmha|flash|writtenout|softmax",
-    "matrix products, convolutions": r"gemm|conv|matmul|::mm|::bmm|addmm|baddbmm|cutlass|xmma"
-    r"|linear|cudnn|mkldnn|onednn",
-    "copies and casts": r"copy|_to\b|clone|contiguous|memcpy|memset|cast|::cat|fill_|zero",
+    "matrix products, convolutions": r"gemm|conv(?!ert)|matmul|::mm|::bmm|addmm|baddbmm|cutlass"
+    r"|xmma|linear|cudnn|mkldnn|onednn",
+    "copies and casts": r"copy|_to\b|clone|contiguous|memcpy|memset|cast|convert|::cat|fill_"
+    r"|zero",
 }
 ELEMENTWISE = "elementwise and other"
 

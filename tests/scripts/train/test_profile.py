@@ -23,6 +23,7 @@ CATEGORY = {
     "aten::_fused_adamw_": "optimizer",
     "Optimizer.step#AdamW.step": "optimizer",
     "waiting for a batch": "data",
+    "triton_poi_fused_convert_element_type_0": "copies and casts",
     "aten::native_layer_norm": ELEMENTWISE,
     "triton_poi_fused_add_3": ELEMENTWISE,
 }
