@@ -1,23 +1,16 @@
 # SPDX-License-Identifier: MIT
 """What a run logs besides scalars, with the step of the latest `log` where none is given."""
 
-import io
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..files import write_atomic
-from ..runs.directory import make_private
-
 
 class Media:
-    """The media half of lib.api.run.Run, which gives it `_run`, `step` and `dir`."""
+    """The media half of lib.api.run.Run, which gives it `_run` and `step`."""
 
     _run: Any
     step: int
-    dir: Path
-    is_main: bool
 
     def _check_open(self) -> None: ...
 
@@ -95,19 +88,4 @@ class Media:
 
         A module is saved as its state_dict, for torch.load(path, weights_only=True).
         """
-        if not self.is_main:
-            return
-        if not isinstance(model, (str, Path)):
-            model = self._saved(model, name)
-        self.log_artifact(model, "model", metadata, name=name, step=step)
-
-    def _saved(self, model: Any, name: str) -> Path:
-        import torch
-
-        state = model if isinstance(model, Mapping) else model.state_dict()
-        buffer = io.BytesIO()
-        torch.save(state, buffer)
-        path = self.dir / "media" / "models" / f"{re.sub(r'[^A-Za-z0-9_.-]', '-', name)}.pt"
-        make_private(path.parent)
-        write_atomic(path, buffer.getbuffer(), sync=False)
-        return path
+        self._run.log_model(model, name, metadata, step=self._at(step))

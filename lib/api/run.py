@@ -137,7 +137,6 @@ class Run(Media):
     def __init__(self, begun: "recorded.Run | NullRun", restart: "Restart | None") -> None:
         self._run = begun
         self.dir, self.name, self.id = begun.dir, begun.name, begun.id
-        self.is_main = isinstance(begun, recorded.Run)
         self.step = restart.step if restart else 0
         self._at_end: list[Callable[[], None]] = []
         self._ended = False

@@ -40,6 +40,7 @@ class MediaLog:
     record: Callable[[Mapping[str, Any], int], None]
     say: Callable[[str], None]
     _media_failed = False
+    _no_images_said = False
 
     def log_image(self, name: str, image: Any, step: int, caption: str = "") -> None:
         """An image: PIL image, height × width (× 3 or 4) or 1|3|4 × height × width array, or the
@@ -161,6 +162,28 @@ class MediaLog:
         }
         self.record({"media": {f"artifact/{name}": item}}, step)
 
+    def log_model(
+        self,
+        model: Any,
+        name: str = "model",
+        metadata: Mapping[str, Any] | None = None,
+        *,
+        step: int = 0,
+    ) -> None:
+        """Weights as an artifact: the path of a file, a module, or its state_dict.
+
+        A module is saved as its state_dict, for torch.load(path, weights_only=True).
+        """
+        if not isinstance(model, (str, Path)):
+            import torch
+
+            buffer = io.BytesIO()
+            torch.save(model if isinstance(model, Mapping) else model.state_dict(), buffer)
+            model = self.dir / "media" / "models" / f"{re.sub(r'[^A-Za-z0-9_.-]', '-', name)}.pt"
+            if not self._try(lambda: _write(model, buffer.getvalue())):
+                return
+        self.log_artifact(model, "model", metadata, name=name, step=step)
+
     def _file(self, name: str, step: int, suffix: str, data: bytes, item: dict[str, Any]) -> None:
         """Write media/<name>/<step><suffix>, and log `item` with its path."""
         parts = [re.sub(r"[^A-Za-z0-9_.-]", "_", part).strip(".") for part in name.split("/")]
@@ -173,9 +196,9 @@ class MediaLog:
         """Whether images can be encoded; where they cannot, this is said once."""
         if importlib.util.find_spec("PIL") is not None:
             return True
-        if not self._media_failed:
+        if not self._no_images_said:
             self.say(f"warning: images are left out: pillow is missing: {installing('pillow')}")
-        self._media_failed = True
+        self._no_images_said = True
         return False
 
     def _try(self, write: Callable[[], None]) -> bool:
@@ -196,7 +219,7 @@ class NullMediaLog:
         """Do nothing, as all the methods here."""
 
     log_figure = log_histogram = log_counts = log_table = log_image
-    log_confusion_matrix = log_text = log_artifact = log_image
+    log_confusion_matrix = log_text = log_artifact = log_model = log_image
 
 
 def _to_numpy(values: Any) -> Any:

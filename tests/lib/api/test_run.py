@@ -110,6 +110,15 @@ def test_models_are_artifacts():
         assert torch.equal(state["weight"], net.weight)
 
 
+def test_a_model_that_cannot_be_written_does_not_end_the_training(capsys):
+    with run("x") as of:
+        (of.dir / "media" / "models").touch()  # in the place of the folder
+        of.log_model(torch.nn.Linear(1, 1))
+        of.log({"a": 1.0})
+    assert metadata(of)["status"] == "completed" and not rows(of, "media")
+    assert "media are being lost" in capsys.readouterr().out
+
+
 @dataclasses.dataclass
 class Config:
     lr: float = 0.1
