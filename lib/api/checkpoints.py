@@ -15,20 +15,13 @@ The files are those of the trainings of this project (lib/train/checkpoint). A t
 while the loop goes on; the random number generators of Python, NumPy and PyTorch are part of them.
 """
 
-import copy
-import io
-import pickle
-import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy
 import torch
 import torch.distributed as dist
-from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from ..advice import need
 from ..errors import BadUse
@@ -43,6 +36,7 @@ from ..train.rng import restore_rng, rng_states
 from ..train.runtime import Runtime
 from ..train.saver import Saver
 from .run import Run
+from .state import bare, check_loadable, generators, restore_generators, state_of
 
 _PART = "_state_dict"  # behind the name of a part
 
@@ -84,11 +78,14 @@ class Checkpoints:
             raise BadUse(f"keep={keep}, every={every}: allowed are keep ≥ 1 and every ≥ 0")
         if compress:
             need("zstandard", "compress=True")
+        if mode not in ("", "min", "max"):
+            raise BadUse(f"mode={mode!r}: allowed are min and max")
         self._best = Best(best, mode or _mode_of(best), None) if best else None
         self._run = where if isinstance(where, Run) else None
         self.folder = _shared(where.dir / "checkpoints" if isinstance(where, Run) else Path(where))
         self._best_so_far: dict[str, float] = {}
         self._best_step = 0
+        self._latest: int | None = None  # the step that was saved or restored last
         self._runtime = _runtime()
         if self._runtime.is_main:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -120,10 +117,12 @@ class Checkpoints:
 
         Copies the state and returns; what goes wrong while it is written is said once, and costs a
         checkpoint, not the training. Raises BadUse for a state that could not be loaded again, a
-        sharded model, and metrics without that of `best`.
+        sharded model, metrics without that of `best`, and a step before that of a checkpoint which
+        is there and was not restored.
         """
+        self._require_later(step)
         metrics = {name: float(value) for name, value in (metrics or {}).items()}
-        contents = {f"{name}{_PART}": _state_of(name, part) for name, part in parts.items()}
+        contents = {f"{name}{_PART}": state_of(name, part) for name, part in parts.items()}
         is_best = self._is_best(metrics)
         best = (metrics, step) if is_best else (self._best_so_far, self._best_step)
         contents |= {
@@ -132,13 +131,14 @@ class Checkpoints:
             "extra": dict(extra or {}),
             "best": {"metrics": dict(best[0]), "step": best[1]},
             "rng": rng_states(self._runtime),
-            "generators": _generators(self._runtime),
+            "generators": generators(self._runtime),
             "journal": {"offset": self._run.position() if self._run else 0},
             "versions": versions(),
             "world_size": self._runtime.world_size,
         }
-        _check_loadable(contents)
+        check_loadable(contents)
         self._best_so_far, self._best_step = best
+        self._latest = step
         self._saver.save(contents, step=step, metrics=metrics, best=is_best)
 
     def restore(self, **parts: Any) -> Restored:
@@ -157,12 +157,13 @@ class Checkpoints:
         _, contents = load_newest(self.folder, say if self._runtime.is_main else lambda _: None)
         _check_parts(contents, parts)
         for name, part in parts.items():
-            _bare(part).load_state_dict(contents[f"{name}{_PART}"])
+            bare(part).load_state_dict(contents[f"{name}{_PART}"])
         restore_rng(contents["rng"], self._runtime)
         if self._runtime.rank < len(contents["generators"]):
-            _restore_generators(contents["generators"][self._runtime.rank])
+            restore_generators(contents["generators"][self._runtime.rank])
         self._best_so_far = dict(contents["best"]["metrics"])
         self._best_step = contents["best"]["step"]
+        self._latest = contents["step"]
         self._saver.rewind(contents["step"], self._best_step)
         return Restored(contents["step"], contents["metrics"], contents["extra"])
 
@@ -189,6 +190,18 @@ class Checkpoints:
     def close(self) -> None:
         """Wait, and free the copy; the end of a run calls it."""
         self._saver.close()
+
+    def _require_later(self, step: int) -> None:
+        """Saving an earlier step removes the later ones, as is right after `restore` alone."""
+        if type(step) is not int or step < 0:
+            raise BadUse(f"step={step!r}: allowed are whole numbers from 0 on")
+        if self._latest is None:
+            self._latest = max(steps_on_disk(self.folder), default=0)
+        if step < self._latest:
+            raise BadUse(
+                f"step {step}: {self.folder} has a checkpoint of step {self._latest}, which would "
+                "be lost: call restore first, or choose another folder"
+            )
 
     def _is_best(self, metrics: Mapping[str, float]) -> bool:
         if self._best is None or not metrics:
@@ -230,27 +243,6 @@ def _shared(folder: Path) -> Path:
     return Path(known[0])
 
 
-def _bare(part: Any) -> Any:
-    """A module without what DistributedDataParallel and torch.compile put around it."""
-    part = part.module if isinstance(part, DistributedDataParallel) else part
-    return getattr(part, "_orig_mod", part) if isinstance(part, nn.Module) else part
-
-
-def _state_of(name: str, part: Any) -> Any:
-    if not (hasattr(part, "state_dict") and hasattr(part, "load_state_dict")):
-        raise BadUse(
-            f"{name} is {type(part).__name__}, without state_dict and load_state_dict: give plain "
-            f"values as extra={{{name!r}: …}}"
-        )
-    state = _bare(part).state_dict()
-    if isinstance(part, nn.Module) and any(hasattr(p, "full_tensor") for p in part.parameters()):
-        raise BadUse(
-            f"{name} is sharded over the ranks: use torch.distributed.checkpoint, or give "
-            "the state_dict that get_model_state_dict gathers"
-        )
-    return state
-
-
 def _check_parts(contents: Mapping[str, Any], parts: Mapping[str, Any]) -> None:
     saved = {key.removesuffix(_PART) for key in contents if key.endswith(_PART)}
     if saved != parts.keys():
@@ -258,54 +250,3 @@ def _check_parts(contents: Mapping[str, Any], parts: Mapping[str, Any]) -> None:
             f"the checkpoint has {', '.join(sorted(saved)) or 'no parts'}; given are "
             f"{', '.join(sorted(parts)) or 'none'}: to go on exactly, all of them are needed"
         )
-
-
-def _check_loadable(contents: Mapping[str, Any]) -> None:
-    """Raise BadUse naming what torch.load(weights_only=True) would refuse."""
-    for name, value in contents.items():
-        buffer = io.BytesIO()
-        try:
-            torch.save(_without_tensors(value), buffer)
-            buffer.seek(0)
-            torch.load(buffer, weights_only=True)
-        except (pickle.PickleError, AttributeError, TypeError, RuntimeError) as error:
-            reason = str(error).partition("\n")[0]
-            raise BadUse(
-                f"{name} holds more than tensors and plain values and could not be loaded again: "
-                f"{reason}"
-            ) from None
-
-
-def _without_tensors(value: Any) -> Any:
-    if torch.is_tensor(value):
-        return None
-    if isinstance(value, dict):
-        made = copy.copy(value)  # of its own type, which may be one that is refused
-        for key, item in value.items():
-            made[key] = _without_tensors(item)
-        return made
-    if type(value) in (list, tuple):
-        return [_without_tensors(item) for item in value]
-    return value
-
-
-def _generators(runtime: Runtime) -> list[dict[str, Any]]:
-    """For each rank the state of the generators of Python and NumPy, as plain values."""
-    kind, keys, position, has_gauss, gauss = numpy.random.get_state()
-    words = torch.from_numpy(keys.astype(numpy.int64))
-    own = {
-        "python": random.getstate(),
-        "numpy": (str(kind), words, int(position), int(has_gauss), float(gauss)),
-    }
-    if runtime.world_size == 1:
-        return [own]
-    of_ranks: list[Any] = [None] * runtime.world_size
-    dist.all_gather_object(of_ranks, own)
-    return of_ranks
-
-
-def _restore_generators(own: Mapping[str, Any]) -> None:
-    version, state, gauss = own["python"]
-    random.setstate((version, tuple(state), gauss))
-    kind, words, *rest = own["numpy"]
-    numpy.random.set_state((kind, words.numpy().astype(numpy.uint32), *rest))

@@ -18,6 +18,7 @@ from ..pruning.pruner import Pruner
 from ..pruning.sparse_file import load_sparse
 from ..train.checkpoint import load
 from ..train.checkpoint.weights import trained_weights
+from .state import bare
 
 __all__ = ["export", "load_sparse"]
 
@@ -52,8 +53,9 @@ def export(
 
 
 def _of_module(module: nn.Module, pruner: Pruner | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    module = bare(module)  # the pruner has the names of the weights in it
     state = {
-        name: value.detach().cpu()
+        name: value.detach().to("cpu", copy=True)  # tied weights stand in the file twice
         for name, value in module.state_dict().items()
         if torch.is_tensor(value)  # and not the extra state of a module
     }

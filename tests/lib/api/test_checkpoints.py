@@ -149,6 +149,8 @@ def test_misuse_is_refused_when_it_is_saved_and_not_when_it_is_loaded(tmp_path):
         checkpoints.restore(model=own["model"])
     with pytest.raises(BadUse, match="keep ≥ 1"):
         Checkpoints(tmp_path, keep=0)
+    with pytest.raises(BadUse, match="allowed are min and max"):
+        Checkpoints(tmp_path, best="score", mode="mx")
     checkpoints.close()
     assert (tmp_path / "step_00000001.pt").exists()
 
@@ -257,6 +259,25 @@ def test_a_copy_of_a_run_can_be_exported(tmp_path):
     shutil.rmtree(tmp_path / "c")
 
 
+def test_checkpoints_of_later_steps_are_not_lost_by_an_oversight(tmp_path):
+    own = parts()
+    checkpoints = Checkpoints(tmp_path)
+    for wrong in (-1, 1.5, True, "3"):
+        with pytest.raises(BadUse, match="whole numbers from 0 on"):
+            checkpoints.save(wrong, **own)
+    checkpoints.save(5, **own)
+    checkpoints.close()
+    again = Checkpoints(tmp_path)
+    with pytest.raises(BadUse, match="has a checkpoint of step 5"):
+        again.save(1, **own)
+    again.restore(**own)
+    again.save(6, **own)
+    with pytest.raises(BadUse, match="has a checkpoint of step 6"):
+        again.save(5, **own)
+    again.close()
+    assert again.load("last")["step"] == 6
+
+
 class Versioned(nn.Linear):
     def get_extra_state(self):
         return {"version": 2}
@@ -266,3 +287,13 @@ def test_an_export_has_the_tensors_of_a_module_alone(tmp_path):
     net = Versioned(3, 2)
     lib.export(net, tmp_path / "x.safetensors")
     assert load_file(tmp_path / "x.safetensors").keys() == {"weight", "bias"}
+
+
+def test_tied_and_wrapped_modules_are_exported_by_their_own_names(tmp_path):
+    net = nn.Sequential(nn.Linear(3, 3, bias=False), nn.Linear(3, 3, bias=False))
+    net[1].weight = net[0].weight
+    pruner = lib.Pruner(lib.prunable(net), lib.Schedule(0.5, 4))
+    lib.export(torch.compile(net, backend="eager"), tmp_path / "x.safetensors", pruner=pruner)
+    found = load_file(tmp_path / "x.safetensors")
+    assert found.keys() == {"0.weight", "1.weight"}
+    assert torch.equal(found["1.weight"], net[0].weight)
