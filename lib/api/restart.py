@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Where a run of a script goes on: at the latest of its checkpoints that is not damaged."""
 
+import re
 import shutil
 from pathlib import Path
 from typing import NamedTuple
@@ -54,7 +55,7 @@ def restart_of(directory: Path) -> Restart | None:
 def _remove_beginnings(directory: Path) -> None:
     """Metadata come last: without them there is nothing that somebody could miss."""
     own = {*FOLDERS, RESERVE, ".lock", "config.yaml", "git.diff", "logs/train.log"}
-    found = [path for path in directory.rglob("*") if path.suffix != ".tmp"]
+    found = [path for path in directory.rglob("*") if not re.fullmatch(r"\..+\.tmp", path.name)]
     if any(str(path.relative_to(directory)) not in own for path in found):
         raise BadUse(f"{directory} is not a run and cannot be resumed: choose another name")
     if not lock.is_free(directory / ".lock"):
