@@ -30,7 +30,7 @@ BLOCK = 64  # bytes
 
 
 class Journal(TrainerCallback):
-    """What the Trainer logs goes to a run: outputs/…, a tracker, `make runs`, `make watch`."""
+    """What the Trainer logs goes to a run, and from there to its trackers."""
 
     def __init__(self, run, pruner):
         self.run, self.pruner = run, pruner

@@ -25,7 +25,7 @@ Weights = Mapping[str, Tensor]
 def export_dense(path: Path, weights: Weights, masks: Weights) -> list[str]:
     """Safetensors with all weights, the pruned ones zero."""
     tensors = {name: tensor.contiguous() for name, tensor in weights.items()}
-    _write_safetensors(path, tensors, {"format": "pt"})  # transformers refuse a file without
+    _write_safetensors(path, tensors, {"format": "pt"})  # transformers refuses a file without it
     return []
 
 
