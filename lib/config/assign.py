@@ -209,7 +209,7 @@ def _wanted(tree: Tree, symbol: Symbol) -> str:
 
 
 def near_symbols(tree: Tree, name: str) -> str:
-    """`; did you mean …?` for a name that is no symbol, or nothing."""
+    """`; did you mean …?` for an unknown name, or nothing."""
     if name in MAKE_VARIABLES:
         return f"; {name} is a variable of its own on the make line: make … {name}=…"
     names = [symbol.name for symbol in tree.settable] + list(tree.choice_options)

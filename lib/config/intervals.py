@@ -33,7 +33,7 @@ class Interval(NamedTuple):
 
 
 def interval_of(help_text: str) -> Interval | None:
-    """What the last line of a Kconfig help text declares; None for a symbol that is no real."""
+    """What the last line of a Kconfig help text declares; None for a symbol that is not a real."""
     match = _INTERVAL.search(help_text)
     if not match:
         return None

@@ -5,7 +5,7 @@
         remove(run)
 
 A run is removed while its lock is held, so that no training can go on with it meanwhile. It gets a
-hidden name first: when the removal is cut short, what is left is no run any more, and the next
+hidden name first: when the removal is cut short, what is left is not a run any more, and the next
 `sweep_removed` takes it away.
 """
 

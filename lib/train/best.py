@@ -29,7 +29,7 @@ class Best:
         names = [f"val/{name}" for name in self.known]
         if self.metric not in names:
             raise BadUse(
-                f"CHECKPOINT_METRIC={self.metric} is no metric of this model's evaluations"
+                f"CHECKPOINT_METRIC={self.metric} is not a metric of this model's evaluations"
                 f"{did_you_mean(self.metric, names)}; they are {', '.join(names)}"
             )
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What the index has of one run, made from its directory.
 
-    entry = examine(directory)              # None when it is no run
+    entry = examine(directory)              # None when it is not a run
     entry = examine(directory, old)         # reads the journal on from where `old` had read it
     stamp(directory) == entry.stamp         # whether the run is still the same
 
@@ -26,7 +26,7 @@ from .reading import Mark, is_settled, read_on
 
 _FILES = ("metadata.yaml", "logs/metrics.jsonl")
 _FOLDERS = ("", "checkpoints")  # their times say when files of them come and go
-NO_RUN = ""  # the stamp of a folder that is none
+NO_RUN = ""  # the stamp of a folder that is not a run
 
 
 @dataclass
@@ -81,7 +81,7 @@ def kept_stamp(directory: str) -> str:
 
 
 def examine(directory: Path, old: tuple[Mark, Numbers] | None = None) -> Entry | None:
-    """The entry of a run as it is now; None when it is no run."""
+    """The entry of a run as it is now; None when it is not a run."""
     is_kept = not directory.is_dir()
     made_of = kept_stamp if is_kept else stamp
     seen = made_of(os.fspath(directory))

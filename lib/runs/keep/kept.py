@@ -69,7 +69,7 @@ def kept_names(output_dir: Path) -> list[str]:
 
 
 def damaged_names(output_dir: Path) -> list[str]:
-    """The names of runs here with a .dvc file that is none, as a kill may leave it."""
+    """The names of runs here with a damaged .dvc file, as a kill may leave it."""
     found = []
     for path in sorted(output_dir.glob(f"[!.]*{pointers.SUFFIX}")):
         try:

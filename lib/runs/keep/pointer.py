@@ -23,7 +23,7 @@ SUFFIX = ".dvc"
 
 
 class DamagedPointer(Failure):
-    """A .dvc file, or the list of files that it stands for, that is none."""
+    """A .dvc file, or the list of files that it stands for, that is damaged."""
 
 
 @dataclass(frozen=True)

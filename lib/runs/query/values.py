@@ -29,8 +29,8 @@ Fits = Callable[[Any], bool]
 def comparer(kind: str, operator: str, typed: str) -> Fits:
     """Whether a value of `kind` stands in the relation `operator` to `typed`.
 
-    Raises ValueError, with what is allowed, when `typed` is no such value or the kind does not have
-    the operator.
+    Raises ValueError, with what is allowed, when `typed` is not such a value or the kind lacks the
+    operator.
     """
     if operator in _OPPOSITE:
         fits = comparer(kind, _OPPOSITE[operator], typed)
@@ -41,7 +41,7 @@ def comparer(kind: str, operator: str, typed: str) -> Fits:
     if kind == "text":
         return _text(operator, typed)
     if operator == "~":
-        raise ValueError("~ compares text with a pattern; this is no text")
+        raise ValueError("~ compares text with a pattern; this is not text")
     if kind == "flag":
         return _flag(operator, typed)
     if kind == "time":

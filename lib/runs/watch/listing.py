@@ -111,7 +111,7 @@ class Listing:
 
 
 def _changed_at(directory: str) -> int | None:
-    """When the metadata of a run changed; that of its journal without any; None if it is no run."""
+    """When the metadata of a run changed, or without any its journal; None if it is not a run."""
     for name in ("metadata.yaml", "logs/metrics.jsonl"):
         try:
             return os.stat(f"{directory}/{name}").st_mtime_ns  # noqa: PTH116, a third of the time
