@@ -130,8 +130,7 @@ class Training:
 
     def train(self, steps: int) -> None:
         for _ in range(steps):
-            x, y = batch(SMALL, None, 0, self.step, self._device)
-            self._trainer.step(x, y)
+            self._trainer.step([batch(SMALL, None, 0, self.step, self._device)])
             self.step += 1
 
     def state(self) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import json
 import math
 import shutil
 import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -183,7 +184,8 @@ def test_the_evaluation_of_a_training_is_that_of_its_windows(finished):
 def test_make_passes_its_variables(run, tmp_path):
     (tmp_path / "a.txt").write_text("the cat sat")
     done = subprocess.run(
-        ["make", "-s", "VENV=system", "eval", f"RUN={run}", f"DATA_FILES={tmp_path}/a.txt",
+        ["make", "-s", "VENV=system", f"PYTHON3={sys.executable}", "eval",
+         f"RUN={run}", f"DATA_FILES={tmp_path}/a.txt",
          "STRIDE=4", "FORMAT=json", "CHECKPOINT=3", "DEVICE=cpu"],
         cwd=ROOT, check=True, capture_output=True, text=True,
     )  # fmt: skip

@@ -99,7 +99,7 @@ def test_an_evaluation_counts_each_window_once_whatever_the_ranks(world_size, mo
     [
         (["--gpt2-n-head", "3"], BadUse, "3 heads do not divide width 32"),
         (["--gpt2-block-size", "100000"], DataError, "a window of block size 100000"),
-        (["--gpt2-pretrained", "/nowhere/model.safetensors"], Failure, "cannot read pretrained"),
+        (["--gpt2-pretrained", "/nowhere/model.safetensors"], Failure, "cannot read /nowhere"),
         (["--data-files", "/nowhere/*.txt"], DataError, "no such file"),
     ],
 )
