@@ -15,7 +15,7 @@ import resource
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -107,6 +107,7 @@ class StepProfiler:
     def __init__(self, steps: int, trace: Path) -> None:
         self._steps, self._trace = steps, trace
         self._count, self._times = 0, []
+        self._watches = ExitStack()  # the profiler, then the hooks: PyTorch crashes with one left
         self.operators: list[Row] = []
         self.categories: list[Row] = []
         self.memory: dict[str, int] = {}
@@ -114,7 +115,7 @@ class StepProfiler:
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Within it a training is profiled, until it raises Profiled here, where that ends."""
+        """Within it a training is profiled, until it raises Profiled, which ends here."""
         before = Loop.before_step
         Loop.before_step = staticmethod(self._begin_step)
         try:
@@ -122,6 +123,7 @@ class StepProfiler:
                 yield
         finally:
             Loop.before_step = staticmethod(before)
+            self._watches.close()
 
     @property
     def is_done(self) -> bool:
@@ -152,12 +154,12 @@ class StepProfiler:
             self._start_profile(device)
         elif count == WARM_UP + 2 * self._steps:
             self.profiled_s = (now - self._since) / self._steps
-            self._profile.stop()
+            self._watches.close()
             self._profile.export_chrome_trace(str(self._trace))
             self._sort(self._profile.key_averages(), device.type == "cuda")
             self._begin_counting(learner, device)
         elif count == self.steps_needed:
-            self._hooks.__exit__(None, None, None)
+            self._watches.close()
             self._end_counting(learner, device)
             self.about = f"{plan}, in {runtime.precision} on {_named(device)}"
             raise Profiled
@@ -168,8 +170,7 @@ class StepProfiler:
         kinds = [torch.profiler.ProfilerActivity.CPU]
         if device.type == "cuda":
             kinds.append(torch.profiler.ProfilerActivity.CUDA)
-        self._profile = torch.profiler.profile(activities=kinds)
-        self._profile.start()
+        self._profile = self._watches.enter_context(torch.profiler.profile(activities=kinds))
 
     def _sort(self, events: Any, on_gpu: bool) -> None:
         rows = []
@@ -191,8 +192,7 @@ class StepProfiler:
         learner.optimizer.register_step_pre_hook(self._note_gradients)
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
-        self._hooks = self._activations.hooks()
-        self._hooks.__enter__()
+        self._watches.enter_context(self._activations.hooks())
 
     def _note_gradients(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
         parameters = (p for group in optimizer.param_groups for p in group["params"])

@@ -148,7 +148,8 @@ def main() -> None:
         if not profiler.is_done:
             raise Failure(
                 f"the training ended before the {profiler.steps_needed + 1} steps that "
-                f"STEPS={given.steps} needs: give it more (SET='NUM_EPOCHS=…'), or fewer STEPS"
+                f"STEPS={given.steps} needs: give it more (SET='NUM_EPOCHS=…' or "
+                "MAX_STEPS=…), or fewer STEPS"
             )
         kept.mkdir(parents=True)
         (kept / "trace.json").write_bytes((Path(folder) / "trace.json").read_bytes())
