@@ -131,7 +131,7 @@ def found_parts(whole: Path) -> list[PreparedPart]:
         raise DataError(
             f"{whole} is being prepared in parts:{missing}\n       `make data PART=…` makes a "
             f"part; or copy {whole.name}.part-… from the machine that has it.\n       To prepare "
-            f"everything here instead: rm -r {whole}.part-* {whole.parent}/.{whole.name}.part-*"
+            f"everything here instead: rm -rf {whole}.part-* {whole.parent}/.{whole.name}.part-*"
         )
     return []
 
