@@ -7,6 +7,6 @@
 REACH := .venv-reach
 
 .PHONY: check-reach
-check-reach: | $(READY) ## the tests with transformers, Lightning, Accelerate, … which it installs into .venv-reach
+check-reach: | $(READY) ## the tests that need transformers, Lightning, Accelerate …, which are installed into .venv-reach
 	$(Q)scripts/reach.sh $(PYTHON) $(REACH)
 	$(Q)OMP_NUM_THREADS=1 $(REACH)/bin/python -m pytest -m reach
