@@ -17,13 +17,10 @@ It is a run as `make` makes one: the programs of a checkout list, show and track
 
 import atexit
 import builtins
-import dataclasses
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -45,6 +42,7 @@ from ..tracking.describe import describe
 from ..tracking.launch import check, environment, forwarder_command, launch, outcome
 from .media import Media
 from .restart import Restart, restart_of
+from .script import code_folder, default_name, default_project, known_facts, plain_mapping
 
 _STATUSES = ("completed", "failed", "interrupted")
 _MLFLOW = "sqlite:///mlflow.db"  # as in lib/tracking/Kconfig
@@ -79,17 +77,17 @@ def run(
     written.
     """
     chosen = _trackers(trackers)
-    name = check_name(name or _default_name())
-    hyperparameters = _plain_mapping(config)
+    name = check_name(name or default_name())
+    hyperparameters = plain_mapping(config)
     resume = resume and launch_env().is_main  # the others would meet what rank 0 is making
     restart = restart_of(Path(output_dir) / name) if resume else None
     tracking = {
         **{symbol: tracker in chosen for tracker, symbol in SYMBOLS.items()},
-        "TRACKER_PROJECT": project or _project(),
+        "TRACKER_PROJECT": project or default_project(),
         "MLFLOW_TRACKING_URI": os.environ.get("MLFLOW_TRACKING_URI") or _MLFLOW,
     }
     info = {"description": description, "tags": list(tags), "group": group, "tracking": tracking}
-    info |= _known_facts(hyperparameters)
+    info |= known_facts(hyperparameters)
     begun = _begin(Path(output_dir), name, hyperparameters, info, restart)
     options = {"TRACKER_FINISH_TIMEOUT": finish_timeout, "SYSTEM_METRICS_INTERVAL": system_interval}
     if chosen:
@@ -262,7 +260,7 @@ def _begin(
 ) -> "recorded.Run | NullRun":
     files = {"config.yaml": config_yaml.render(redact_tree(config))}
     if restart is None:
-        return recorded.Run.create(output_dir, name, files=files, info=info, code=_code())
+        return recorded.Run.create(output_dir, name, files=files, info=info, code=code_folder())
     old = read_settings(restart.directory / "config.yaml")
     new = settings_in(to_plain(redact_tree(config)))
     names = [key for key in {**old, **new} if old.get(key) != new.get(key)]
@@ -270,56 +268,10 @@ def _begin(
         restart.directory,
         step=restart.step, offset=restart.offset, checkpoint=restart.checkpoint,
         changed={key: [old.get(key), new.get(key)] for key in names}, files=files, info=info,
-        code=_code(),
+        code=code_folder(),
     )  # fmt: skip
 
 
 def _trackers(asked: str | Sequence[str]) -> tuple[str, ...]:
     words = asked if isinstance(asked, str) else ",".join(asked)
     return parse_trackers(words, "trackers") if words.strip() else ()
-
-
-def _plain_mapping(config: Any) -> dict[str, Any]:
-    """The hyperparameters in values that YAML can hold. Raises BadUse for anything else."""
-    if config is None:
-        return {}
-    if dataclasses.is_dataclass(config) and not isinstance(config, type):
-        config = dataclasses.asdict(config)
-    elif not isinstance(config, Mapping) and hasattr(config, "__dict__"):
-        config = vars(config)
-    if not isinstance(config, Mapping):
-        raise BadUse(f"config is {type(config).__name__}, not a mapping of names to values")
-    return to_plain(config)
-
-
-def _known_facts(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of metadata.yaml that a configuration has under their usual names."""
-    found: dict[str, Any] = {}
-    if type(config.get("seed")) is int:
-        found["seed"] = config["seed"]
-    if isinstance(config.get("optimizer"), str):
-        found["optimizer"] = config["optimizer"]
-    if isinstance(config.get("model"), str):
-        found["model"] = {"name": config["model"]}
-    return found
-
-
-def _code() -> Path:
-    """The folder of the program: that of its script, else the working directory."""
-    script = getattr(sys.modules.get("__main__"), "__file__", None)
-    return Path(script).resolve().parent if script else Path.cwd()
-
-
-def _default_name() -> str:
-    script = getattr(sys.modules.get("__main__"), "__file__", None)
-    stem = _fitting(Path(script).stem) if script else "notebook"
-    return f"{stem}_{datetime.now():%Y%m%d-%H%M%S}"
-
-
-def _project() -> str:
-    return _fitting(Path.cwd().name) or "adamwprune"
-
-
-def _fitting(text: str) -> str:
-    """`text` in the characters of a name."""
-    return re.sub(r"[^A-Za-z0-9_-]+", "-", text).strip("-")[:100]
