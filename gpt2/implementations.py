@@ -3,8 +3,8 @@
 
     model.arithmetic.use("bfloat16", {"attention": "whole"})
 
-All give the same values and gradients, but for the last bits. Which is fastest depends on the
-processor: lib/train/precision.py finds out, unless KERNELS says it.
+All give the same values and gradients up to the last bits. Which is fastest depends on the
+processor: lib/train/precision.py finds out, unless KERNELS names it.
 """
 
 from __future__ import annotations

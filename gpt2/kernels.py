@@ -26,17 +26,17 @@ def on_cpu(x: torch.Tensor) -> bool:
     return x.device.type == "cpu"
 
 
-# Of the weights that `cast_once` is around: those that were cast so far.
+# Within `cast_once`, the weights cast so far: by weight, precision, and whether with a gradient.
 _casts: dict[tuple[torch.Tensor, torch.dtype, bool], torch.Tensor] | None = None
 
 
 @contextmanager
 def cast_once() -> Iterator[None]:
-    """Within it no weight changes, and each is cast to the precision of the products only once.
+    """Within it each weight is cast to the precision of the products only once; none may change.
 
-    Put it around the micro-steps of a step, an evaluation, or a generation. Nothing that was cast
-    outlives it: version counters cannot tell a stale copy, as PyTorch's fused optimizers do not
-    advance them.
+    Put it around the micro-steps of a step, an evaluation, or a generation. No copy outlives it: a
+    stale one could not be told by its version counter, which PyTorch's fused optimizers do not
+    advance.
     """
     global _casts
     outer = _casts
@@ -55,7 +55,7 @@ def in_dtype(weight: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
         return weight.to(dtype)
     has_gradient = torch.is_grad_enabled()
     key = (weight, dtype, has_gradient)
-    if key not in _casts:  # in inference mode, too, it is made for any later use
+    if key not in _casts:  # made outside inference mode, so that any later use may take it
         with torch.inference_mode(False), torch.set_grad_enabled(has_gradient):
             _casts[key] = weight.to(dtype)
     return _casts[key]
