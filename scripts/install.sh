@@ -69,6 +69,10 @@ print(*sorted(of_cuda - {"nvidia-ml-py"}))')
     [ -z "$cuda" ] || run_pip uninstall --yes $cuda
 }
 
+# One install at a time, where there is flock; the next one then finds nothing to do.
+exec 9<"$0"
+flock 9 2>/dev/null || :
+
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null ||
     die "$python is not Python 3.10 or newer: name one with  make PYTHON3=python3.12"
 

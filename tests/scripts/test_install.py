@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -23,9 +24,10 @@ def test_installs_once_repairs_and_follows_the_files(tmp_path):
     (tmp_path / "constraints.txt").write_text("# nothing\n")
     stamp = tmp_path / ".venv" / ".installed"
 
-    first = install(tmp_path)
-    assert first.returncode == 0, first.stderr
-    assert "Installing" in first.stdout
+    with ThreadPoolExecutor() as at_once:
+        both = list(at_once.map(install, [tmp_path] * 2))
+    assert [result.returncode for result in both] == [0, 0], both
+    assert sorted("Installing" in result.stdout for result in both) == [False, True]
     assert (tmp_path / ".venv" / "bin" / "python").exists()
     digest = stamp.read_text()
 
