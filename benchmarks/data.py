@@ -16,6 +16,7 @@ from lib.cli import begin, run_main
 if __name__ == "__main__":
     begin()
 
+import argparse
 import heapq
 import json
 import os
@@ -49,6 +50,10 @@ TEN_BILLION = 10e9  # tokens
 
 
 def main() -> None:
+    """The program; see the top of the file."""
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
     corpus = Copies(StandardLibrary())
     texts = [text for index in range(corpus.files) for text in corpus.documents(index, 0)]
     tokenizer, kind = bpe_tokenizer(texts)

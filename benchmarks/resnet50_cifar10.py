@@ -13,6 +13,7 @@ from lib.cli import begin, run_main
 if __name__ == "__main__":
     begin()
 
+import argparse
 import json
 import statistics
 import subprocess
@@ -88,6 +89,9 @@ def train(output: str, flags: dict[str, Any]) -> dict[str, float]:
 
 def main() -> None:
     """The program; see the top of the file."""
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
     report = time_to_94()
     print(report["says"])
     print(json.dumps(report))

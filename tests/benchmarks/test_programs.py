@@ -57,7 +57,7 @@ def test_a_benchmark_ends_in_json(arguments, key):
     assert key in json.loads(done.stdout.splitlines()[-1])
 
 
-@pytest.mark.parametrize("program", ["gpt2", "resnet50", "pruning_quality"])
+@pytest.mark.parametrize("program", ["data", "gpt2", "resnet50", "pruning_quality"])
 def test_help_says_what_is_measured(program):
     done = subprocess.run(
         [sys.executable, "-m", f"benchmarks.{program}", "--help"],
