@@ -305,12 +305,11 @@ class TestOtherSettings:
         assert {g["weight_decay"] for g in last["optimizer_state_dict"]["param_groups"]} == {0.5, 0}
         assert load_settings(model.name, ["--config", str(run.dir / ".config")]).MAX_STEPS == 12
 
-    def test_another_mean_of_the_weights_is_refused(self, model, capsys):
+    def test_another_mean_of_the_weights_is_refused(self, model):
         run = model.train(*STEPS, "--ema-decay", "0.9")
-        with pytest.raises(SystemExit):
+        said = "EMA_DECAY: 0.9 → 0.99: the mean of the weights has been taken with the old"
+        with pytest.raises(BadUse, match=said):
             resume(model, run.dir, "--max-steps", "12", "--ema-decay", "0.99")
-        said = capsys.readouterr().err
-        assert "EMA_DECAY: 0.9 → 0.99: the mean of the weights has been taken with the old" in said
 
     def test_a_completed_run_needs_more_steps(self, model):
         run = model.train(*STEPS)
@@ -331,7 +330,7 @@ class TestOtherSettings:
         if len(MODELS) < 2:
             pytest.skip("there is one model")
         run, other = small(MODELS[0]).train(), small(MODELS[1])
-        with pytest.raises(SystemExit):
+        with pytest.raises(BadUse, match=f"is a run of MODEL={MODELS[0]}"):
             resume(other, run.dir)
 
 

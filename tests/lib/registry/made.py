@@ -53,7 +53,8 @@ def make_run(
     with Run.create(folder, name, files=files, info=info) as run:
         run.log({"train/loss": 1.0}, 1)
         run.log(METRICS, 2)
-        contents = {"model_state_dict": network.state_dict(), "optimizer_state_dict": {}, **more}
+        state = {"model_state_dict": network.state_dict(), "optimizer_state_dict": {}}
+        contents = {**state, "step": 2, **more}
         writer = Writer(run.dir / "checkpoints", keep=2, every=0, compress=False)
         writer.write(contents, step=2, metrics=METRICS, best=True, nbytes=2**20)
     return run.dir

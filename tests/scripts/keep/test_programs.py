@@ -147,14 +147,17 @@ def test_a_partial_run_is_named_as_such(tree):  # noqa: F811
 
 @pytest.mark.slow
 def test_a_training_with_settings_that_were_discarded_says_so(tree, monkeypatch, capsys):  # noqa: F811
-    from lib.train.start import Start  # imports PyTorch
+    import torch
+
+    from lib.train.runtime import Runtime
+    from lib.train.start import Start
 
     monkeypatch.chdir(ROOT)
     configured = Tree()
     monkeypatch.chdir(tree)
     settings = Settings(configured)
     train(tree, "warm", science_hash=settings.science_hash)
-    start = Start(runtime=None)
+    start = Start(Runtime(torch.device("cpu"), "float32", rank=0, world_size=1))
     with start.open_run(settings, 0) as run:
         run.log({"val/loss": 1.0}, 1)
     assert "tried before" not in capsys.readouterr().out
